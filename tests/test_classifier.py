@@ -1,0 +1,106 @@
+"""The LightningModule: schedule against its closed form, metrics, arguments."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+from torch.optim import SGD
+from torch.utils.data import DataLoader, TensorDataset
+
+from zoo import Classifier
+
+
+def loader(samples: int = 40, batch: int = 4) -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    data = TensorDataset(torch.rand(samples, 6, generator=generator), torch.arange(samples) % 3)
+    return DataLoader(data, batch_size=batch)
+
+
+class Rates(Callback):
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def train(model: Classifier, tmp_path: object, epochs: int, **options: object) -> Rates:
+    rates = Rates()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = Trainer(max_epochs=epochs, callbacks=[rates], accelerator="cpu", **quiet, **options)  # type: ignore[arg-type]
+    trainer.fit(model, loader(), loader())
+    return rates
+
+
+def network() -> nn.Module:
+    return nn.Linear(6, 3)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_cosine_per_step_with_warm_up_is_the_closed_form(tmp_path: object, accumulate: int) -> None:
+    model = Classifier(
+        network(), partial(SGD, lr=0.4), interval="step", warmup_epochs=1, num_classes=3, label_smoothing=0.1
+    )
+    rates = train(model, tmp_path, 4, accumulate_grad_batches=accumulate).rates[::accumulate]
+    steps, warmup = 40 // accumulate, 10 // accumulate
+    assert len(rates) == steps
+    for step, rate in enumerate(rates):
+        if step < warmup:
+            expected = 0.4 * (0.01 + 0.99 * step / warmup)
+        else:
+            expected = 0.2 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+        assert rate == pytest.approx(expected, abs=1e-9)
+
+
+def test_cosine_per_epoch_is_the_papers(tmp_path: object) -> None:
+    rates = train(Classifier(network(), partial(SGD, lr=0.05), num_classes=3), tmp_path, 5).rates
+    for step, rate in enumerate(rates):
+        assert rate == pytest.approx(0.025 * (1 + math.cos(math.pi * (step // 10) / 5)), abs=1e-9)
+
+
+def test_constant_stays(tmp_path: object) -> None:
+    rates = train(Classifier(network(), partial(SGD, lr=0.05), schedule="constant", num_classes=3), tmp_path, 2).rates
+    assert set(rates) == {0.05}
+
+
+def test_accuracy_is_the_share_of_right_answers_not_the_mean_over_classes() -> None:
+    model = Classifier(nn.Identity(), num_classes=3)
+    labels = torch.tensor([0, 0, 0, 0, 1, 2])
+    answers = torch.tensor([0, 0, 0, 0, 2, 2])
+    model.test_metrics.update(nn.functional.one_hot(answers, 3).float(), labels)
+    assert model.test_metrics.compute()["test/accuracy"] == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"schedule": "linear"}, "schedule to be one of cosine, constant, but got 'linear'"),
+        ({"interval": "day"}, "interval to be one of epoch, step"),
+        ({"warmup_epochs": -1}, "warmup_epochs to be at least 0, but got -1"),
+        ({"label_smoothing": 1.0}, "label_smoothing to lie in"),
+        ({"num_classes": None}, "num_classes, or network.num_classes, of at least 2, but got None"),
+        ({"num_classes": 1}, "of at least 2, but got 1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Classifier(network(), **{"num_classes": 3, **arguments})
+
+
+def test_a_warm_up_as_long_as_the_training_is_refused(tmp_path: object) -> None:
+    with pytest.raises(ValueError, match="warmup_epochs to be shorter than the training, but got 2"):
+        train(Classifier(network(), warmup_epochs=2, num_classes=3), tmp_path, 2)
+
+
+def test_another_architecture_is_refused_by_name() -> None:
+    model = Classifier(network(), num_classes=3)
+    with pytest.raises(ValueError, match=r"network.weight is \(4, 6\) in the checkpoint and \(3, 6\) in the network"):
+        model.on_load_checkpoint({"state_dict": Classifier(nn.Linear(6, 4), num_classes=4).state_dict()})

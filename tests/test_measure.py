@@ -1,0 +1,91 @@
+"""topology() and count_macs(): independent counts, and nothing disturbed."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo import Classifier, RandomSkipDenseNet, count_macs, list_models, topology
+
+
+def flop_counter_macs(network: nn.Module, input_size: tuple[int, ...]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        copy.deepcopy(network).eval()(torch.zeros(1, *input_size))
+    return counter.get_total_flops() // 2
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(1, 6), st.sampled_from([1, 2]), st.integers(0, 40), st.sampled_from([8, 17]))
+def test_macs_equal_torch_and_a_hand_product(depth: int, width_multiplier: int, tc: int, size: int) -> None:
+    network = RandomSkipDenseNet(depth, width_multiplier, tc, num_classes=7, in_chans=1)
+    macs = count_macs(network, (1, size, size))
+    assert macs == flop_counter_macs(network, (1, size, size))
+    expected, entering, side = 7 * network.widths[-1], 1, size
+    for cell, width in enumerate(network.widths):
+        side = side if cell == 0 else (side + 1) // 2
+        expected += side * side * 9 * width * (entering + sum(width + n for n in network.cells[cell].num_links[1:]))  # type: ignore[union-attr, operator]
+        entering = width
+    assert macs == expected
+
+
+def test_a_linear_layer_and_a_product_count_and_a_norm_does_not() -> None:
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.linear = nn.BatchNorm1d(6), nn.Linear(6, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.linear(self.norm(x))
+            return y.T @ y
+
+    assert count_macs(Product(), (6,)) == 6 * 5 + 5 * 5
+
+
+def test_measuring_leaves_everything_as_it_was() -> None:
+    network = RandomSkipDenseNet(4, 1, 5).train()
+    network.cells[0].eval()
+    network(torch.rand(2, 3, 8, 8)).sum().backward()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    gradients = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+    random_state = torch.get_rng_state()
+    topology(network)
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert modes == [module.training for module in network.modules()]
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in state.items())
+    for before, parameter in zip(gradients, network.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert torch.equal(before, parameter.grad)
+
+
+def test_wrapped_networks_give_the_same_record() -> None:
+    network = RandomSkipDenseNet(4, 1, 5)
+    assert topology(Classifier(network)) == topology(network) == topology(nn.DataParallel(network))
+
+
+def test_what_has_no_cells_or_takes_other_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="hold random-skip cells, but Linear has none"):
+        topology(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"takes input of size \(5, 8, 8\)"):
+        topology(RandomSkipDenseNet(3, 1, 2), (5, 8, 8))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_named_network_says_what_it_is(name: str) -> None:
+    from zoo import create_model
+
+    network = create_model(name)
+    record = topology(network)
+    assert record.nn_mass == pytest.approx(network.nn_mass)  # type: ignore[arg-type]
+    assert record.macs == flop_counter_macs(network, record.input_size)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    from zoo import create_model
+
+    with pytest.raises(ValueError, match="did you mean 'dense_40_w2'"):
+        create_model("dense_40w2")

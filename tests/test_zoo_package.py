@@ -1,0 +1,54 @@
+"""The package as others import it: cheap, independent, without name clashes."""
+
+import ast
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zoo
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_zoo_loads_no_framework() -> None:
+    assert not loaded_after("import zoo; zoo.list_models(); zoo.nn_mass(4, 2, 3)") & {
+        "torch",
+        "pytorch_lightning",
+        "timm",
+    }
+    heavy = loaded_after("import zoo; zoo.create_model('dense_digits')")
+    assert "torch" in heavy
+    assert not heavy & {"pytorch_lightning", "timm", "fvcore", "torchvision"}
+
+
+def test_every_public_name_is_there_and_none_is_a_submodule() -> None:
+    submodules = {module.name for module in pkgutil.iter_modules(zoo.__path__)}
+    assert not submodules & set(zoo.__all__)
+    for name in zoo.__all__:
+        assert getattr(zoo, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        zoo.nothing  # noqa: B018
+
+
+def test_the_zoo_imports_nothing_from_its_neighbours() -> None:
+    neighbours = {"callbacks", "commands", "configs", "datamodules", "cli"}
+    for path in (ROOT / "zoo").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not neighbours & {name.split(".")[0] for name in names}, path
+
+
+def test_the_maths_needs_only_the_standard_library() -> None:
+    tree = ast.parse((ROOT / "zoo" / "mass.py").read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported == {"collections.abc", "math", "operator", "typing"}

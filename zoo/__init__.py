@@ -1,0 +1,72 @@
+"""Networks whose topology is known, and the figures that describe it.
+
+Everything here works on its own in any PyTorch project. Importing the package is cheap: a name loads its module, and
+what that module needs, only when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.cells import RandomSkipCell, draw_links
+    from zoo.classifier import Classifier
+    from zoo.densenet import RandomSkipDenseNet
+    from zoo.macs import count_macs
+    from zoo.mass import (
+        average_degree,
+        average_degree_approximation,
+        cell_density,
+        link_counts,
+        nn_mass,
+        singular_value_bounds,
+    )
+    from zoo.measure import Topology, topology
+    from zoo.variants import create_model, list_models
+
+_HOME = {
+    "Classifier": "classifier",
+    "RandomSkipCell": "cells",
+    "RandomSkipDenseNet": "densenet",
+    "Topology": "measure",
+    "average_degree": "mass",
+    "average_degree_approximation": "mass",
+    "cell_density": "mass",
+    "count_macs": "macs",
+    "create_model": "variants",
+    "draw_links": "cells",
+    "link_counts": "mass",
+    "list_models": "variants",
+    "nn_mass": "mass",
+    "singular_value_bounds": "mass",
+    "topology": "measure",
+}
+
+__all__ = [
+    "Classifier",
+    "RandomSkipCell",
+    "RandomSkipDenseNet",
+    "Topology",
+    "average_degree",
+    "average_degree_approximation",
+    "cell_density",
+    "count_macs",
+    "create_model",
+    "draw_links",
+    "link_counts",
+    "list_models",
+    "nn_mass",
+    "singular_value_bounds",
+    "topology",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    value = getattr(import_module(f"zoo.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,118 @@
+"""Random-skip cells: layers that take their predecessor whole and a random sample of all earlier channels."""
+
+import torch
+from torch import Tensor, nn
+
+from zoo.mass import link_counts
+from zoo.seeding import seeded
+
+__all__ = ["RandomSkipCell", "draw_links"]
+
+
+def draw_links(depth: int, width: int, tc: int, generator: torch.Generator) -> list[Tensor]:
+    """Draw the long-range links of one cell.
+
+    Layer i >= 2 takes l_i = min(w_c (i-1), t_c) channels, drawn uniformly without replacement from the w_c (i-1)
+    outputs of layers 0..i-2 (CVPR 2021, section 3).
+
+    Args:
+        depth: Layers in the cell, d_c.
+        width: Channels per layer, w_c.
+        tc: The most long-range channels a layer may take, t_c.
+        generator: Source of the draw.
+
+    Returns:
+        One sorted int64 tensor per layer, of shape ``(l_i,)``; entry s w_c + k means channel k of layer s.
+
+    Example:
+        >>> [links.tolist() for links in draw_links(4, 2, 9, torch.Generator().manual_seed(0))]
+        [[], [], [0, 1], [0, 1, 2, 3]]
+    """
+    counts = link_counts(depth, width, tc)
+    return [
+        torch.randperm(width * max(layer - 1, 0), generator=generator)[:count].sort().values
+        for layer, count in enumerate(counts)
+    ]
+
+
+class RandomSkipLayer(nn.Module):
+    """ReLU and convolution of the layer's input, then the normalisation that the next layers' rule asks for.
+
+    Layer 0: convolution. Layer 1: ReLU, convolution. Layer i >= 2: concatenate, BN, ReLU, convolution.
+    """
+
+    links: Tensor
+
+    def __init__(self, in_channels: int, width: int, position: int, links: Tensor, stride: int) -> None:
+        super().__init__()
+        self.register_buffer("links", links)
+        entering = in_channels if position == 0 else width + len(links)
+        self.norm_in = nn.BatchNorm2d(entering) if position >= 2 else nn.Identity()
+        self.activation = nn.ReLU() if position >= 1 else nn.Identity()
+        self.conv = nn.Conv2d(entering, width, 3, stride=stride, padding=1, bias=False)
+        self.norm_out = nn.BatchNorm2d(width) if position <= 1 else nn.Identity()
+
+    def forward(self, previous: Tensor, earlier: Tensor | None) -> Tensor:
+        """Map layer i-1's output (N, w_c, H, W) and those of layers 0..i-2 (N, (i-1) w_c, H, W) to (N, w_c, H, W)."""
+        if earlier is not None and len(self.links):
+            previous = torch.cat([previous, earlier.index_select(1, self.links)], dim=1)
+        return self.norm_out(self.conv(self.activation(self.norm_in(previous))))
+
+
+class RandomSkipCell(nn.Module):
+    """A cell of d_c convolution layers with random concatenation-type skip connections (CVPR 2021, section 3).
+
+    The links are drawn once, from ``seed``, and stored as buffers: a checkpoint brings its own links back.
+
+    Args:
+        in_channels: Channels of the cell's input.
+        width: Channels per layer, w_c.
+        depth: Layers, d_c.
+        tc: The most long-range channels a layer may take, t_c; 0 gives a chain, w_c (d_c-2) or more all-to-all links.
+        stride: Stride of layer 0.
+        seed: Decides the links and the initial weights; the global random state is neither read nor changed.
+
+    Raises:
+        ValueError: If a size is below 1, or tc or the seed is negative.
+
+    Example:
+        >>> cell = RandomSkipCell(in_channels=3, width=4, depth=5, tc=6)
+        >>> cell(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 4, 8, 8])
+        >>> cell.num_links
+        [0, 0, 4, 6, 6]
+    """
+
+    def __init__(self, in_channels: int, width: int, depth: int, tc: int, *, stride: int = 1, seed: int = 0) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("in_channels", in_channels, 1),
+            ("width", width, 1),
+            ("depth", depth, 1),
+            ("tc", tc, 0),
+            ("stride", stride, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"Expected {name} to be an integer of at least {least}, but got {value!r}.")
+        self.width, self.depth, self.tc = width, depth, tc
+        with seeded(seed) as generator:
+            links = draw_links(depth, width, tc, generator)
+            self.layers = nn.ModuleList(
+                RandomSkipLayer(in_channels, width, i, links[i], stride if i == 0 else 1) for i in range(depth)
+            )
+
+    @property
+    def num_links(self) -> list[int]:
+        """Long-range channels that each layer takes, counted on the built cell."""
+        return [len(layer.links) for layer in self.layers]  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, w_c, H / stride, W / stride), the output of the last layer."""
+        outputs: list[Tensor] = []
+        earlier: Tensor | None = None
+        for position, layer in enumerate(self.layers):
+            if position >= 2:
+                newest = outputs[position - 2]
+                earlier = newest if earlier is None else torch.cat([earlier, newest], dim=1)
+            outputs.append(layer(outputs[-1] if outputs else x, earlier))
+        return outputs[-1]

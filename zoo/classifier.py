@@ -1,0 +1,154 @@
+"""Classifier: the LightningModule that trains any network on labelled images or vectors."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+__all__ = ["Classifier", "papers_sgd"]
+
+
+def papers_sgd(parameters: Iterable) -> SGD:
+    """The optimizer of the papers' CIFAR networks: SGD, learning rate 0.05, momentum 0.9, weight decay 5e-4."""
+    return SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
+
+
+class Classifier(LightningModule):
+    """Cross-entropy training of one network, with loss and micro top-1 accuracy for every stage.
+
+    Logs ``train/loss``, ``train/accuracy``, ``val/loss``, ``val/accuracy``, ``test/loss`` and ``test/accuracy`` once
+    an epoch. A batch is a pair: inputs (N, ...) and integer labels (N,).
+
+    Args:
+        network: Any module that maps inputs to logits (N, num_classes).
+        optimizer: Builds the optimizer from the parameters; by default as in the papers.
+        schedule: ``cosine`` takes the learning rate to 0 over the whole training; ``constant`` leaves it.
+        interval: Whether the schedule moves once an ``epoch``, as in the papers, or every ``step``.
+        warmup_epochs: Epochs over which the learning rate first rises linearly from 1 % to its full value.
+        label_smoothing: Share of the target spread evenly over the classes in training, in [0, 1).
+        num_classes: Classes; by default the network's own ``num_classes``.
+
+    Raises:
+        ValueError: If an argument is out of range, or the number of classes is neither given nor known.
+
+    Example:
+        >>> import torch
+        >>> from zoo import RandomSkipDenseNet
+        >>> model = Classifier(RandomSkipDenseNet(cell_depth=3, width_multiplier=1, tc=4))
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Callable[[Iterable], Optimizer] = papers_sgd,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        interval: Literal["epoch", "step"] = "epoch",
+        warmup_epochs: int = 0,
+        label_smoothing: float = 0.0,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        _require_choice("schedule", schedule, ("cosine", "constant"))
+        _require_choice("interval", interval, ("epoch", "step"))
+        if warmup_epochs < 0:
+            raise ValueError(f"Expected warmup_epochs to be at least 0, but got {warmup_epochs}.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"Expected label_smoothing to lie in [0, 1), but got {label_smoothing}.")
+        num_classes = getattr(network, "num_classes", None) if num_classes is None else num_classes
+        if not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}.")
+        self.network = network
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.interval = interval
+        self.warmup_epochs = warmup_epochs
+        self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.eval_loss = nn.CrossEntropyLoss()
+        # "micro" spelled out: torchmetrics' default is the macro average, which is not the accuracy that papers print.
+        accuracy = MetricCollection({"accuracy": MulticlassAccuracy(num_classes, average="micro")})
+        self.train_metrics = accuracy.clone(prefix="train/")
+        self.val_metrics = accuracy.clone(prefix="val/")
+        self.test_metrics = accuracy.clone(prefix="test/")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs (N, ...) to logits (N, num_classes)."""
+        return self.network(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch, for the optimizer."""
+        return self._step(batch, "train", self.train_loss, self.train_metrics)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Loss and accuracy of one validation batch."""
+        self._step(batch, "val", self.eval_loss, self.val_metrics)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Loss and accuracy of one test batch."""
+        self._step(batch, "test", self.eval_loss, self.test_metrics)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Class probabilities (N, num_classes) of one batch."""
+        return self(batch[0]).softmax(dim=-1)
+
+    def _step(
+        self, batch: tuple[Tensor, Tensor], stage: str, criterion: nn.Module, metrics: MetricCollection
+    ) -> Tensor:
+        x, labels = batch
+        logits = self(x)
+        loss = criterion(logits, labels)
+        metrics.update(logits.detach(), labels)
+        self.log(
+            f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=stage != "train"
+        )
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and its schedule, whose length is that of the training, in epochs or in steps."""
+        optimizer = self.optimizer(self.parameters())
+        epochs = self.trainer.max_epochs or 0
+        total = epochs if self.interval == "epoch" else int(self.trainer.estimated_stepping_batches)
+        if total < 1 and self.schedule == "cosine":
+            raise ValueError(f"Expected trainer.max_epochs to be set for the cosine schedule, but got {epochs}.")
+        warmup = self.warmup_epochs if self.interval == "epoch" else total * self.warmup_epochs // max(epochs, 1)
+        scheduler = self._scheduler(optimizer, total, warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
+
+    def _scheduler(self, optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
+        if warmup >= total > 0:
+            raise ValueError(f"Expected warmup_epochs to be shorter than the training, but got {self.warmup_epochs}.")
+        main: LRScheduler = (
+            CosineAnnealingLR(optimizer, total - warmup)
+            if self.schedule == "cosine"
+            else ConstantLR(optimizer, factor=1.0)
+        )
+        if not warmup:
+            return main
+        return SequentialLR(optimizer, [LinearLR(optimizer, 0.01, total_iters=warmup), main], milestones=[warmup])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another architecture with one sentence.
+
+        Raises:
+            ValueError: If a name or a shape differs; the message names the first.
+        """
+        theirs, ours = checkpoint["state_dict"], self.state_dict()
+        for name in [*ours, *theirs]:
+            there, here = (tuple(state[name].shape) if name in state else "absent" for state in (theirs, ours))
+            if there != here:
+                raise ValueError(
+                    f"Expected a checkpoint of this architecture, but {name} is {there} in the checkpoint "
+                    f"and {here} in the network."
+                )
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, but got {value!r}.")

@@ -1,0 +1,124 @@
+"""RandomSkipDenseNet: the CIFAR network of both NN-Mass papers."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo.cells import RandomSkipCell
+from zoo.mass import nn_mass
+from zoo.seeding import seeded
+
+__all__ = ["RandomSkipDenseNet"]
+
+
+class RandomSkipDenseNet(nn.Module):
+    """Random-skip cells at falling resolution, global average pooling and a linear classifier.
+
+    The first layer of every cell but the first halves the resolution. With three cells the papers call it a network of
+    L = 3 d_c + 4 layers.
+
+    Args:
+        cell_depth: Layers per cell, d_c: one number, or one per cell.
+        width_multiplier: w_m; the widths are ``base_widths`` times this, and must come out whole.
+        tc: The most long-range channels that a layer may take, t_c: one number, or one per cell.
+        num_classes: Outputs of the classifier; 0 leaves it out.
+        in_chans: Channels of the images.
+        base_widths: Widths at multiplier 1, one per cell.
+        seed: Decides links and initial weights; the global random state is neither read nor changed.
+
+    Attributes:
+        nn_mass: NN-Mass of the network (Eq. 2).
+        widths: Channels per layer, w_c, one per cell.
+
+    Raises:
+        ValueError: If a size is out of range, a length differs from the number of cells, or a width is not whole.
+
+    Source:
+        Bhardwaj, Li, Marculescu, CVPR 2021, section 4; the layer order follows from the published parameter counts.
+
+    Example:
+        >>> network = RandomSkipDenseNet(cell_depth=12, width_multiplier=2, tc=[60, 130, 170])
+        >>> round(network.nn_mass, 3), sum(p.numel() for p in network.parameters())
+        (755.345, 5019894)
+    """
+
+    def __init__(
+        self,
+        cell_depth: int | Sequence[int],
+        width_multiplier: float,
+        tc: int | Sequence[int],
+        num_classes: int = 10,
+        in_chans: int = 3,
+        base_widths: Sequence[int] = (16, 32, 64),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if num_classes < 0:
+            raise ValueError(f"Expected num_classes to be at least 0, but got {num_classes}.")
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.widths = _multiply(base_widths, width_multiplier)
+        depths = _one_per_cell("cell_depth", cell_depth, len(self.widths), least=1)
+        tcs = _one_per_cell("tc", tc, len(self.widths), least=0)
+        self.nn_mass = nn_mass(depths, self.widths, tcs)
+        self.num_features = self.widths[-1]
+        self.default_cfg = {"input_size": (in_chans, 32, 32), "num_classes": num_classes}
+        with seeded(seed) as generator:
+            cell_seeds = torch.randint(2**63 - 1, (len(self.widths),), generator=generator).tolist()
+            self.cells = nn.Sequential(
+                *(
+                    RandomSkipCell(entering, width, depth, t, stride=1 if first else 2, seed=cell_seed)
+                    for entering, width, depth, t, first, cell_seed in zip(
+                        [in_chans, *self.widths],
+                        self.widths,
+                        depths,
+                        tcs,
+                        [True] + [False] * (len(self.widths) - 1),
+                        cell_seeds,
+                        strict=False,
+                    )
+                )
+            )
+            self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.classifier: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map images (N, in_chans, H, W) to the last cell's output (N, num_features, H / 4, W / 4) for three cells."""
+        return self.cells(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Map features (N, num_features, h, w) to logits (N, num_classes), or to pooled features (N, num_features)."""
+        pooled = self.pool(x)
+        return pooled if pre_logits else self.classifier(pooled)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, in_chans, H, W) to logits (N, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _multiply(base_widths: Sequence[int], width_multiplier: float) -> list[int]:
+    if not base_widths:
+        raise ValueError("Expected base_widths to hold one width per cell, but got none.")
+    widths = []
+    for base in base_widths:
+        width = base * width_multiplier
+        if width < 1 or width != round(width):
+            raise ValueError(
+                f"Expected width_multiplier times every base width to be a whole number of at least 1, "
+                f"but got {width_multiplier} x {base} = {width}."
+            )
+        widths.append(round(width))
+    return widths
+
+
+def _one_per_cell(name: str, value: int | Sequence[int], cells: int, least: int) -> list[int]:
+    values = [value] * cells if isinstance(value, int) else list(value)
+    if len(values) != cells:
+        raise ValueError(
+            f"Expected {name} to be one number or one per cell ({cells} cells), but got {len(values)}: {values}."
+        )
+    for number in values:
+        if number < least:
+            raise ValueError(f"Expected {name} to be at least {least}, but got {number}.")
+    return values
