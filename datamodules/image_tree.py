@@ -1,0 +1,84 @@
+"""A folder of class folders of small images, decoded into one tensor."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from datamodules.cache import cached
+
+__all__ = ["load_image_tree"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
+
+def load_image_tree(
+    folder: Path, num_classes: int, image_size: tuple[int, int], cache_folder: Path
+) -> tuple[Tensor, Tensor]:
+    """Read ``folder/CLASS/*.jpg`` (or png, bmp, webp); the classes are numbered in the order of their names.
+
+    The images are decoded once and kept in ``cache_folder``; a changed, added or removed file is noticed.
+
+    Args:
+        folder: Holds one folder per class.
+        num_classes: Class folders that must be there.
+        image_size: (height, width) in px that every image must have.
+        cache_folder: Where the decoded images are kept.
+
+    Returns:
+        Images (N, 3, H, W) as uint8 and labels (N,) as int64.
+
+    Raises:
+        ValueError: If the number of classes is another, a class is empty, or an image is broken or of another size;
+            the message names the file or folder.
+    """
+    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    if len(classes) != num_classes:
+        raise ValueError(f"Expected {num_classes} class folders in {folder}, but got {len(classes)}.")
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, path in enumerate(classes):
+        images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            raise ValueError(f"Expected images in the class folder {path}, but found none.")
+        files += images
+        labels += [label] * len(images)
+    tensors = cached(
+        cache_folder,
+        f"{folder.name}-{_fingerprint(folder, files)}",
+        lambda: {"images": _decode(files, image_size), "labels": torch.tensor(labels)},
+    )
+    return tensors["images"], tensors["labels"]
+
+
+def _fingerprint(folder: Path, files: Sequence[Path]) -> str:
+    """Changes with any file's name, size or time of change."""
+    digest = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        digest.update(f"{file.relative_to(folder)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _decode(files: Sequence[Path], image_size: tuple[int, int]) -> Tensor:
+    height, width = image_size
+    images = np.empty((len(files), 3, height, width), dtype=np.uint8)
+    console = Console(stderr=True)
+    progress = track(files, "Decoding images", console=console, transient=True, disable=not console.is_terminal)
+    for index, file in enumerate(progress):
+        try:
+            with Image.open(file) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError, UnidentifiedImageError) as error:
+            raise ValueError(f"Expected an image in {file}, but it cannot be decoded: {error}.") from error
+        if pixels.shape[:2] != image_size:
+            found = " x ".join(map(str, pixels.shape[:2]))
+            raise ValueError(f"Expected an image of {height} x {width} px in {file}, but got {found} px.")
+        images[index] = pixels.transpose(2, 0, 1)
+    return torch.from_numpy(images)
