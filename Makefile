@@ -1,0 +1,28 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench clean
+
+# The environment is made again when the list of dependencies changes.
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch .venv/ready
+
+demo: .venv/ready  ## train on the digits of scikit-learn and show the results
+	$(BIN)/python cli.py fit --config digits_dense.yaml
+
+test: .venv/ready  ## style, types, then all quick tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/ready  ## the tests that take minutes, too
+	$(BIN)/python -m pytest
+
+bench: .venv/ready  ## ratios against named baselines
+	$(BIN)/python -m benchmarks.startup
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,20 @@
+"""What is recorded of a run: topology, metrics, curves, checkpoints, status. Each callback: one hook, one file."""
+
+from callbacks.checkpoint_io import AtomicCheckpointIO
+from callbacks.curves import LearningCurves
+from callbacks.finite_loss import FiniteLoss, NonFiniteLossError
+from callbacks.metrics_table import MetricsTable
+from callbacks.progress import EpochLines
+from callbacks.run_recorder import RunRecorder
+from callbacks.topology_recorder import TopologyRecorder
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "EpochLines",
+    "FiniteLoss",
+    "LearningCurves",
+    "MetricsTable",
+    "NonFiniteLossError",
+    "RunRecorder",
+    "TopologyRecorder",
+]

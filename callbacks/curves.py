@@ -1,0 +1,55 @@
+"""Accuracy and loss against epoch, as pictures beside the numbers they show."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from callbacks.run_file import write_atomically
+
+__all__ = ["LearningCurves", "draw_curve"]
+
+_LABELS = {"accuracy": "accuracy", "loss": "cross-entropy (nat)"}
+
+
+class LearningCurves(Callback):
+    """Draws ``accuracy.png`` and ``loss.png`` from the run's ``metrics.csv`` at the end of the training."""
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Draw, also after an interruption, whatever epochs there are."""
+        table = Path(trainer.default_root_dir) / "metrics.csv"
+        if stage != "fit" or not trainer.is_global_zero or not table.exists():
+            return
+        history = pd.read_csv(table)
+        for quantity in _LABELS:
+            write_atomically(table.with_name(f"{quantity}.png"), draw_curve(history, quantity))
+
+
+def draw_curve(history: pd.DataFrame, quantity: str) -> bytes:
+    """Draw one quantity of the training and validation set against the epoch.
+
+    Args:
+        history: Columns ``epoch``, ``train/<quantity>`` and ``val/<quantity>``, as in metrics.csv.
+        quantity: ``accuracy`` or ``loss``.
+
+    Returns:
+        The picture, PNG.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for stage, label in (("train", "training"), ("val", "validation")):
+        column = f"{stage}/{quantity}"
+        if column in history:
+            points = history[["epoch", column]].dropna()
+            axes.plot(points["epoch"] + 1, points[column], marker=".", label=label)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(_LABELS[quantity])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    return picture.getvalue()

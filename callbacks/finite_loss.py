@@ -1,0 +1,54 @@
+"""Stop a training whose loss is no longer a number, and say at which step that began."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+__all__ = ["FiniteLoss", "NonFiniteLossError"]
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss became infinite or not a number."""
+
+
+class FiniteLoss(Callback):
+    """Raises when a training loss was infinite or not a number.
+
+    The first bad step is noted on the device; reading it there costs a synchronisation, so that happens only every
+    ``every_n_steps`` steps and at the end of each epoch, before that epoch's checkpoint is written.
+
+    Args:
+        every_n_steps: Training steps between two looks.
+
+    Raises:
+        NonFiniteLossError: It names the step.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps = every_n_steps
+        self._first_bad: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note whether this step's loss is finite."""
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if self._first_bad is None:
+            self._first_bad = torch.full((), -1, device=loss.device)
+        fresh = (self._first_bad < 0) & ~torch.isfinite(loss.detach())
+        self._first_bad = torch.where(fresh, trainer.global_step - 1, self._first_bad)
+        if (batch_idx + 1) % self.every_n_steps == 0:
+            self._look(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look once more before the epoch's checkpoint."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        step = -1 if self._first_bad is None else int(self._first_bad)
+        if step >= 0:
+            raise NonFiniteLossError(
+                f"The training loss was not finite at step {step} (epoch {trainer.current_epoch}); "
+                "try a lower learning rate, a warm-up or precision 32-true."
+            )

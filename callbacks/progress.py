@@ -1,0 +1,30 @@
+"""Progress where there is no terminal: one plain line per epoch."""
+
+import time
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+__all__ = ["EpochLines"]
+
+
+class EpochLines(Callback):
+    """Prints one line per training epoch, on rank 0: number, losses, accuracies, learning rate, seconds."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._rate = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, and note the learning rate before the schedule moves on."""
+        self._began = time.monotonic()
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line."""
+        if not trainer.is_global_zero:
+            return
+        figures = [f"{name} {float(value):.4g}" for name, value in trainer.callback_metrics.items() if "/" in name]
+        seconds = time.monotonic() - self._began
+        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        epoch = f"epoch {trainer.current_epoch + 1}{of}"
+        print(", ".join([epoch, *figures, f"lr {self._rate:.3g}", f"{seconds:.1f} s"]), flush=True)

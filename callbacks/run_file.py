@@ -1,0 +1,43 @@
+"""run.json: the record of one run, always whole on disk."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+__all__ = ["read_run", "update_run", "write_atomically"]
+
+
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """The record of the run in ``folder``; empty where there is none yet.
+
+    Raises:
+        ValueError: If the file is not JSON.
+    """
+    path = Path(folder) / "run.json"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"Expected JSON in {path}, but {error}.") from error
+
+
+def update_run(folder: str | Path, **entries: Any) -> None:
+    """Set entries of the record, leaving the others as they are."""
+    record = {**read_run(folder), **entries}
+    write_atomically(Path(folder) / "run.json", json.dumps(record, indent=2) + "\n")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a crash, never finds half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,109 @@
+"""Keep run.json: what ran, on what, with which seed and code, how it ended and what came out."""
+
+import platform
+import subprocess
+import sys
+import time
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from callbacks.run_file import read_run, update_run
+
+__all__ = ["RunRecorder"]
+
+_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "timm", "fvcore", "pandas", "numpy")
+
+
+class RunRecorder(Callback):
+    """Writes ``run.json`` into the trainer's ``default_root_dir``: at the start, after every epoch, at the end.
+
+    Args:
+        facts: Entries that only the caller knows, such as seed, command and configuration name.
+    """
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self._began = time.monotonic()
+        self._earlier_s = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what is about to run."""
+        if not trainer.is_global_zero:
+            return
+        folder = trainer.default_root_dir
+        earlier = read_run(folder)
+        self._earlier_s = earlier.get("wall_time_s", 0.0)
+        device = trainer.strategy.root_device
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        update_run(
+            folder,
+            **self.facts,
+            status="running",
+            began=earlier.get("began", _now()),
+            resumes=earlier.get("resumes", -1) + 1,
+            versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+            git_commit=_git_commit(),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {_processor()}",
+            host=platform.node(),
+            precision=str(trainer.precision),
+            world_size=trainer.world_size,
+            batch_size_per_process=getattr(datamodule, "batch_size", None),
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the newest figures."""
+        self._note(trainer, epochs=trainer.current_epoch + 1, last=_figures(trainer))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the training came to its end, and its best validation accuracy."""
+        best = getattr(trainer.checkpoint_callback, "best_model_score", None)
+        self._note(trainer, status="finished", ended=_now(), best_val_accuracy=None if best is None else float(best))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the test figures."""
+        self._note(trainer, test=_figures(trainer, "test/"))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Note why the run ended early."""
+        stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
+        self._note(trainer, status="interrupted" if stopped else "failed", ended=_now(), reason=repr(exception))
+
+    def _note(self, trainer: Trainer, **entries: Any) -> None:
+        if trainer.is_global_zero and read_run(trainer.default_root_dir):
+            wall_time_s = round(self._earlier_s + time.monotonic() - self._began, 1)
+            update_run(trainer.default_root_dir, wall_time_s=wall_time_s, **entries)
+
+
+def _figures(trainer: Trainer, prefix: str = "") -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _git_commit() -> str | None:
+    """Commit of this code, with ``-dirty`` where files differ from it; None where git does not track it."""
+    here = Path(__file__)
+    if which("git") is None or _git(here, "ls-files", "--error-unmatch", here.name) is None:
+        return None
+    return _git(here, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(file: Path, *arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], cwd=file.parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,51 @@
+"""Tables for the terminal: what a network's topology is, and what came out of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+__all__ = ["results_table", "topology_table"]
+
+
+def topology_table(topology: dict[str, Any]) -> Table:
+    """The figures of ``zoo.Topology.as_dict()`` as a table."""
+    return _table("Topology", _topology_rows(topology))
+
+
+def results_table(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Table:
+    """Accuracy beside topology.
+
+    Args:
+        run: The record in the run's ``run.json``; empty where a checkpoint belongs to no run.
+        metrics: The newest figures, by names such as ``test/accuracy``.
+    """
+    rows = [(name.replace("/", " "), f"{float(value):.4f}") for name, value in metrics.items() if "/" in name]
+    if run.get("best_val_accuracy") is not None:
+        rows.append(("best val accuracy", f"{run['best_val_accuracy']:.4f}"))
+    if run:
+        rows += [("epochs", str(run.get("epochs", 0))), ("wall time (s)", f"{run.get('wall_time_s', 0):.1f}")]
+    title = f"{run.get('network')} on {run.get('data')}" if run else "Results"
+    return _table(title, rows + _topology_rows(run.get("topology", {})))
+
+
+def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:
+    if not topology:
+        return []
+    return [
+        ("NN-Mass", f"{topology['nn_mass']:.3f}"),
+        ("NN-density", f"{topology['nn_density']:.3f}"),
+        ("cell densities", ", ".join(f"{density:.3f}" for density in topology["cell_densities"])),
+        ("average degree", f"{topology['average_degree']:.3f}"),
+        ("parameters", f"{topology['num_params']:,}"),
+        ("MACs", f"{topology['macs']:,}"),
+        ("input (px)", " x ".join(map(str, topology["input_size"]))),
+    ]
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> Table:
+    table = Table("quantity", "value", title=title, title_justify="left")
+    table.columns[1].justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    return table

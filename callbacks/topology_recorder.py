@@ -1,0 +1,34 @@
+"""Record what the network's topology is, before it is trained."""
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from callbacks.run_file import read_run, update_run
+from callbacks.tables import topology_table
+from zoo.measure import topology
+
+__all__ = ["TopologyRecorder"]
+
+
+class TopologyRecorder(Callback):
+    """Writes NN-Mass, densities, average degree, parameters and MACs once, before training, on rank 0.
+
+    They go to every logger (as ``topology/...``), to ``run.json`` in the trainer's ``default_root_dir`` and, as a
+    table, to the terminal. The network, its mode, its buffers and all random state stay as they were. A resumed run
+    does not write them again.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure and write."""
+        if not trainer.is_global_zero or ("topology" in read_run(trainer.default_root_dir) and trainer.ckpt_path):
+            return
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        record = topology(pl_module, getattr(datamodule, "input_size", None))
+        figures = {f"topology/{name}": value for name, value in record.as_dict().items() if not isinstance(value, list)}
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=0)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            update_run(trainer.default_root_dir, topology=record.as_dict())
+        Console().print(topology_table(record.as_dict()))

@@ -1,0 +1,70 @@
+"""The command line: one subcommand per task, one sentence per mistake."""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+
+# Our own folders come first, also inside a project that has a callbacks/ or a configs/ of its own.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from commands import SUBCOMMANDS, Subcommand
+
+HELP = """usage: nnmass SUBCOMMAND [options]
+
+Train networks of known topology, and see NN-Mass beside accuracy.
+
+subcommands:
+{subcommands}
+
+examples:
+  nnmass fit --config digits_dense.yaml
+  nnmass fit --config cifar10_dense.yaml --data.data_dir ~/data --trainer.max_epochs 10
+  nnmass fit --config cifar10_dense.yaml --ckpt_path last
+
+nnmass SUBCOMMAND --help lists the options of a subcommand.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; ``python cli.py`` and ``nnmass`` both come here.
+
+    Args:
+        arguments: What follows the program's name; by default ``sys.argv[1:]``.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = (f"  {name:<10}{command.summary}" for name, command in SUBCOMMANDS.items())
+        print(HELP.format(subcommands="\n".join(lines)), end="")
+        return 0
+    try:
+        return import_module(_subcommand(arguments[0]).module).run(arguments)
+    except KeyboardInterrupt:
+        return _report("Stopped; continue the run with the same command and --ckpt_path last.", status=130)
+    except Exception as error:
+        if os.environ.get("NNMASS_DEBUG") == "1":
+            raise
+        from commands.sentences import sentence
+
+        return _report(sentence(error))
+
+
+def _subcommand(name: str) -> Subcommand:
+    if name in SUBCOMMANDS:
+        return SUBCOMMANDS[name]
+    if name.startswith("-"):
+        raise ValueError(f"Expected a subcommand first, as in: nnmass fit {name} ..., but got {name!r}.")
+    near = get_close_matches(name, SUBCOMMANDS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    raise ValueError(f"Expected a subcommand ({', '.join(SUBCOMMANDS)}), but got {name!r}{hint}")
+
+
+def _report(message: str, status: int = 2) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""The subcommands of the CLI, one module each; this table is all that ``--help`` needs."""
+
+from typing import NamedTuple
+
+__all__ = ["SUBCOMMANDS", "Subcommand"]
+
+
+class Subcommand(NamedTuple):
+    """Where a subcommand lives, ``module``, and what it does in one line."""
+
+    module: str
+    summary: str
+
+
+SUBCOMMANDS = {
+    "fit": Subcommand("commands.training", "train a network, then test its best checkpoint"),
+    "validate": Subcommand("commands.training", "evaluate a checkpoint on the validation set"),
+    "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
+    "predict": Subcommand("commands.training", "class probabilities of the test set"),
+}

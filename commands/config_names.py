@@ -1,0 +1,78 @@
+"""Configuration files by name: a bare name is looked up beside the program, a path is a path."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+__all__ = ["CONFIG_FOLDER", "find_config", "list_configs", "resolve_config_arguments"]
+
+CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+
+
+def list_configs() -> list[str]:
+    """Names of the configurations that ship with the program."""
+    return sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
+
+
+def find_config(name: str) -> Path:
+    """The file that ``--config name`` means: an existing file, else the shipped one of that name.
+
+    Args:
+        name: A path, or a bare name with or without ``.yaml``.
+
+    Raises:
+        FileNotFoundError: If there is no such file; for a bare name the message lists what there is.
+        ValueError: If the file holds no YAML mapping; the message names file and line.
+    """
+    path = Path(name)
+    if path.is_file():
+        return _readable(path)
+    if path.name != name:
+        raise FileNotFoundError(f"Expected --config to be a file, but {name} does not exist.")
+    shipped = CONFIG_FOLDER / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    if shipped.is_file():
+        return _readable(shipped)
+    near = get_close_matches(shipped.name, list_configs(), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise FileNotFoundError(
+        f"Expected --config to name a file or a shipped configuration, but got {name!r}; {hint}"
+        f"there are: {', '.join(list_configs())}."
+    )
+
+
+def _readable(path: Path) -> Path:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        place = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ValueError(f"Expected YAML in {path}{place}: {error.problem}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"Expected YAML in {path}, but it holds other bytes.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected keys and values in {path}, but it holds {type(content).__name__}.")
+    return path
+
+
+def resolve_config_arguments(arguments: list[str]) -> tuple[list[str], str]:
+    """Replace the value of each ``--config`` by the path it means.
+
+    Args:
+        arguments: Command line arguments, without the program's name.
+
+    Returns:
+        The arguments, and the name of the last configuration without its ending (``run`` where there is none).
+    """
+    resolved, name = [], "run"
+    expects_value = False
+    for argument in arguments:
+        option, separator, value = argument.partition("=")
+        if expects_value:
+            path = find_config(argument)
+            argument, name = str(path), path.stem
+        elif option in ("--config", "-c") and separator:
+            path = find_config(value)
+            argument, name = f"{option}={path}", path.stem
+        expects_value = argument in ("--config", "-c")
+        resolved.append(argument)
+    return resolved, name
