@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ def new_run(output_dir: Path, name: str, identity: str) -> Path:
     raise ValueError(f"Expected a free folder name in {output_dir}, but {stem} is taken a thousand times.")
 
 
-def claim(folder: Path) -> FileLock:
-    """Take the folder for this process until the returned lock is released or the process ends.
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Keep the folder for this process inside the block.
 
     Raises:
         ValueError: If another process is writing to the folder.
@@ -57,7 +59,10 @@ def claim(folder: Path) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ValueError(f"Expected the run in {folder} to be idle, but another process is working in it.") from error
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def find_run(output_dir: Path, identity: str, name: str, checkpoint: str, unfinished: bool) -> Path:

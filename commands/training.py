@@ -6,6 +6,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,18 +42,17 @@ def run(arguments: Sequence[str]) -> int:
     """Run ``fit``, ``validate``, ``test`` or ``predict`` with the arguments that follow it on the command line."""
     _quieten()
     resolved, name = resolve_config_arguments(list(arguments))
-    try:
-        TrainingCLI(name, resolved)
-    finally:
-        os.environ.pop(_FOLDER_VARIABLE, None)
+    with ExitStack() as cleanup:
+        TrainingCLI(name, resolved, cleanup)
     return 0
 
 
 class TrainingCLI(LightningCLI):
     """One configuration in, one run folder out."""
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
+    def __init__(self, name: str, arguments: list[str], cleanup: ExitStack) -> None:
         self.name = name
+        self.cleanup = cleanup
         self.folder: Path | None = None
         self.resume_step = 0
         super().__init__(
@@ -116,7 +116,10 @@ class TrainingCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train, then test the best checkpoint, then show what came out."""
-        self.trainer.fit(**kwargs, weights_only=True)
+        try:
+            self.trainer.fit(**kwargs, weights_only=True)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from error
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or None
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, weights_only=True, verbose=False)
         self._show_results()
@@ -162,11 +165,12 @@ class TrainingCLI(LightningCLI):
         elif fitting:
             self.resume_step = read_checkpoint(Path(checkpoint))["global_step"]
         if self.folder is not None:
-            self._lock = claim(self.folder)
+            self.cleanup.enter_context(claim(self.folder))
             if fitting:
                 write_atomically(self.folder / "config.yaml", yaml.safe_dump(dump, sort_keys=False))
                 update_run(self.folder, configuration_id=identity)
         self._set_checkpoint(checkpoint)
+        self.cleanup.callback(os.environ.pop, _FOLDER_VARIABLE, None)
         os.environ[_FOLDER_VARIABLE] = f"{self.folder or ''}{os.pathsep}{checkpoint or ''}"
 
     def _set_checkpoint(self, checkpoint: str | None) -> None:
@@ -242,4 +246,6 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
+    warnings.filterwarnings("ignore", message="The dirpath has changed from")
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -27,14 +28,9 @@ class Rates(Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def train(model: Classifier, tmp_path: object, epochs: int, **options: object) -> Rates:
+def train(model: Classifier, epochs: int, **options: Any) -> Rates:
     rates = Rates()
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(max_epochs=epochs, callbacks=[rates], accelerator="cpu", **quiet, **options)  # type: ignore[arg-type]
     trainer.fit(model, loader(), loader())
     return rates
@@ -45,11 +41,11 @@ def network() -> nn.Module:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_cosine_per_step_with_warm_up_is_the_closed_form(tmp_path: object, accumulate: int) -> None:
+def test_cosine_per_step_with_warm_up_is_the_closed_form(accumulate: int) -> None:
     model = Classifier(
         network(), partial(SGD, lr=0.4), interval="step", warmup_epochs=1, num_classes=3, label_smoothing=0.1
     )
-    rates = train(model, tmp_path, 4, accumulate_grad_batches=accumulate).rates[::accumulate]
+    rates = train(model, 4, accumulate_grad_batches=accumulate).rates[::accumulate]
     steps, warmup = 40 // accumulate, 10 // accumulate
     assert len(rates) == steps
     for step, rate in enumerate(rates):
@@ -60,14 +56,14 @@ def test_cosine_per_step_with_warm_up_is_the_closed_form(tmp_path: object, accum
         assert rate == pytest.approx(expected, abs=1e-9)
 
 
-def test_cosine_per_epoch_is_the_papers(tmp_path: object) -> None:
-    rates = train(Classifier(network(), partial(SGD, lr=0.05), num_classes=3), tmp_path, 5).rates
+def test_cosine_per_epoch_is_the_papers() -> None:
+    rates = train(Classifier(network(), partial(SGD, lr=0.05), num_classes=3), 5).rates
     for step, rate in enumerate(rates):
         assert rate == pytest.approx(0.025 * (1 + math.cos(math.pi * (step // 10) / 5)), abs=1e-9)
 
 
-def test_constant_stays(tmp_path: object) -> None:
-    rates = train(Classifier(network(), partial(SGD, lr=0.05), schedule="constant", num_classes=3), tmp_path, 2).rates
+def test_constant_stays() -> None:
+    rates = train(Classifier(network(), partial(SGD, lr=0.05), schedule="constant", num_classes=3), 2).rates
     assert set(rates) == {0.05}
 
 
@@ -95,9 +91,9 @@ def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
         Classifier(network(), **{"num_classes": 3, **arguments})
 
 
-def test_a_warm_up_as_long_as_the_training_is_refused(tmp_path: object) -> None:
+def test_a_warm_up_as_long_as_the_training_is_refused() -> None:
     with pytest.raises(ValueError, match="warmup_epochs to be shorter than the training, but got 2"):
-        train(Classifier(network(), warmup_epochs=2, num_classes=3), tmp_path, 2)
+        train(Classifier(network(), warmup_epochs=2, num_classes=3), 2)
 
 
 def test_another_architecture_is_refused_by_name() -> None:

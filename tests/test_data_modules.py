@@ -1,0 +1,229 @@
+"""Data modules: both layouts of CIFAR-10, the split, the cache, and what is wrong with broken data."""
+
+import hashlib
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import CIFAR10, Digits
+from datamodules.cache import cached
+from datamodules.image_tree import load_image_tree
+
+
+def make_tree(folder: Path, per_class: int = 4, classes: int = 10) -> dict[str, torch.Tensor]:
+    """A train/test tree of PNG images; returns the training pixels by class folder."""
+    rng = np.random.default_rng(0)
+    truth = {}
+    for split in ("train", "test"):
+        for label in range(classes):
+            place = folder / split / f"class_{label}"
+            place.mkdir(parents=True)
+            pixels = rng.integers(0, 256, (per_class, 32, 32, 3), dtype=np.uint8)
+            for index, image in enumerate(pixels):
+                Image.fromarray(image).save(place / f"{index:04}.png")
+            if split == "train":
+                truth[place.name] = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return truth
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    make_tree(tmp_path)
+    return tmp_path
+
+
+def test_a_tree_is_decoded_pixel_for_pixel_and_cached(tmp_path: Path) -> None:
+    truth = make_tree(tmp_path)
+    data = CIFAR10(str(tmp_path), val_size=10)
+    data.prepare_data()
+    images, labels = data.load("train")
+    assert torch.equal(images, torch.cat(list(truth.values())))
+    assert labels.tolist() == [label for label in range(10) for _ in range(4)]
+    files = sorted((tmp_path / ".cache").glob("*.safetensors"))
+    assert len(files) == 2
+    stamps = [file.stat().st_mtime_ns for file in files]
+    assert torch.equal(CIFAR10(str(tmp_path)).load("train")[0], images)
+    assert [file.stat().st_mtime_ns for file in files] == stamps
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "train" / "class_0" / "0000.png")
+    assert not CIFAR10(str(tmp_path)).load("train")[0][0].any()
+
+
+def test_a_tree_below_cifar10_is_found(tmp_path: Path) -> None:
+    make_tree(tmp_path / "cifar10")
+    assert len(CIFAR10(str(tmp_path)).load("test")[1]) == 40
+
+
+def test_the_variable_names_the_folder(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNMASS_DATA", str(tree))
+    assert CIFAR10().data_dir == tree
+    assert CIFAR10("elsewhere").data_dir == Path("elsewhere")
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tree / ".cache").write_text("in the way")
+    assert len(CIFAR10(str(tree)).load("train")[0]) == 40
+    assert "No copy of the decoded images is kept" in caplog.text
+
+
+def _prepare(folder: Path, made: Path) -> None:
+    def make() -> dict[str, torch.Tensor]:
+        with open(made, "a") as file:
+            file.write("x")
+        return {"images": torch.ones(3)}
+
+    assert cached(folder, "images", make)["images"].tolist() == [1, 1, 1]
+
+
+def test_of_several_processes_one_prepares(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_prepare, args=(tmp_path, tmp_path / "made")) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert (tmp_path / "made").read_text() == "x"
+
+
+def write_batches(folder: Path, monkeypatch: pytest.MonkeyPatch, honest: bool = True) -> None:
+    """The official layout with 20 images a file, its MD5 sums made known to torchvision."""
+    from torchvision import datasets
+
+    folder = folder / "cifar-10-batches-py"
+    folder.mkdir()
+
+    def write(name: str, content: dict) -> list[str]:
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        return [name, hashlib.md5(data if honest else b"other").hexdigest()]
+
+    rng = np.random.default_rng(0)
+
+    def batch() -> dict:
+        return {"data": rng.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(20)]}
+
+    train = [write(f"data_batch_{number}", batch()) for number in range(1, 6)]
+    test = [write("test_batch", batch())]
+    name, digest = write("batches.meta", {"label_names": [f"class_{label}" for label in range(10)]})
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", train)
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", test)
+    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": digest})
+
+
+def test_the_official_batches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_batches(tmp_path, monkeypatch)
+    data = CIFAR10(str(tmp_path), val_size=10, cutout=0, crop_padding=0, flip=False)
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    assert sum(len(labels) for _, labels in data.train_dataloader()) == 90
+    assert sum(len(labels) for _, labels in data.val_dataloader()) == 10
+    assert sum(len(labels) for _, labels in data.test_dataloader()) == 20
+    raw = pickle.loads((tmp_path / "cifar-10-batches-py" / "test_batch").read_bytes())["data"]
+    assert torch.equal(data.load("test")[0].flatten(1), torch.from_numpy(raw))
+
+
+def test_batches_with_a_wrong_checksum_are_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_batches(tmp_path, monkeypatch, honest=False)
+    monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("unpickled"))
+    with pytest.raises(ValueError, match="MD5 sum is wrong"):
+        CIFAR10(str(tmp_path)).load("train")
+
+
+def test_no_data_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}.*cifar-10-batches-py.*--data.data_dir.*NNMASS_DATA"):
+        CIFAR10(str(tmp_path)).prepare_data()
+
+
+def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import datasets
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(datasets.CIFAR10, "__init__", offline)
+    with pytest.raises(FileNotFoundError, match="the download failed \\(no network\\)"):
+        CIFAR10(str(tmp_path), download=True).prepare_data()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "size", "empty class", "missing class"])
+def test_broken_trees_are_named(tree: Path, damage: str) -> None:
+    victim = tree / "train" / "class_3" / "0001.png"
+    if damage == "truncated":
+        victim.write_bytes(victim.read_bytes()[:200])
+    elif damage == "text":
+        victim.write_text("not an image")
+    elif damage == "size":
+        Image.new("RGB", (31, 32)).save(victim)
+    else:
+        for file in victim.parent.iterdir():
+            file.unlink()
+    if damage == "missing class":
+        victim.parent.rmdir()
+    messages = {
+        "truncated": f"image in {victim}, but it cannot be decoded",
+        "text": f"image in {victim}, but it cannot be decoded",
+        "size": f"32 x 32 px in {victim}, but got 32 x 31 px",
+        "empty class": f"images in the class folder {victim.parent}",
+        "missing class": "10 class folders in .*train, but got 9",
+    }
+    with pytest.raises(ValueError, match=messages[damage]):
+        load_image_tree(tree / "train", 10, (32, 32), tree / ".cache")
+
+
+def test_the_split_is_stratified_seeded_and_disjoint() -> None:
+    def split(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        data = Digits(val_size=200, split_seed=seed)
+        return data._split(data.load("train")[1])
+
+    labels = Digits().load("train")[1]
+    train, val = split(0)
+    assert sorted(torch.cat([train, val]).tolist()) == list(range(1437))
+    share = labels[val].bincount() / labels.bincount()
+    assert (share - 200 / 1437).abs().max() < 0.01
+    assert torch.equal(split(0)[1], val)
+    assert not torch.equal(split(1)[1], val)
+
+
+def test_digits_are_all_there_once() -> None:
+    from sklearn.datasets import load_digits
+
+    data = Digits()
+    counts = sum(data.load(split)[1].bincount() for split in ("train", "test"))
+    assert counts.tolist() == np.bincount(load_digits().target).tolist()  # type: ignore[union-attr]
+    images = data.load("train")[0].float() / 255
+    assert images.mean() == pytest.approx(data.mean[0], abs=1e-3)
+    assert images.std() == pytest.approx(data.std[0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "data.batch_size to be at least 1, but got 0"),
+        ({"val_size": 3}, "data.val_size to be at least 10, but got 3"),
+        ({"crop_padding": -1}, "data.crop_padding to be at least 0, but got -1"),
+        ({"seed": -1}, "data.seed to be at least 0, but got -1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Digits(**arguments)
+
+
+def test_a_validation_set_that_takes_everything_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave images of every class"):
+        Digits(val_size=1430).setup("fit")
+
+
+def test_the_real_images_decode(cifar10_images: Path, tmp_path: Path) -> None:
+    images, labels = load_image_tree(cifar10_images / "cifar10" / "test", 10, (32, 32), tmp_path)
+    assert images.shape == (10_000, 3, 32, 32)
+    assert labels.bincount().tolist() == [1000] * 10
+    torch.testing.assert_close(
+        (images / 255.0).mean((0, 2, 3)), torch.tensor(CIFAR10.mean, dtype=torch.float32), atol=0.01, rtol=0
+    )

@@ -1,0 +1,73 @@
+"""Batches: nothing lost, nothing twice, on any number of processes, the same after a resume."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Generator, Tensor
+
+from datamodules.loader import ImageLoader, ShardedBatches
+
+
+def epoch(samples: int, batch_size: int, world_size: int, shuffle: bool, number: int = 0) -> list[list[Tensor]]:
+    ranks = []
+    for rank in range(world_size):
+        sampler = ShardedBatches(samples, batch_size, shuffle, seed=3, rank=rank, world_size=world_size)
+        sampler.set_epoch(number)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        assert all(0 < len(batch) <= batch_size for batch in batches)
+        ranks.append(batches)
+    return ranks
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4))
+def test_evaluation_sees_each_sample_once(samples: int, batch_size: int, world_size: int) -> None:
+    ranks = epoch(samples, batch_size, world_size, shuffle=False)
+    seen = torch.cat([batch for batches in ranks for batch in batches])
+    assert sorted(seen.tolist()) == list(range(samples))
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4))
+def test_training_processes_take_equal_steps_on_disjoint_shards(samples: int, batch_size: int, world_size: int) -> None:
+    ranks = epoch(samples, batch_size, world_size, shuffle=True)
+    assert len({len(batches) for batches in ranks}) == 1
+    seen = [index for batches in ranks for batch in batches for index in batch.tolist()]
+    assert len(seen) == len(set(seen))
+    left_out = samples % (batch_size * world_size)
+    assert len(seen) == samples - (left_out if left_out < world_size else 0)
+
+
+def test_each_epoch_has_its_own_order() -> None:
+    first, again, second = (torch.cat(epoch(50, 8, 1, True, number)[0]).tolist() for number in (0, 0, 1))
+    assert first == again != second
+
+
+def test_augmentation_depends_on_seed_epoch_rank_and_step_alone() -> None:
+    images, labels = torch.zeros(20, 1, 2, 2, dtype=torch.uint8), torch.zeros(20, dtype=torch.long)
+
+    def draws(seed: int, number: int, rank: int) -> list[float]:
+        sampler = ShardedBatches(20, 5, shuffle=True, seed=seed, rank=rank, world_size=2)
+        sampler.set_epoch(number)
+        loader = ImageLoader(images, labels, sampler, lambda batch, g: torch.rand(1, generator=g))
+        return [float(batch) for batch, _ in loader]
+
+    def by_rank_and_epoch() -> list[float]:
+        return [draw for rank in (0, 1) for number in (0, 1) for draw in draws(1, number, rank)]
+
+    torch.manual_seed(0)
+    first = by_rank_and_epoch()
+    torch.manual_seed(5)
+    assert first == by_rank_and_epoch()
+    assert len(set(first)) == 8
+    assert draws(1, 0, 0) != draws(2, 0, 0)
+
+
+def test_a_loader_reads_the_right_images() -> None:
+    images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    labels = torch.arange(10) * 3
+
+    def identity(batch: Tensor, generator: Generator) -> Tensor:
+        return batch
+
+    for batch, target in ImageLoader(images, labels, ShardedBatches(10, 4, shuffle=True), identity):
+        assert torch.equal(batch.flatten().long() * 3, target)
