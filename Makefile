@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-slow bench clean
 
 # The environment is made again when the list of dependencies changes.
 .venv/ready: pyproject.toml
@@ -18,11 +18,11 @@ test: .venv/ready  ## style, types, then all quick tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/ready  ## the tests that take minutes, too
-	$(BIN)/python -m pytest
+test-slow: .venv/ready  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
 
 bench: .venv/ready  ## ratios against named baselines
-	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python benchmarks/startup.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -117,7 +117,8 @@ class Classifier(LightningModule):
         total = epochs if self.interval == "epoch" else int(self.trainer.estimated_stepping_batches)
         if total < 1 and self.schedule == "cosine":
             raise ValueError(f"Expected trainer.max_epochs to be set for the cosine schedule, but got {epochs}.")
-        warmup = self.warmup_epochs if self.interval == "epoch" else total * self.warmup_epochs // max(epochs, 1)
+        warmup_epochs = 0 if self.trainer.fast_dev_run else self.warmup_epochs  # type: ignore[attr-defined]
+        warmup = warmup_epochs if self.interval == "epoch" else total * warmup_epochs // max(epochs, 1)
         scheduler = self._scheduler(optimizer, total, warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
 

@@ -1,0 +1,53 @@
+"""Every shipped configuration runs through the real command line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli import main
+from commands.config_names import CONFIG_FOLDER, find_config, list_configs
+
+# Where the tests keep a data set, by the fixture that knows the folder.
+REAL_DATA = {"datamodules.CIFAR10": "cifar10_images"}
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_a_configuration_trains_and_tests_on_real_data(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data = yaml.safe_load((CONFIG_FOLDER / name).read_text())["data"]["class_path"]
+    arguments = ["fit", "--config", name, "--trainer.fast_dev_run", "1", "--trainer.accelerator", "cpu"]
+    if data in REAL_DATA:
+        arguments += ["--data.data_dir", str(request.getfixturevalue(REAL_DATA[data]))]
+    arguments += ["--data.batch_size", "4", "--output_dir", str(tmp_path / "runs")]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "NN-Mass" in out
+    assert "test accuracy" in out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_no_key_repeats_a_default(name: str) -> None:
+    """A configuration says what differs, and nothing else: every key is needed."""
+    import inspect
+    from importlib import import_module
+
+    content = yaml.safe_load((CONFIG_FOLDER / name).read_text())
+    for part in (content["model"]["network"], content["data"], content["model"]["optimizer"]):
+        module, _, class_name = part["class_path"].rpartition(".")
+        parameters = inspect.signature(getattr(import_module(module), class_name)).parameters
+        for key, value in part.get("init_args", {}).items():
+            assert parameters[key].default != value, f"{key} repeats its default"
+
+
+def test_names_are_found_and_paths_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config("digits_dense.yaml") == find_config("digits_dense") == CONFIG_FOLDER / "digits_dense.yaml"
+    (tmp_path / "mine.yaml").write_text("seed_everything: 3\n")
+    assert find_config("mine.yaml") == Path("mine.yaml")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        find_config("configs/digits_dense.yaml")
+    with pytest.raises(FileNotFoundError, match="did you mean digits_dense.yaml"):
+        find_config("digit_dense")

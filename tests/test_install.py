@@ -1,0 +1,84 @@
+"""An installed copy: the console script from anywhere, also beside folders of the same names."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ``bin`` folder of an environment into which this project was installed without its dependencies.
+
+    The dependencies are borrowed from the environment that runs the tests.
+    """
+    source, home = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("environment")
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    for name in files or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.suffix in (".py", ".yaml")]:
+        if name.startswith(("zoo", "callbacks", "commands", "configs", "datamodules", "cli.py", "pyproject", "README")):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    venv.create(home, with_pip=False)
+    python = home / "bin" / "python"
+    site = Path(sysconfig.get_paths(vars={"base": str(home), "platbase": str(home)})["purelib"])
+    (site / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", str(source)]
+    subprocess.run([str(python), *install], check=True)
+    return home / "bin"
+
+
+def in_project(installed: Path, project: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [str(installed / command[0]), *command[1:]],
+        cwd=project,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Somebody's project, whose folders are called like ours and must not be imported."""
+    for name in ("callbacks", "commands", "configs", "datamodules"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('this is somebody else')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("search_path", ["", "."])
+def test_the_console_script_works_beside_folders_of_the_same_names(
+    installed: Path, project: Path, search_path: str
+) -> None:
+    environment = {"PYTHONPATH": str(project)} if search_path else {}
+    arguments = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.accelerator", "cpu"]
+    done = in_project(installed, project, "nnmass", "fit", "--config", "digits_dense.yaml", *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    assert "NN-Mass" in done.stdout
+    assert (project / "runs" / "latest" / "run.json").is_file()
+
+
+def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
+    for arguments in (["--help"], ["fit", "--config", "nothing.yaml"]):
+        script = in_project(installed, project, "nnmass", *arguments)
+        file = subprocess.run(
+            [sys.executable, str(ROOT / "cli.py"), *arguments], cwd=project, capture_output=True, text=True, check=False
+        )
+        assert (script.returncode, script.stdout, script.stderr) == (file.returncode, file.stdout, file.stderr)
+
+
+def test_the_installed_zoo_is_ours_and_knows_no_cli(installed: Path, project: Path) -> None:
+    code = "import zoo; print(zoo.__file__, round(zoo.create_model('dense_40_w2').nn_mass, 3))"
+    done = in_project(installed, project, "python", "-c", code)
+    assert done.returncode == 0, done.stderr
+    path, mass = done.stdout.split()
+    assert path.startswith(str(installed.parent))
+    assert mass == "755.345"
