@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         return import_module(_subcommand(arguments[0]).module).run(arguments)
-    except KeyboardInterrupt:
-        return _report("Stopped; continue the run with the same command and --ckpt_path last.", status=130)
+    except KeyboardInterrupt as stop:
+        return _report(str(stop) or "Stopped.", status=130)
     except Exception as error:
         if os.environ.get("NNMASS_DEBUG") == "1":
             raise

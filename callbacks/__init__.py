@@ -1,7 +1,9 @@
 """What is recorded of a run: topology, metrics, curves, checkpoints, status. Each callback: one hook, one file."""
 
 from callbacks.checkpoint_io import AtomicCheckpointIO
+from callbacks.confusion_matrix import ConfusionMatrix
 from callbacks.curves import LearningCurves
+from callbacks.data_wait import DataWait
 from callbacks.finite_loss import FiniteLoss, NonFiniteLossError
 from callbacks.metrics_table import MetricsTable
 from callbacks.progress import EpochLines
@@ -10,6 +12,8 @@ from callbacks.topology_recorder import TopologyRecorder
 
 __all__ = [
     "AtomicCheckpointIO",
+    "ConfusionMatrix",
+    "DataWait",
     "EpochLines",
     "FiniteLoss",
     "LearningCurves",

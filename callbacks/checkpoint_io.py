@@ -38,6 +38,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise
     except Exception as error:  # whatever foreign bytes provoke in the reader, the file is at fault
         raise ValueError(f"Expected a checkpoint in {path}, but the file is damaged or carries code.") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"Expected a Lightning checkpoint in {path}, but it has no state_dict.")
+    for key in ("state_dict", "global_step", "pytorch-lightning_version"):
+        if not isinstance(checkpoint, dict) or key not in checkpoint:
+            raise ValueError(f"Expected a Lightning checkpoint in {path}, but it has no {key}.")
     return checkpoint

@@ -18,10 +18,19 @@ _LABELS = {"accuracy": "accuracy", "loss": "cross-entropy (nat)"}
 class LearningCurves(Callback):
     """Draws ``accuracy.png`` and ``loss.png`` from the run's ``metrics.csv`` at the end of the training."""
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Draw, also after an interruption, whatever epochs there are."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the whole training."""
+        self._draw(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw the epochs up to the interruption."""
+        self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()
         table = Path(trainer.default_root_dir) / "metrics.csv"
-        if stage != "fit" or not trainer.is_global_zero or not table.exists():
+        if not trainer.is_global_zero or not table.exists():
             return
         history = pd.read_csv(table)
         for quantity in _LABELS:

@@ -28,6 +28,11 @@ class FiniteLoss(Callback):
     def __init__(self, every_n_steps: int = 50) -> None:
         self.every_n_steps = every_n_steps
         self._first_bad: torch.Tensor | None = None
+        self._step = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note which optimizer step the batch belongs to."""
+        self._step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -37,7 +42,7 @@ class FiniteLoss(Callback):
         if self._first_bad is None:
             self._first_bad = torch.full((), -1, device=loss.device)
         fresh = (self._first_bad < 0) & ~torch.isfinite(loss.detach())
-        self._first_bad = torch.where(fresh, trainer.global_step - 1, self._first_bad)
+        self._first_bad = torch.where(fresh, self._step, self._first_bad)
         if (batch_idx + 1) % self.every_n_steps == 0:
             self._look(trainer)
 

@@ -33,7 +33,7 @@ class MetricsTable(Logger):
         self.path = Path(folder) / "metrics.csv"
         self._rows: dict[Any, dict[str, Any]] = {}
         self._without_epoch: dict[str, Any] = {}
-        if self.path.exists():
+        if getattr(rank_zero_only, "rank", 0) == 0 and self.path.exists():
             if not resume_step:
                 raise FileExistsError(f"Expected no metrics of an earlier run, but {self.path} exists.")
             for row in pd.read_csv(self.path).to_dict("records"):

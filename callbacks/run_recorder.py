@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.trainer.states import TrainerFn
 
 from callbacks.run_file import read_run, update_run
 
@@ -60,24 +62,36 @@ class RunRecorder(Callback):
         """Note the newest figures."""
         self._note(trainer, epochs=trainer.current_epoch + 1, last=_figures(trainer))
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the best validation accuracy."""
+        accuracy = trainer.callback_metrics.get("val/accuracy")
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and accuracy is not None:
+            best = read_run(trainer.default_root_dir).get("best_val_accuracy") or 0.0
+            self._note(trainer, best_val_accuracy=max(best, float(accuracy)))
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the training came to its end, and its best validation accuracy."""
-        best = getattr(trainer.checkpoint_callback, "best_model_score", None)
-        self._note(trainer, status="finished", ended=_now(), best_val_accuracy=None if best is None else float(best))
+        """Note that the training came to its end, or that its time was over."""
+        timers = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+        over = any((remaining := timer.time_remaining()) is not None and remaining <= 0 for timer in timers)
+        self._note(trainer, status="interrupted" if over else "finished", ended=_now())
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the test figures."""
-        self._note(trainer, test=_figures(trainer, "test/"))
+        """Note the test figures, and which checkpoint they belong to."""
+        checkpoint = Path(str(trainer.ckpt_path)).name if trainer.ckpt_path else "last weights"
+        self._note(trainer, test={**_figures(trainer, "test/"), "checkpoint": checkpoint})
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Note why the run ended early."""
-        stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
-        self._note(trainer, status="interrupted" if stopped else "failed", ended=_now(), reason=repr(exception))
+        """Note why the training ended early."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
+            self._note(trainer, status="interrupted" if stopped else "failed", ended=_now(), reason=repr(exception))
 
     def _note(self, trainer: Trainer, **entries: Any) -> None:
-        if trainer.is_global_zero and read_run(trainer.default_root_dir):
-            wall_time_s = round(self._earlier_s + time.monotonic() - self._began, 1)
-            update_run(trainer.default_root_dir, wall_time_s=wall_time_s, **entries)
+        if not trainer.is_global_zero or not read_run(trainer.default_root_dir):
+            return
+        if trainer.state.fn == TrainerFn.FITTING:
+            entries["wall_time_s"] = round(self._earlier_s + time.monotonic() - self._began, 1)
+        update_run(trainer.default_root_dir, **entries)
 
 
 def _figures(trainer: Trainer, prefix: str = "") -> dict[str, float]:

@@ -16,8 +16,8 @@ class TopologyRecorder(Callback):
     """Writes NN-Mass, densities, average degree, parameters and MACs once, before training, on rank 0.
 
     They go to every logger (as ``topology/...``), to ``run.json`` in the trainer's ``default_root_dir`` and, as a
-    table, to the terminal. The network, its mode, its buffers and all random state stay as they were. A resumed run
-    does not write them again.
+    table, to the terminal; a network whose topology cannot be read is trained all the same, and a line says why. The
+    network, its mode, its buffers and all random state stay as they were. A resumed run does not write them again.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -25,7 +25,11 @@ class TopologyRecorder(Callback):
         if not trainer.is_global_zero or ("topology" in read_run(trainer.default_root_dir) and trainer.ckpt_path):
             return
         datamodule: Any = getattr(trainer, "datamodule", None)
-        record = topology(pl_module, getattr(datamodule, "input_size", None))
+        try:
+            record = topology(pl_module, getattr(datamodule, "input_size", None))
+        except ValueError as error:
+            print(f"No topology is recorded: {error}")
+            return
         figures = {f"topology/{name}": value for name, value in record.as_dict().items() if not isinstance(value, list)}
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=0)

@@ -16,5 +16,4 @@ SUBCOMMANDS = {
     "fit": Subcommand("commands.training", "train a network, then test its best checkpoint"),
     "validate": Subcommand("commands.training", "evaluate a checkpoint on the validation set"),
     "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
-    "predict": Subcommand("commands.training", "class probabilities of the test set"),
 }

@@ -1,5 +1,6 @@
 """Configuration files by name: a bare name is looked up beside the program, a path is a path."""
 
+import json
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def find_config(name: str) -> Path:
     )
 
 
+def _name(path: Path) -> str:
+    """A configuration's name; that of a run folder's ``config.yaml`` is the run's."""
+    run = path.parent / "run.json"
+    if path.name == "config.yaml" and run.is_file():
+        return str(json.loads(run.read_text()).get("name", path.stem))
+    return path.stem
+
+
 def _readable(path: Path) -> Path:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -69,10 +78,10 @@ def resolve_config_arguments(arguments: list[str]) -> tuple[list[str], str]:
         option, separator, value = argument.partition("=")
         if expects_value:
             path = find_config(argument)
-            argument, name = str(path), path.stem
+            argument, name = str(path), _name(path)
         elif option in ("--config", "-c") and separator:
             path = find_config(value)
-            argument, name = f"{option}={path}", path.stem
+            argument, name = f"{option}={path}", _name(path)
         expects_value = argument in ("--config", "-c")
         resolved.append(argument)
     return resolved, name

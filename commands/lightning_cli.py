@@ -16,6 +16,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
@@ -26,14 +27,14 @@ from callbacks.checkpoint_io import read_checkpoint
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.option_errors import explain
-from commands.run_folders import claim, configuration_id, find_run, new_run, run_of_checkpoint
+from commands.run_folders import Place, claim, configuration_id, continued_run, find_run, new_run, plain
 
 __all__ = ["TrainingCLI", "quieten"]
 
-_STRICT = {"exit_on_error": False, "allow_abbrev": False}
+# Processes that Lightning starts for further devices inherit what the first one decided.
+_PLACE_VARIABLE = "NNMASS_PLACE"
 
-# Processes that Lightning starts for further devices inherit the folder that the first one made.
-_FOLDER_VARIABLE = "NNMASS_RUN_FOLDER"
+_STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
 
 class TrainingCLI(LightningCLI):
@@ -47,15 +48,15 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, name: str, arguments: list[str], cleanup: ExitStack) -> None:
         self.name = name
+        self.command = shlex.join(["nnmass", *arguments])
         self.cleanup = cleanup
-        self.folder: Path | None = None
-        self.resume_step = 0
+        self.place = Place(None, None, 0)
+        self.best: ModelCheckpoint | None = None
         super().__init__(
             zoo.Classifier,
-            datamodules.ImageDataModule,
+            datamodules.DataModule,
             subclass_mode_data=True,
             save_config_callback=None,
-            seed_everything_default=0,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
             parser_kwargs={name: dict(_STRICT) for name in self.subcommands()} | _STRICT,
             auto_configure_optimizers=False,
@@ -86,148 +87,163 @@ class TrainingCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Lightning's subcommands, and the arguments of each that are not the user's."""
-        ours = {"verbose", "weights_only", "return_predictions"}
-        return {name: skipped | ours for name, skipped in LightningCLI.subcommands().items()}
+        skipped = LightningCLI.subcommands()
+        return {name: skipped[name] | {"verbose", "weights_only"} for name in ("fit", "validate", "test")}
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: a checkpoint never overrides what the command says."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Find or make the run folder, and put loggers, callbacks and checkpoints into it."""
-        config = self.config[self.subcommand]
         trainer_config = self.config_init[self.subcommand].trainer
-        if trainer_config.fast_dev_run:
-            return super().instantiate_trainer(callbacks=self._own_callbacks(trainer_config, None), **kwargs)
-        self._choose_folder(config)
-        folder = self.folder or Path(config.output_dir)
-        if trainer_config.plugins is None:
-            kwargs["plugins"] = [callbacks.AtomicCheckpointIO()]
+        if trainer_config.default_root_dir is not None:
+            raise ValueError(
+                "Expected --output_dir to say where the results go, but got trainer.default_root_dir "
+                f"{trainer_config.default_root_dir}."
+            )
+        if not trainer_config.fast_dev_run:
+            self._decide_place()
+        folder = self.place.folder
+        plugins = trainer_config.plugins or []
+        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(callbacks.AtomicCheckpointIO())
         return super().instantiate_trainer(
-            default_root_dir=str(folder),
-            callbacks=self._own_callbacks(trainer_config, self.folder),
-            logger=self._loggers(trainer_config.logger) if self.subcommand == "fit" and self.folder else False,
+            default_root_dir=str(folder) if folder else None,
+            callbacks=self._callbacks(trainer_config, folder),
+            logger=self._loggers(trainer_config.logger, folder),
+            plugins=plugins,
             **kwargs,
         )
 
     def fit(self, **kwargs: Any) -> None:
         """Train, then test the best checkpoint, then show what came out."""
-        try:
-            self.trainer.fit(**kwargs, weights_only=True)
-        except SystemExit as error:  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from error
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or None
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, weights_only=True, verbose=False)
+        self._call(self.trainer.fit, **kwargs)
+        best = self.best.best_model_path or None if self.best else None
+        self._call(self.trainer.test, self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
         self._show_results()
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the validation set."""
-        self.trainer.validate(**kwargs, weights_only=True, verbose=False)
+        self._call(self.trainer.validate, **kwargs, verbose=False)
         self._show_results()
 
     def test(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the test set."""
-        self.trainer.test(**kwargs, weights_only=True, verbose=False)
+        self._call(self.trainer.test, **kwargs, verbose=False)
         self._show_results()
 
-    def predict(self, **kwargs: Any) -> None:
-        """Class probabilities of the test set."""
-        self.trainer.predict(**kwargs, weights_only=True)
+    def _call(self, method: Any, *arguments: Any, **kwargs: Any) -> None:
+        try:
+            method(*arguments, weights_only=True, **kwargs)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C
+            last = self.place.folder and self.place.folder / "checkpoints" / "last.ckpt"
+            resumable = method == self.trainer.fit and last is not None and last.exists()
+            hint = "; continue the run with the same command and --ckpt_path last." if resumable else "."
+            raise KeyboardInterrupt(f"Stopped{hint}") from error
 
-    def _choose_folder(self, config: Namespace) -> None:
-        """Decide the run folder and the checkpoint; only the first process looks and makes."""
+    def _decide_place(self) -> None:
+        """Decide run folder and checkpoint; the first process looks and makes, the others are told."""
         if getattr(rank_zero_only, "rank", 0) != 0:
-            folder, checkpoint = os.environ.get(_FOLDER_VARIABLE, os.pathsep).split(os.pathsep)
-            self.folder = Path(folder) if folder else None
-            self._set_checkpoint(checkpoint or None)
-            return
-        dump = self._plain_config()
+            if _PLACE_VARIABLE not in os.environ:
+                raise ValueError(
+                    "Expected the processes of a run to be started by --trainer.devices, but this one was started by "
+                    "torchrun or srun and does not know the run's folder."
+                )
+            self.place = Place.from_json(os.environ[_PLACE_VARIABLE])
+        else:
+            self.place = self._choose_place()
+            self.cleanup.callback(os.environ.pop, _PLACE_VARIABLE, None)
+            os.environ[_PLACE_VARIABLE] = self.place.to_json()
+        self.config[self.subcommand].ckpt_path = self.place.checkpoint
+        self.config_init[self.subcommand].ckpt_path = self.place.checkpoint
+
+    def _choose_place(self) -> Place:
+        config, dump = self.config[self.subcommand], self._plain_config()
         identity = configuration_id(dump)
-        output_dir, checkpoint = Path(config.output_dir), config.ckpt_path
+        output_dir, checkpoint = Path(config.output_dir).expanduser(), config.ckpt_path
         fitting = self.subcommand == "fit"
+        folder = None
         if checkpoint in ("last", "best"):
-            self.folder = find_run(output_dir, identity, self.name, checkpoint, unfinished=fitting)
-            checkpoint = str(self.folder / "checkpoints" / f"{checkpoint}.ckpt")
+            folder = find_run(output_dir, identity, self.name, checkpoint, unfinished=fitting)
+            checkpoint = str(folder / "checkpoints" / f"{checkpoint}.ckpt")
         elif checkpoint is not None:
-            if not Path(checkpoint).is_file():
+            if not Path(checkpoint).expanduser().is_file():
                 raise FileNotFoundError(f"Expected --ckpt_path to be a file, last or best, but got {checkpoint}.")
-            self.folder = run_of_checkpoint(Path(checkpoint).absolute(), identity)
+            checkpoint = str(Path(checkpoint).expanduser().resolve())
+            folder = continued_run(Path(checkpoint), identity, dump, fitting)
         elif not fitting:
             raise ValueError(
                 f"Expected {self.subcommand} to be given --ckpt_path (a file, last or best), but got none."
             )
-        if self.folder is None and fitting:
-            self.folder = new_run(output_dir, self.name, identity)
-        elif fitting:
-            self.resume_step = read_checkpoint(Path(checkpoint))["global_step"]
-        if self.folder is not None:
-            self.cleanup.enter_context(claim(self.folder))
-            if fitting:
-                write_atomically(self.folder / "config.yaml", yaml.safe_dump(dump, sort_keys=False))
-                update_run(self.folder, configuration_id=identity)
-        self._set_checkpoint(checkpoint)
-        self.cleanup.callback(os.environ.pop, _FOLDER_VARIABLE, None)
-        os.environ[_FOLDER_VARIABLE] = f"{self.folder or ''}{os.pathsep}{checkpoint or ''}"
-
-    def _set_checkpoint(self, checkpoint: str | None) -> None:
-        self.config[self.subcommand].ckpt_path = checkpoint
-        self.config_init[self.subcommand].ckpt_path = checkpoint
+        content = read_checkpoint(Path(checkpoint)) if checkpoint else None
+        if content is not None:
+            self.model.on_load_checkpoint(content)
+        if fitting:
+            self.datamodule.prepare_data()  # without its data no run begins
+            if folder is None:
+                folder = new_run(output_dir, self.name, identity)
+        if folder is not None:
+            self.cleanup.enter_context(claim(folder))
+        if fitting and folder is not None:
+            write_atomically(folder / "config.yaml", yaml.safe_dump(dump, sort_keys=False))
+            update_run(folder, name=self.name, configuration_id=identity, configuration=plain(dump))
+        return Place(folder, checkpoint, content["global_step"] if content and fitting else 0)
 
     def _plain_config(self) -> dict[str, Any]:
         """The whole resolved configuration as plain values, without what the command alone decides."""
         parser = self._parser(self.subcommand)
-        config = self.config[self.subcommand]
-        dump = yaml.safe_load(parser.dump(config, skip_none=False, skip_link_targets=True))
-        return {key: value for key, value in dump.items() if key not in ("config", "ckpt_path", "weights_only")}
+        dump = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_none=False, skip_link_targets=True))
+        return {key: value for key, value in dump.items() if key not in ("config", "ckpt_path")}
 
-    def _loggers(self, chosen: Any) -> list[Logger]:
+    def _loggers(self, chosen: Any, folder: Path | None) -> list[Logger] | bool:
         """metrics.csv always; TensorBoard unless the configuration names other loggers, or none."""
-        assert self.folder is not None
-        table = callbacks.MetricsTable(self.folder, self.resume_step)
+        if folder is None or self.subcommand != "fit":
+            return False
+        table = callbacks.MetricsTable(folder, self.place.resume_step)
         if chosen in (None, True):
-            events = TensorBoardLogger(self.folder, name="tensorboard", version="", purge_step=self.resume_step or None)
-            return [table, events]
+            purge_step = self.place.resume_step or None
+            return [table, TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge_step)]
         others = chosen if isinstance(chosen, list) else [chosen] if chosen else []
         return [table, *others]
 
-    def _own_callbacks(self, trainer_config: Namespace, folder: Path | None) -> list[Callback]:
+    def _callbacks(self, trainer_config: Namespace, folder: Path | None) -> list[Callback]:
         """The configuration's callbacks and those that every run has."""
         chosen = trainer_config.callbacks or []
         own: list[Callback] = [*(chosen if isinstance(chosen, list) else [chosen])]
-        own += [callbacks.FiniteLoss(), _progress(trainer_config)]
+        own += [callbacks.FiniteLoss(), callbacks.DataWait(), _progress(trainer_config)]
         if self.subcommand == "fit":
             own.append(callbacks.TopologyRecorder())
         if folder is None:
             return own
-        own.append(callbacks.RunRecorder(self._facts()))
+        own += [callbacks.RunRecorder(self._facts()), callbacks.ConfusionMatrix()]
         if self.subcommand == "fit":
-            checkpoint = partial(ModelCheckpoint, folder / "checkpoints", enable_version_counter=False)
-            own += [
-                LearningRateMonitor("epoch"),
-                callbacks.LearningCurves(),
-                checkpoint("best", monitor="val/accuracy", mode="max"),
-                checkpoint("last", save_on_train_epoch_end=True),
-            ]
+            own += [LearningRateMonitor("epoch"), callbacks.LearningCurves()]
+            if trainer_config.enable_checkpointing is not False:
+                checkpoint = partial(ModelCheckpoint, folder / "checkpoints", enable_version_counter=False)
+                self.best = checkpoint("best", monitor="val/accuracy", mode="max")
+                own += [self.best, checkpoint("last", save_on_train_epoch_end=True)]
         return own
 
     def _facts(self) -> dict[str, Any]:
         return {
-            "name": self.name,
             "seed": self.config[self.subcommand].seed_everything,
-            "command": shlex.join(sys.argv),
+            "command": self.command,
             "network": type(self.model.network).__name__,
             "data": type(self.datamodule).__name__,
+            "val_is_test": self.datamodule.val_is_test,
         }
 
     @rank_zero_only
     def _show_results(self) -> None:
-        run = read_run(self.folder) if self.folder else {}
-        Console().print(results_table(run, self.trainer.callback_metrics))
-        if self.folder is not None:
-            print(f"The results are in {self.folder}.")
+        folder = self.place.folder
+        Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics))
+        if folder is not None:
+            print(f"The results are in {folder}.")
 
 
 def _progress(trainer_config: Namespace) -> Callback:
-    if sys.stderr.isatty() and trainer_config.enable_progress_bar is not False:
+    if sys.stdout.isatty() and trainer_config.enable_progress_bar is not False:
         return TQDMProgressBar()
     trainer_config.enable_progress_bar = False
     return callbacks.EpochLines()
@@ -235,12 +251,14 @@ def _progress(trainer_config: Namespace) -> Callback:
 
 def quieten() -> None:
     """Keep Lightning's advice and banners out of the way of this program's own words."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+    for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
-    warnings.filterwarnings("ignore", message="The dirpath has changed from")
-    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+    for message in (
+        ".*does not have many workers.*",
+        "Checkpoint directory .* exists and is not empty",
+        "Be aware that when using `ckpt_path`, callbacks used to create",
+        "The number of training batches .* is smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", message=message)

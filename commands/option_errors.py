@@ -11,10 +11,17 @@ __all__ = ["explain"]
 
 _UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (--[^\s=]+)")
 _UNKNOWN_KEY = re.compile(r"does not accept (?:nested )?(?:option|key) '([^']+)'")
-_UNKNOWN_ARGUMENT = re.compile(r"""key "([^"]+)".*class_path '([^']+)'.*Option '([^']+)' is not accepted""", re.DOTALL)
-_UNKNOWN_CLASS = re.compile(r"""key "([^"]+)":.*Expected a path but (\S+) either""", re.DOTALL)
+_UNKNOWN_ARGUMENT = re.compile(r"Option '([^']+)' is not accepted")
+_CLASS_PATH = re.compile(r"class_path'?[ :=]+'([^']+)'")
+_NOT_A_CLASS = re.compile(r"Expected a path but (\S+) either")
 _MISSING = re.compile(r"arguments are required: (.+)")
-_WRONG_TYPE = re.compile(r"""(?:Given value: |Got value: )(.+?)\s*$""")
+_KEY = re.compile(r'[Pp]arser key "([^"]+)"')
+_VALUE = re.compile(r"(?:Given value: |Got value: )(.+?)\s*$")
+_TYPE = re.compile(r"Expected an? <class '([^']+)'>")
+_CHOICES = re.compile(r"typing\.Literal\[([^\]]+)\]")
+
+# A class to name as an example, by the key that takes it.
+_EXAMPLES = {"model.network": "zoo.RandomSkipDenseNet", "data": "datamodules.CIFAR10"}
 
 
 def explain(error: ArgumentError, parser: ArgumentParser) -> str:
@@ -25,32 +32,46 @@ def explain(error: ArgumentError, parser: ArgumentParser) -> str:
         parser: The parser of the subcommand, for the names it knows.
     """
     text = " ".join(str(error).split())
-    known = [action.dest for action in parser._actions]
     if found := _UNKNOWN_OPTION.search(text) or _UNKNOWN_KEY.search(text):
-        return _unknown(found[1].removeprefix("--"), known)
+        name = found[1].removeprefix("--")
+        return f"Expected a known option or key, but got {name!r}{_near(name, _options(parser))}"
+    key = ".".join(_KEY.findall(text))
     if found := _UNKNOWN_ARGUMENT.search(text):
-        key, class_path, name = found.groups()
-        near = _near(name, _parameters(class_path))
-        return f"Expected {key} to have only arguments of {class_path}, but got {name!r}{near}"
-    if found := _UNKNOWN_CLASS.search(text):
-        key, class_path = found.groups()
-        module = class_path.rpartition(".")[0] or "zoo"
-        near = _near(class_path, (f"{module}.{name}" for name in getattr(_module(module), "__all__", ())))
-        return (
-            f"Expected {key} to be a class by its full name, such as zoo.RandomSkipDenseNet, but got {class_path}{near}"
-        )
+        classes = _CLASS_PATH.findall(text)
+        owner = classes[0] if classes else "its class"
+        near = _near(found[1], _parameters(owner))
+        return f"Expected {key} to have only arguments of {owner}, but got {found[1]!r}{near}"
+    if found := _NOT_A_CLASS.search(text):
+        return _not_a_class(key, found[1])
     if found := _MISSING.search(text):
         return f"Expected {found[1]} to be given, in a --config file or as options, but got nothing."
-    keys = re.findall(r"""[Pp]arser key "([^"]+)\"""", text)
-    if keys and (found := _WRONG_TYPE.search(text)):
-        types = dict.fromkeys(re.findall(r"Expected an? (?:<class '([^']+)'>)", text))
-        expected = " or ".join(name.removeprefix("collections.abc.").lower() for name in types) or "another type"
-        return f"Expected {'.'.join(keys)} to be {expected}, but got {found[1]}."
+    value = _VALUE.search(text)
+    if key and value:
+        return f"Expected {key} to be {_expected(key, text, parser)}, but got {value[1]}."
     return text
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    return f"Expected a known option or key, but got {name!r}{_near(name, known)}"
+def _not_a_class(key: str, class_path: str) -> str:
+    module = class_path.rpartition(".")[0] or _EXAMPLES.get(key, "zoo.").rpartition(".")[0]
+    known = (f"{module}.{name}" for name in getattr(_module(module), "__all__", ()))
+    example = f", such as {_EXAMPLES[key]}," if key in _EXAMPLES else ""
+    return f"Expected {key} to be a class by its full name{example} but got {class_path}{_near(class_path, known)}"
+
+
+def _expected(key: str, text: str, parser: ArgumentParser) -> str:
+    """What the option takes: its choices or its types."""
+    for action in parser._actions:
+        if action.dest == key:
+            text += f" {getattr(action, '_typehint', '')}"
+    choices = re.findall(r"'([^']+)'", " ".join(_CHOICES.findall(text)))
+    if choices:
+        return f"one of {', '.join(dict.fromkeys(choices))}"
+    types = (name.removeprefix("collections.abc.").lower() for name in _TYPE.findall(text) if name != "NoneType")
+    return " or ".join(dict.fromkeys(types)) or "another type"
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    return [action.dest for action in parser._actions]
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -60,11 +81,15 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 def _parameters(class_path: str) -> list[str]:
     module, _, name = class_path.rpartition(".")
-    return list(inspect.signature(getattr(_module(module), name)).parameters)
+    names: list[str] = []
+    for base in getattr(getattr(_module(module), name, None), "__mro__", ()):
+        if "__init__" in vars(base):
+            names += inspect.signature(base.__init__).parameters
+    return [name for name in names if name not in ("self", "args", "kwargs")]
 
 
 def _module(name: str) -> object:
     try:
         return import_module(name)
-    except ImportError:
+    except (ImportError, ValueError):
         return None

@@ -4,25 +4,75 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
 from callbacks.run_file import read_run
 
-__all__ = ["claim", "configuration_id", "find_run", "new_run", "run_of_checkpoint"]
+__all__ = ["Place", "claim", "configuration_id", "continued_run", "find_run", "new_run", "plain"]
 
-# What makes two runs the same run: everything but where the results go and how the command was given.
-_IDENTITY = ("seed_everything", "model", "data", "trainer")
+# What changes neither the network, its data nor its training, and so may differ when a run is continued.
+_INCIDENTAL = {
+    "trainer": (
+        *("accelerator", "strategy", "logger", "callbacks", "max_time", "log_every_n_steps", "profiler", "plugins"),
+        *("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),
+        *("num_sanity_val_steps", "benchmark", "barebones", "default_root_dir", "model_registry"),
+    ),
+    "data": ("data_dir", "download", "num_workers"),
+}
+
+
+class Place(NamedTuple):
+    """Where a command works.
+
+    Attributes:
+        folder: The run's folder; None for a checkpoint that belongs to no run of this configuration.
+        checkpoint: Path of the checkpoint to start from.
+        resume_step: Optimizer steps that a continued training has behind it.
+    """
+
+    folder: Path | None
+    checkpoint: str | None
+    resume_step: int
+
+    def to_json(self) -> str:
+        """For an environment variable."""
+        return json.dumps([self.folder and str(self.folder), self.checkpoint, self.resume_step])
+
+    @classmethod
+    def from_json(cls, text: str) -> "Place":
+        """The inverse of :meth:`to_json`."""
+        folder, checkpoint, resume_step = json.loads(text)
+        return cls(folder and Path(folder), checkpoint, resume_step)
+
+
+def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the result, as one level of ``key.key: value``."""
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                visit(f"{prefix}.{key}" if prefix else str(key), inner)
+        else:
+            flat[prefix] = value
+
+    for part in ("seed_everything", "model", "data", "trainer"):
+        visit(part, configuration.get(part))
+    for part, names in _INCIDENTAL.items():
+        for key in [key for key in flat if key.split(".")[0] == part]:
+            if key.removeprefix(f"{part}.").removeprefix("init_args.").split(".")[0] in names:
+                del flat[key]
+    return flat
 
 
 def configuration_id(configuration: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that change whenever the network, the data, the seed or the training does."""
-    identity = {key: configuration.get(key) for key in _IDENTITY}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(plain(configuration), sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def new_run(output_dir: Path, name: str, identity: str) -> Path:
@@ -41,9 +91,8 @@ def new_run(output_dir: Path, name: str, identity: str) -> Path:
         except OSError as error:
             reason = f"{output_dir.absolute()} cannot be used ({error.strerror})"
             raise ValueError(f"Expected --output_dir to be a folder that can be written to, but {reason}.") from error
-        else:
-            _point_latest_at(folder)
-            return folder
+        _point_latest_at(folder)
+        return folder
     raise ValueError(f"Expected a free folder name in {output_dir}, but {stem} is taken a thousand times.")
 
 
@@ -92,10 +141,36 @@ def find_run(output_dir: Path, identity: str, name: str, checkpoint: str, unfini
     raise FileNotFoundError(f"Expected {kind} for --ckpt_path {checkpoint} in {output_dir.absolute()}, but {there}.")
 
 
-def run_of_checkpoint(checkpoint: Path, identity: str) -> Path | None:
-    """The run folder that a checkpoint file belongs to, if that run has this configuration."""
+def continued_run(checkpoint: Path, identity: str, configuration: Mapping[str, Any], fitting: bool) -> Path | None:
+    """The run folder that a checkpoint file belongs to, if a command may go on in it.
+
+    Args:
+        checkpoint: The file.
+        identity: The id of the configuration that is asked for.
+        configuration: That configuration.
+        fitting: Whether the training is to go on, rather than a test.
+
+    Returns:
+        The folder, or None if the file lies in no run, or is to be tested under another configuration.
+
+    Raises:
+        ValueError: If a training is to go on that is finished, or under another configuration: its optimizer and
+            schedule would come from the checkpoint, whatever the configuration says.
+    """
     folder = checkpoint.parent.parent
-    return folder if read_run(folder).get("configuration_id") == identity else None
+    run = read_run(folder)
+    if not run:
+        return None
+    if not fitting:
+        return folder if run.get("configuration_id") == identity else None
+    ours, theirs = plain(configuration), run.get("configuration", {})
+    differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    if differing:
+        changes = ", ".join(f"{key} is {theirs.get(key)} there and {ours.get(key)} here" for key in differing[:3])
+        raise ValueError(f"Expected --ckpt_path to continue a run of this configuration, but {changes}.")
+    if _is_finished(folder):
+        raise ValueError(f"Expected --ckpt_path to continue an unfinished run, but {folder.name} is finished.")
+    return folder
 
 
 def _is_finished(folder: Path) -> bool:
@@ -103,8 +178,9 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _point_latest_at(folder: Path) -> None:
-    """Let ``latest`` beside the folder lead to it."""
+    """Let ``latest`` beside the folder lead to it, where the file system has links."""
     link = folder.parent / f".latest.{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name, target_is_directory=True)
-    os.replace(link, folder.parent / "latest")
+    with suppress(OSError):
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.name, target_is_directory=True)
+        os.replace(link, folder.parent / "latest")

@@ -4,12 +4,97 @@ Images are (N, C, H, W). Every draw comes from the generator that is passed in.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import one_hot, pad
 
-__all__ = ["normalise", "random_crop", "random_cutout", "random_flip"]
+__all__ = [
+    "Augmentation",
+    "adjust_colours",
+    "cutmix",
+    "mixup",
+    "normalise",
+    "random_crop",
+    "random_cutout",
+    "random_flip",
+    "random_policy",
+]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to a training batch, in this order.
+
+    Args:
+        crop_padding: Padding in px of a random crop; 0 for none.
+        flip: Mirror half of the images.
+        policy: ``trivial`` (TrivialAugment) or ``rand`` (RandAugment), image by image as torchvision does it.
+        colour_jitter: Brightness, contrast and saturation each vary by up to this share; 0 for none.
+        cutout: Side in px of a square that is cut out; 0 for none.
+        mixup: Parameter of the Beta distribution of MixUp's shares; 0 for none.
+        cutmix: Parameter of the Beta distribution of CutMix's shares; 0 for none. With both, each image gets one of
+            the two by the toss of a coin.
+
+    Raises:
+        ValueError: If a number is out of range or the policy unknown.
+    """
+
+    crop_padding: int = 0
+    flip: bool = False
+    policy: Literal["none", "trivial", "rand"] = "none"
+    colour_jitter: float = 0.0
+    cutout: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("crop_padding", "cutout", "mixup", "cutmix", "colour_jitter"):
+            value = getattr(self, name)
+            if value < 0 or (name == "colour_jitter" and value > 1):
+                rule = "to lie in [0, 1]" if name == "colour_jitter" else "to be at least 0"
+                raise ValueError(f"Expected data.augmentation.{name} {rule}, but got {value}.")
+        if self.policy not in ("none", "trivial", "rand"):
+            raise ValueError(f"Expected data.augmentation.policy to be none, trivial or rand, but got {self.policy!r}.")
+
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        generator: Generator,
+        mean: Sequence[float],
+        std: Sequence[float],
+        num_classes: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Augment bytes (N, C, H, W) and normalise them; with MixUp or CutMix labels become shares (N, classes)."""
+        if self.crop_padding:
+            images = random_crop(images, self.crop_padding, generator)
+        if self.flip:
+            images = random_flip(images, generator)
+        if self.policy != "none":
+            images = random_policy(images, self.policy, generator)
+        if self.colour_jitter:
+            factors = 1 + self.colour_jitter * (
+                2 * torch.rand(3, len(images), generator=generator, device=images.device) - 1
+            )
+            images = adjust_colours(images, *factors)
+        images = normalise(images, mean, std)
+        if self.cutout:
+            images = random_cutout(images, self.cutout, generator)
+        if not (self.mixup or self.cutmix):
+            return images, labels
+        shares = one_hot(labels, num_classes).to(images.dtype)
+        if self.mixup and self.cutmix:
+            coin = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+            mixed, cut = mixup(images, shares, self.mixup, generator), cutmix(images, shares, self.cutmix, generator)
+            return torch.where(coin.view(-1, 1, 1, 1), mixed[0], cut[0]), torch.where(
+                coin.view(-1, 1), mixed[1], cut[1]
+            )
+        if self.mixup:
+            return mixup(images, shares, self.mixup, generator)
+        return cutmix(images, shares, self.cutmix, generator)
 
 
 def random_crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
@@ -86,3 +171,113 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     centre = torch.tensor(mean, device=images.device).view(shape)
     scale = torch.tensor(std, device=images.device).view(shape)
     return images.to(torch.float32).div_(255).sub_(centre).div_(scale)
+
+
+def adjust_colours(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Change brightness, then contrast, then saturation, each image by its own factors.
+
+    Args:
+        images: (N, C, H, W), uint8; one or three channels.
+        brightness: (N,), 1 changes nothing.
+        contrast: (N,), 0 gives the mean grey.
+        saturation: (N,), 0 gives grey; without effect on one channel.
+
+    Returns:
+        (N, C, H, W), uint8: what torchvision's ``adjust_brightness``, ``adjust_contrast`` and ``adjust_saturation``
+        give, one after the other.
+    """
+    brightness, contrast, saturation = (factor.view(-1, 1, 1, 1) for factor in (brightness, contrast, saturation))
+    images = (images * brightness).clamp_(0, 255).floor_()
+    mean = _grey(images).floor_().mean(dim=(1, 2, 3), keepdim=True)
+    images = (contrast * images + (1 - contrast) * mean).clamp_(0, 255).floor_()
+    if images.shape[1] == 3:
+        images = (saturation * images + (1 - saturation) * _grey(images).floor_()).clamp_(0, 255).floor_()
+    return images.to(torch.uint8)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Luminance (N, 1, H, W) by ITU-R 601, as torchvision computes it."""
+    if images.shape[1] == 1:
+        return images.clone()
+    red, green, blue = images.unbind(1)
+    return (0.2989 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
+
+
+def random_policy(images: Tensor, policy: str, generator: Generator) -> Tensor:
+    """TrivialAugment or RandAugment of torchvision, drawn anew for each image.
+
+    torchvision draws once per call and from the global generator, so the images go through one by one, and the
+    global state is put back: some 0.2 ms an image on a processor core.
+
+    Args:
+        images: (N, C, H, W), uint8.
+        policy: ``trivial`` or ``rand``.
+        generator: Decides all draws.
+
+    Source:
+        Mueller, Hutter: "TrivialAugment", 2021; Cubuk et al.: "RandAugment", 2020.
+    """
+    from torchvision.transforms import v2
+
+    transform = v2.TrivialAugmentWide() if policy == "trivial" else v2.RandAugment()
+    seed = int(torch.randint(2**63 - 1, (), generator=generator, device=images.device))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return torch.stack([transform(image) for image in images])
+
+
+def mixup(images: Tensor, shares: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Blend each image with a random other one of the batch, by a share of its own from Beta(alpha, alpha).
+
+    Args:
+        images: (N, C, H, W), floating.
+        shares: (N, classes), one-hot labels.
+        alpha: Parameter of the Beta distribution.
+        generator: Decides shares and partners.
+
+    Returns:
+        Images and shares of the same shapes.
+
+    Source:
+        Zhang et al.: "mixup: beyond empirical risk minimization", 2018.
+    """
+    share = _beta(alpha, len(images), generator)
+    partner = torch.randperm(len(images), generator=generator, device=images.device)
+    wide, flat = share.view(-1, 1, 1, 1), share.view(-1, 1)
+    return images.lerp(images[partner], 1 - wide), shares.lerp(shares[partner], 1 - flat)
+
+
+def cutmix(images: Tensor, shares: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Paste a rectangle of a random other image of the batch into each image; labels count by area.
+
+    Args:
+        images: (N, C, H, W), floating.
+        shares: (N, classes), one-hot labels.
+        alpha: Parameter of the Beta distribution of the share that stays.
+        generator: Decides rectangles and partners.
+
+    Returns:
+        Images and shares of the same shapes.
+
+    Source:
+        Yun et al.: "CutMix: regularization strategy to train strong classifiers with localizable features", 2019.
+    """
+    count, _, height, width = images.shape
+    partner = torch.randperm(count, generator=generator, device=images.device)
+    side = (1 - _beta(alpha, count, generator)).sqrt()
+    inside = []
+    for length in (height, width):
+        centre = torch.randint(length, (count,), generator=generator, device=images.device)
+        half = side * length / 2
+        pixels = torch.arange(length, device=images.device)
+        inside.append((pixels >= (centre - half).round().view(-1, 1)) & (pixels < (centre + half).round().view(-1, 1)))
+    pasted = inside[0].view(count, 1, height, 1) & inside[1].view(count, 1, 1, width)
+    area = pasted.flatten(1).float().mean(1, keepdim=True).to(shares.dtype)
+    return torch.where(pasted, images[partner], images), shares.lerp(shares[partner], area)
+
+
+def _beta(alpha: float, count: int, generator: Generator) -> Tensor:
+    """(count,) draws from Beta(alpha, alpha)."""
+    shape = torch.full((2, count), float(alpha), device=generator.device)
+    first, second = torch._standard_gamma(shape, generator=generator)
+    return first / (first + second)

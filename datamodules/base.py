@@ -1,8 +1,6 @@
-"""The base of all data modules of small images: what they are, how they are split, augmented and handed out."""
+"""The base of all data modules: what a data set is, how it is split and handed out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -10,35 +8,25 @@ from pytorch_lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor
 
-from datamodules.augment import normalise, random_crop, random_cutout, random_flip
-from datamodules.loader import ImageLoader, ShardedBatches
+from datamodules.loader import MemoryLoader, ShardedBatches
 
-__all__ = ["ImageDataModule"]
+__all__ = ["DataModule", "InMemoryDataModule", "Split"]
 
 Split = Literal["train", "test"]
 
 
-class ImageDataModule(LightningDataModule, ABC):
-    """Small labelled images, held in memory as bytes and augmented batch by batch on the training device.
-
-    A validation set is split off the training set, stratified by class; the test set serves only for testing. A
-    subclass says what its images are and loads them.
+class DataModule(LightningDataModule, ABC):
+    """A labelled data set. Its facts are attributes, so that no configuration repeats them.
 
     Args:
-        batch_size: Images per batch and process.
-        val_size: Images of the training set that are kept for validation.
-        split_seed: Decides which.
-        crop_padding: Padding in px of a random crop in training; 0 for none.
-        flip: Mirror half of the images in training.
-        cutout: Side in px of a square that is cut out in training; 0 for none.
-        seed: Decides the order and the augmentation of the training images.
+        batch_size: Samples per batch and process.
+        seed: Decides the order and the augmentation of the training samples.
 
     Attributes:
         num_classes: Classes.
-        in_chans: Channels of an image.
-        image_size: (height, width) in px.
-        mean: Mean of each channel, on the scale 0 to 1.
-        std: Standard deviation of each channel, on the scale 0 to 1.
+        in_chans: Channels of an image; features of a vector.
+        input_size: Shape of one sample as the network sees it, such as (channels, height, width) in px.
+        val_is_test: Whether the validation samples are those of the test.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -46,118 +34,139 @@ class ImageDataModule(LightningDataModule, ABC):
 
     num_classes: ClassVar[int]
     in_chans: ClassVar[int]
-    image_size: ClassVar[tuple[int, int]]
-    mean: ClassVar[Sequence[float]]
-    std: ClassVar[Sequence[float]]
+    val_is_test = False
+
+    def __init__(self, batch_size: int = 128, seed: int = 0) -> None:
+        super().__init__()
+        require_at_least(1, batch_size=batch_size)
+        require_at_least(0, seed=seed)
+        self.batch_size, self.seed = batch_size, seed
+
+    @property
+    @abstractmethod
+    def input_size(self) -> tuple[int, ...]:
+        """Shape of one sample as the network sees it."""
+
+    def batches(self, num_samples: int, shuffle: bool) -> ShardedBatches:
+        """The indices of this process's batches."""
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return ShardedBatches(num_samples, self.batch_size, shuffle, self.seed, rank, world_size)
+
+
+class InMemoryDataModule(DataModule, ABC):
+    """A data set that fits into memory: it lives on the training device, and batches are made there by indexing.
+
+    A validation set is split off the training set, stratified by class; the test set serves only for testing.
+
+    Args:
+        batch_size: Samples per batch and process.
+        val_size: Samples of the training set that are kept for validation; by default a tenth.
+        val_on_test: Train on the whole training set and validate on the test set, as the papers do. The best
+            checkpoint is then chosen on the test set; ``run.json`` says so.
+        split_seed: Decides which samples are kept for validation.
+        seed: Decides the order and the augmentation of the training samples.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
 
     def __init__(
         self,
         batch_size: int = 128,
-        val_size: int = 5000,
+        val_size: int | None = None,
+        val_on_test: bool = False,
         split_seed: int = 0,
-        crop_padding: int = 0,
-        flip: bool = False,
-        cutout: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("val_size", val_size, self.num_classes),
-            ("split_seed", split_seed, 0),
-            ("crop_padding", crop_padding, 0),
-            ("cutout", cutout, 0),
-            ("seed", seed, 0),
-        ):
-            if value < least:
-                raise ValueError(f"Expected data.{name} to be at least {least}, but got {value}.")
-        self.batch_size, self.val_size, self.split_seed, self.seed = batch_size, val_size, split_seed, seed
-        self.crop_padding, self.flip, self.cutout = crop_padding, flip, cutout
-        self._images: dict[str, tuple[Tensor, Tensor]] = {}
-
-    @property
-    def input_size(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image, in px."""
-        return (self.in_chans, *self.image_size)
+        super().__init__(batch_size, seed)
+        if val_size is not None:
+            require_at_least(self.num_classes, val_size=val_size)
+        require_at_least(0, split_seed=split_seed)
+        self.val_size, self.val_on_test, self.split_seed = val_size, val_on_test, split_seed
+        self.val_is_test = val_on_test
+        self._samples: dict[Split, tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Images (N, C, H, W) as uint8 and labels (N,) as int64 of one split."""
+        """Samples (N, ...) and labels (N,) as int64 of one split."""
 
-    def setup(self, stage: str) -> None:
-        """Load what the stage needs and put it on the training device."""
-        if stage in ("fit", "validate") and "train" not in self._images:
-            images, labels = self._load_checked("train")
-            train, val = self._split(labels)
-            self._images["train"] = self._place(images[train], labels[train])
-            self._images["val"] = self._place(images[val], labels[val])
-        if stage in ("test", "predict") and "test" not in self._images:
-            self._images["test"] = self._place(*self._load_checked("test"))
+    def prepare_data(self) -> None:
+        """Load both splits once, in one process of each machine: what is missing shows before anything else runs."""
+        self.load("train")
+        self.load("test")
 
-    def train_dataloader(self) -> ImageLoader:
+    def load_checked(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Load a split, and refuse what is not as the data set says."""
+        return self.load(split)
+
+    def prepare_train(self, samples: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """What the network sees of a training batch; ``generator`` decides all that is random."""
+        return self.prepare_eval(samples), labels
+
+    def prepare_eval(self, samples: Tensor) -> Tensor:
+        """What the network sees of any other batch."""
+        return samples
+
+    def train_dataloader(self) -> MemoryLoader:
         """Shuffled, augmented batches of the training set."""
-        return self._loader("train", shuffle=True)
+        samples, labels = self._on_device("train")
+        train = torch.arange(len(labels)) if self.val_on_test else self._split()[0]
+        return MemoryLoader(samples, labels, train, self.batches(len(train), shuffle=True), self.prepare_train)
 
-    def val_dataloader(self) -> ImageLoader:
-        """The validation set, each image once."""
-        return self._loader("val")
+    def val_dataloader(self) -> MemoryLoader:
+        """The validation set, each sample once."""
+        return self._in_order("test") if self.val_on_test else self._in_order("train", self._split()[1])
 
-    def test_dataloader(self) -> ImageLoader:
-        """The test set, each image once."""
-        return self._loader("test")
+    def test_dataloader(self) -> MemoryLoader:
+        """The test set, each sample once."""
+        return self._in_order("test")
 
-    def predict_dataloader(self) -> ImageLoader:
-        """The test set, each image once, in order."""
-        return self._loader("test")
+    def predict_dataloader(self) -> MemoryLoader:
+        """The test set, each sample once, in order."""
+        return self._in_order("test")
 
     def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:
         """Leave the batch where it is: the loader makes it on the training device."""
         return batch
 
-    def augment(self, images: Tensor, generator: Generator) -> Tensor:
-        """Crop, flip, normalise and cut out a batch of bytes (N, C, H, W), as the arguments say."""
-        if self.crop_padding:
-            images = random_crop(images, self.crop_padding, generator)
-        if self.flip:
-            images = random_flip(images, generator)
-        images = normalise(images, self.mean, self.std)
-        return random_cutout(images, self.cutout, generator) if self.cutout else images
+    def _in_order(self, split: Split, chosen: Tensor | None = None) -> MemoryLoader:
+        samples, labels = self._on_device(split)
+        chosen = torch.arange(len(labels)) if chosen is None else chosen
 
-    def _loader(self, split: str, shuffle: bool = False) -> ImageLoader:
-        images, labels = self._images[split]
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = ShardedBatches(len(labels), self.batch_size, shuffle, self.seed, rank, world_size)
-        plain = partial(_normalise_only, mean=self.mean, std=self.std)
-        return ImageLoader(images, labels, sampler, self.augment if shuffle else plain)
+        def prepare(batch: Tensor, targets: Tensor, _: Generator) -> tuple[Tensor, Tensor]:
+            return self.prepare_eval(batch), targets
 
-    def _load_checked(self, split: Split) -> tuple[Tensor, Tensor]:
-        images, labels = self.load(split)
-        expected = (len(labels), *self.input_size)
-        if tuple(images.shape) != expected or images.dtype != torch.uint8:
+        return MemoryLoader(samples, labels, chosen, self.batches(len(chosen), shuffle=False), prepare)
+
+    def _on_device(self, split: Split) -> tuple[Tensor, Tensor]:
+        """A split's samples and labels; on a processor they stay memory-mapped, shared by all local processes."""
+        if split not in self._samples:
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            samples, labels = self.load_checked(split)
+            self._samples[split] = samples.to(device), labels.to(device)
+        return self._samples[split]
+
+    def _split(self) -> tuple[Tensor, Tensor]:
+        """Indices of the training and of the validation samples."""
+        labels = self._on_device("train")[1].cpu()
+        val_size = len(labels) // 10 if self.val_size is None else self.val_size
+        if val_size > len(labels) - self.num_classes:
             raise ValueError(
-                f"Expected the {split} images of {type(self).__name__} as uint8 of shape {expected}, "
-                f"but got {images.dtype} of shape {tuple(images.shape)}."
-            )
-        return images, labels
-
-    def _split(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        if self.val_size > len(labels) - self.num_classes:
-            raise ValueError(
-                f"Expected data.val_size to leave images of every class for training ({len(labels)} in all), "
-                f"but got {self.val_size}."
+                f"Expected data.val_size to leave samples of every class for training ({len(labels)} in all), "
+                f"but got {val_size}."
             )
         train, val = train_test_split(
-            torch.arange(len(labels)).numpy(),
-            test_size=self.val_size,
-            stratify=labels.numpy(),
-            random_state=self.split_seed,
+            torch.arange(len(labels)).numpy(), test_size=val_size, stratify=labels.numpy(), random_state=self.split_seed
         )
-        return torch.from_numpy(train), torch.from_numpy(val)
-
-    def _place(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        return images.to(device), labels.to(device)
+        return torch.from_numpy(train).sort().values, torch.from_numpy(val).sort().values
 
 
-def _normalise_only(images: Tensor, _: Generator, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    return normalise(images, mean, std)
+def require_at_least(least: int, **arguments: int) -> None:
+    """Refuse a data module's argument below ``least``.
+
+    Raises:
+        ValueError: It names the argument and the value.
+    """
+    for name, value in arguments.items():
+        if value < least:
+            raise ValueError(f"Expected data.{name} to be at least {least}, but got {value}.")

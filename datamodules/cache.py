@@ -1,15 +1,17 @@
-"""Decoded images on disk: written once, atomically, and memory-mapped by every process after that."""
+"""Decoded data on disk: written once, atomically, and memory-mapped by every process after that."""
 
+import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-__all__ = ["cached"]
+__all__ = ["cached", "fingerprint"]
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +19,9 @@ log = logging.getLogger(__name__)
 def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Read tensors from ``folder/name.safetensors``; where it is absent, make them and keep them there.
 
-    Of several processes one makes the file and the others wait for it. A folder that cannot be written to costs time,
-    not the run: the tensors are then made anew each time.
+    Of several processes one makes the file and the others wait for it. Where the folder cannot be written to, the
+    user's cache folder (``$XDG_CACHE_HOME/nnmass``, by default ``~/.cache/nnmass``) serves instead; where that fails
+    too, the tensors are made anew each time, and a warning says so.
 
     Args:
         folder: Where the file is kept.
@@ -28,36 +31,42 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
     Returns:
         The tensors by name, memory-mapped where they come from the file.
     """
-    path = folder / f"{name}.safetensors"
-    if path.exists():
-        return load_file(path)
-    lock = FileLock(path.with_suffix(".lock"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        log.warning("No copy of the decoded images is kept: %s.", error)
-        return make()
-    with lock:
-        lock.release()  # the with statement has taken it a second time
-        if not path.exists():
-            tensors = make()
-            if not _write(path, tensors):
-                return tensors
-    return load_file(path)
+    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnmass"
+    reasons = []
+    for place in (folder, users):
+        path = place / f"{name}.safetensors"
+        try:
+            if path.exists():
+                return load_file(path)
+            place.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if not path.exists():
+                    _write(path, make)
+                return load_file(path)
+        except (OSError, SafetensorError) as error:
+            reasons.append(f"{place}: {error}")
+    log.warning("No copy of the decoded data is kept (%s).", "; ".join(reasons))
+    return make()
 
 
-def _write(path: Path, tensors: dict[str, Tensor]) -> bool:
+def fingerprint(files: Iterable[Path]) -> str:
+    """Changes with any file's path, size or time of change."""
+    digest = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        digest.update(f"{file.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _write(path: Path, make: Callable[[], dict[str, Tensor]]) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.touch()  # a folder that takes no files says so before the work is done
     try:
-        save_file(tensors, part)
+        save_file(make(), part)
         part.chmod(0o666 & ~_umask())  # safetensors lets only its owner read the file
         os.replace(part, path)
-    except OSError as error:
+    finally:
         part.unlink(missing_ok=True)
-        log.warning("No copy of the decoded images is kept: %s.", error)
-        return False
-    return True
 
 
 def _umask() -> int:

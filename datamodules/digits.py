@@ -5,21 +5,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from datamodules.base import ImageDataModule, Split
+from datamodules.base import Split
+from datamodules.images import ImageDataModule
 
 __all__ = ["Digits"]
 
 
 class Digits(ImageDataModule):
     """1,797 handwritten digits of 8 x 8 px: 1,437 to train on and 360 to test on, the same ones always.
-
-    Args:
-        batch_size: Images per batch and process.
-        val_size: Images of the training set that are kept for validation.
-        split_seed: Decides which.
-        crop_padding: Padding in px of a random crop in training; 0 for none.
-        cutout: Side in px of a square that is cut out in training; 0 for none.
-        seed: Decides the order and the augmentation of the training images.
 
     Source:
         Alpaydin, Kaynak: "Optical recognition of handwritten digits", UCI machine learning repository, 1998.
@@ -30,17 +23,6 @@ class Digits(ImageDataModule):
     image_size = (8, 8)
     mean = (0.3053,)
     std = (0.3760,)
-
-    def __init__(
-        self,
-        batch_size: int = 64,
-        val_size: int = 200,
-        split_seed: int = 0,
-        crop_padding: int = 0,
-        cutout: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(batch_size, val_size, split_seed, crop_padding, flip=False, cutout=cutout, seed=seed)
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Images (N, 1, 8, 8) as uint8 and labels (N,) of one split."""

@@ -1,6 +1,5 @@
 """A folder of class folders of small images, decoded into one tensor."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.cache import cached
+from datamodules.cache import cached, fingerprint
 
 __all__ = ["load_image_tree"]
 
@@ -51,19 +50,10 @@ def load_image_tree(
         labels += [label] * len(images)
     tensors = cached(
         cache_folder,
-        f"{folder.name}-{_fingerprint(folder, files)}",
+        f"{folder.name}-{fingerprint(files)}",
         lambda: {"images": _decode(files, image_size), "labels": torch.tensor(labels)},
     )
     return tensors["images"], tensors["labels"]
-
-
-def _fingerprint(folder: Path, files: Sequence[Path]) -> str:
-    """Changes with any file's name, size or time of change."""
-    digest = hashlib.sha256()
-    for file in files:
-        state = file.stat()
-        digest.update(f"{file.relative_to(folder)} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def _decode(files: Sequence[Path], image_size: tuple[int, int]) -> Tensor:

@@ -1,27 +1,35 @@
-"""Batches of images that live as bytes in memory: chosen by index, augmented together, on the device."""
+"""Batches by index: sharded over processes, drawn per batch, continued in the middle of an epoch."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["ImageLoader", "ShardedBatches"]
+__all__ = ["MemoryLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
 
 
 class ShardedBatches:
     """Indices of the batches of one epoch, for one of several processes.
 
     The order depends on seed and epoch alone. Every process takes every ``world_size``-th sample of each global batch,
-    so that no sample is repeated and none is left out.
+    so that no sample is repeated; in evaluation none is left out. In training the processes must take the same number
+    of steps, so a last global batch of fewer samples than processes is left out; that is never more than
+    ``world_size - 1`` samples, and other ones each epoch.
 
     Args:
         num_samples: Samples in the data set.
         batch_size: Samples per batch and process.
-        shuffle: Draw a new order each epoch, and keep all processes at the same number of steps.
+        shuffle: Draw a new order each epoch, for training.
         seed: Decides the orders.
         rank: This process, from 0.
         world_size: Number of processes.
+
+    Attributes:
+        epoch: The epoch whose batches come next.
+        start: Batches of that epoch to pass over, because they were already used before an interruption.
 
     Example:
         >>> [batch.tolist() for batch in ShardedBatches(5, batch_size=2, shuffle=False)]
@@ -34,6 +42,7 @@ class ShardedBatches:
         self.num_samples, self.batch_size, self.shuffle, self.seed = num_samples, batch_size, shuffle, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self.start = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch; Lightning calls it."""
@@ -41,7 +50,6 @@ class ShardedBatches:
 
     def __len__(self) -> int:
         whole, rest = divmod(self.num_samples, self.batch_size * self.world_size)
-        # Processes that train together must take the same number of steps; those that evaluate need not.
         return whole + (rest >= self.world_size if self.shuffle else rest > self.rank)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -50,39 +58,113 @@ class ShardedBatches:
             order = torch.randperm(self.num_samples, generator=generator)
         else:
             order = torch.arange(self.num_samples)
-        for batch in order.split(self.batch_size * self.world_size)[: len(self)]:
+        for batch in order.split(self.batch_size * self.world_size)[self.start : len(self)]:
             yield batch[self.rank :: self.world_size]
 
 
-class ImageLoader:
-    """Iterates over the batches (images, labels) of an epoch, ready for the network.
+class _Resumable:
+    """A loader that knows how many batches of which epoch it has handed out; Lightning saves and restores that."""
 
-    The augmentation of a batch is a function of seed, epoch, process and step alone: it is the same after a resume.
+    # Lightning looks for a DataLoader's pair and calls the sampler's set_epoch.
+    batch_sampler = None
 
-    Args:
-        images: (N, C, H, W), uint8, on the device that the batches are wanted on.
-        labels: (N,), int64, on the same device.
-        sampler: Chooses the indices of each batch.
-        transform: Maps a batch of bytes and a generator to the network's input.
-    """
-
-    def __init__(
-        self, images: Tensor, labels: Tensor, sampler: ShardedBatches, transform: Callable[[Tensor, Generator], Tensor]
-    ) -> None:
-        self.images, self.labels, self.sampler, self.transform = images, labels, sampler, transform
-        self.batch_sampler = None  # Lightning expects a DataLoader's pair: it calls the sampler's set_epoch
+    def __init__(self, sampler: ShardedBatches) -> None:
+        self.sampler = sampler
+        self._handed_out = 0
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        sampler = self.sampler
-        generator = Generator(self.images.device)
-        for step, indices in enumerate(sampler):
+        first = self._handed_out = self.sampler.start
+        for step, batch in enumerate(self._make(first), start=first):
+            self._handed_out = step + 1
+            yield batch
+        self.sampler.start = 0
+        self._handed_out = 0
+
+    def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The finished batches from the ``first`` on."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in which epoch the next batch comes from."""
+        return {"epoch": self.sampler.epoch, "start": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the batch after the last one handed out."""
+        self.sampler.epoch, self.sampler.start = state["epoch"], state["start"]
+
+
+class MemoryLoader(_Resumable):
+    """Batches of samples that live on the training device: chosen by index, augmented together.
+
+    The augmentation of a batch is a function of seed, epoch, process and step alone.
+
+    Args:
+        samples: (N, ...), on the device that the batches are wanted on.
+        labels: (N,), int64, on the same device.
+        chosen: (M,), indices of the samples that belong to this loader.
+        sampler: Chooses the batches among the M.
+        prepare: Maps samples, labels and a generator to what the network is given.
+    """
+
+    def __init__(
+        self,
+        samples: Tensor,
+        labels: Tensor,
+        chosen: Tensor,
+        sampler: ShardedBatches,
+        prepare: Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]],
+    ) -> None:
+        super().__init__(sampler)
+        self.samples, self.labels, self.chosen, self.prepare = samples, labels, chosen, prepare
+
+    def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        device, sampler = self.samples.device, self.sampler
+        generator = Generator(device)
+        for step, positions in enumerate(sampler, start=first):
             generator.manual_seed(mixed_seed(sampler.seed, sampler.epoch, sampler.rank, step))
-            indices = indices.to(self.images.device, non_blocking=True)
-            images = self.images.index_select(0, indices)
-            yield self.transform(images, generator), self.labels.index_select(0, indices)
+            indices = self.chosen[positions].to(device, non_blocking=True)
+            yield self.prepare(self.samples.index_select(0, indices), self.labels.index_select(0, indices), generator)
+
+
+class WorkerLoader(_Resumable):
+    """Batches that worker processes read, one sample per call of ``dataset[epoch, index]``.
+
+    Args:
+        dataset: Gives one sample and its label for (epoch, index).
+        sampler: Chooses the batches.
+        num_workers: Processes that read; 0 reads in this one.
+    """
+
+    def __init__(self, dataset: Dataset, sampler: ShardedBatches, num_workers: int) -> None:
+        super().__init__(sampler)
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=_Keys(sampler),
+            num_workers=num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=num_workers > 0,
+        )
+
+    def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self._loader)
+
+
+class _Keys:
+    """The (epoch, index) pairs of each batch: a worker process learns the epoch from its keys."""
+
+    def __init__(self, sampler: ShardedBatches) -> None:
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.sampler.epoch
+        for batch in self.sampler:
+            yield [(epoch, index) for index in batch.tolist()]
 
 
 def mixed_seed(*parts: int) -> int:

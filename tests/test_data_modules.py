@@ -39,7 +39,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_a_tree_is_decoded_pixel_for_pixel_and_cached(tmp_path: Path) -> None:
     truth = make_tree(tmp_path)
-    data = CIFAR10(str(tmp_path), val_size=10)
+    data = CIFAR10(data_dir=str(tmp_path), val_size=10)
     data.prepare_data()
     images, labels = data.load("train")
     assert torch.equal(images, torch.cat(list(truth.values())))
@@ -47,27 +47,39 @@ def test_a_tree_is_decoded_pixel_for_pixel_and_cached(tmp_path: Path) -> None:
     files = sorted((tmp_path / ".cache").glob("*.safetensors"))
     assert len(files) == 2
     stamps = [file.stat().st_mtime_ns for file in files]
-    assert torch.equal(CIFAR10(str(tmp_path)).load("train")[0], images)
+    assert torch.equal(CIFAR10(data_dir=str(tmp_path)).load("train")[0], images)
     assert [file.stat().st_mtime_ns for file in files] == stamps
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "train" / "class_0" / "0000.png")
-    assert not CIFAR10(str(tmp_path)).load("train")[0][0].any()
+    assert not CIFAR10(data_dir=str(tmp_path)).load("train")[0][0].any()
 
 
 def test_a_tree_below_cifar10_is_found(tmp_path: Path) -> None:
     make_tree(tmp_path / "cifar10")
-    assert len(CIFAR10(str(tmp_path)).load("test")[1]) == 40
+    assert len(CIFAR10(data_dir=str(tmp_path)).load("test")[1]) == 40
 
 
 def test_the_variable_names_the_folder(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NNMASS_DATA", str(tree))
     assert CIFAR10().data_dir == tree
-    assert CIFAR10("elsewhere").data_dir == Path("elsewhere")
+    assert CIFAR10(data_dir="elsewhere").data_dir == Path("elsewhere")
 
 
-def test_a_folder_that_cannot_be_written_costs_only_time(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_costs_only_time(
+    tree: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     (tree / ".cache").write_text("in the way")
-    assert len(CIFAR10(str(tree)).load("train")[0]) == 40
-    assert "No copy of the decoded images is kept" in caplog.text
+    users = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(users))
+    for _ in range(2):
+        assert len(CIFAR10(data_dir=str(tree)).load("train")[0]) == 40
+        assert len(list((users / "nnmass").glob("train-*.safetensors"))) == 1
+    assert not caplog.text
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tree / ".cache"))
+    assert len(CIFAR10(data_dir=str(tree)).load("train")[0]) == 40
+    assert "No copy of the decoded data is kept" in caplog.text
 
 
 def _prepare(folder: Path, made: Path) -> None:
@@ -117,10 +129,8 @@ def write_batches(folder: Path, monkeypatch: pytest.MonkeyPatch, honest: bool = 
 
 def test_the_official_batches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_batches(tmp_path, monkeypatch)
-    data = CIFAR10(str(tmp_path), val_size=10, cutout=0, crop_padding=0, flip=False)
+    data = CIFAR10(data_dir=str(tmp_path), val_size=10)
     data.prepare_data()
-    data.setup("fit")
-    data.setup("test")
     assert sum(len(labels) for _, labels in data.train_dataloader()) == 90
     assert sum(len(labels) for _, labels in data.val_dataloader()) == 10
     assert sum(len(labels) for _, labels in data.test_dataloader()) == 20
@@ -132,12 +142,12 @@ def test_batches_with_a_wrong_checksum_are_never_unpickled(tmp_path: Path, monke
     write_batches(tmp_path, monkeypatch, honest=False)
     monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("unpickled"))
     with pytest.raises(ValueError, match="MD5 sum is wrong"):
-        CIFAR10(str(tmp_path)).load("train")
+        CIFAR10(data_dir=str(tmp_path)).load("train")
 
 
 def test_no_data_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}.*cifar-10-batches-py.*--data.data_dir.*NNMASS_DATA"):
-        CIFAR10(str(tmp_path)).prepare_data()
+        CIFAR10(data_dir=str(tmp_path)).prepare_data()
 
 
 def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +158,7 @@ def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(datasets.CIFAR10, "__init__", offline)
     with pytest.raises(FileNotFoundError, match="the download failed \\(no network\\)"):
-        CIFAR10(str(tmp_path), download=True).prepare_data()
+        CIFAR10(data_dir=str(tmp_path), download=True).prepare_data()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "size", "empty class", "missing class"])
@@ -179,7 +189,7 @@ def test_broken_trees_are_named(tree: Path, damage: str) -> None:
 def test_the_split_is_stratified_seeded_and_disjoint() -> None:
     def split(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         data = Digits(val_size=200, split_seed=seed)
-        return data._split(data.load("train")[1])
+        return data._split()
 
     labels = Digits().load("train")[1]
     train, val = split(0)
@@ -206,7 +216,7 @@ def test_digits_are_all_there_once() -> None:
     [
         ({"batch_size": 0}, "data.batch_size to be at least 1, but got 0"),
         ({"val_size": 3}, "data.val_size to be at least 10, but got 3"),
-        ({"crop_padding": -1}, "data.crop_padding to be at least 0, but got -1"),
+        ({"split_seed": -1}, "data.split_seed to be at least 0, but got -1"),
         ({"seed": -1}, "data.seed to be at least 0, but got -1"),
     ],
 )
@@ -216,8 +226,8 @@ def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
 
 
 def test_a_validation_set_that_takes_everything_is_refused() -> None:
-    with pytest.raises(ValueError, match="leave images of every class"):
-        Digits(val_size=1430).setup("fit")
+    with pytest.raises(ValueError, match="leave samples of every class"):
+        Digits(val_size=1430).val_dataloader()
 
 
 def test_the_real_images_decode(cifar10_images: Path, tmp_path: Path) -> None:

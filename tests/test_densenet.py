@@ -18,7 +18,7 @@ def layer_inputs(cell: RandomSkipCell) -> list[tuple[int, ...]]:
     return [tuple(layer.links.tolist()) for layer in cell.layers]  # type: ignore[union-attr, operator]
 
 
-def affected_layers(cell: RandomSkipCell, source: int, channel: int) -> set[int]:
+def affected_layers(cell: RandomSkipCell, source: int, channel: int, in_channels: int = 2) -> set[int]:
     """Layers whose convolution sees a different input when one channel of one layer's output is disturbed."""
     seen: dict[str, list[Tensor]] = {"plain": [], "disturbed": []}
     kind = "plain"
@@ -41,7 +41,7 @@ def affected_layers(cell: RandomSkipCell, source: int, channel: int) -> set[int]
         return outputs[next(position)]
 
     outputs: list[Tensor] = []
-    x = torch.rand(1, 2, 4, 4)
+    x = torch.rand(1, in_channels, 4, 4)
     handles = []
     for index, layer in enumerate(cell.layers):
         handles.append(layer.conv.register_forward_pre_hook(remember))  # type: ignore[union-attr]
@@ -77,6 +77,28 @@ def test_exactly_the_linked_layers_feel_a_channel(depth: int, width: int, tc: in
     assert cell_density(depth, width, tc) == [pytest.approx(links / possible if depth > 2 else 0.0)]
     assert nn_mass(depth, width, tc) == pytest.approx(width * depth * links / possible if depth > 2 else 0.0)
     assert average_degree(depth, width, tc) == pytest.approx(degree / (width * depth))
+
+
+@pytest.mark.parametrize("tc", [0, [2, 5, 90]])
+def test_equations_1_and_2_hold_for_the_links_of_the_built_network(tc: int | list[int]) -> None:
+    network = RandomSkipDenseNet(5, 1, tc, in_chans=2, base_widths=(2, 3, 4), seed=3).eval()
+    masses, densities = [], []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.bias, 50.0)
+    for cell, entering in zip(network.cells, (2, 2, 3), strict=True):
+        assert isinstance(cell, RandomSkipCell)
+        felt = [
+            affected_layers(cell, source, channel, entering) - {source + 1}
+            for source in range(5)
+            for channel in range(cell.width)
+        ]
+        densities.append(sum(map(len, felt)) / (cell.width * 4 * 3 / 2))
+        masses.append(cell.width * 5 * densities[-1])
+    record = topology(network, (2, 8, 8))
+    assert record.cell_densities == pytest.approx(densities)
+    assert record.nn_mass == pytest.approx(sum(masses))
+    assert network.nn_mass == pytest.approx(sum(masses))
 
 
 @settings(max_examples=50, deadline=None)
@@ -166,6 +188,11 @@ def test_the_seed_decides_everything_and_global_state_stays() -> None:
     assert any(layer_inputs(a) != layer_inputs(b) for a, b in zip(first.cells, other.cells, strict=True))  # type: ignore[arg-type]
 
 
+def test_numpy_integers_will_do() -> None:
+    network = RandomSkipDenseNet(np.int64(4), 1, np.int64(5), seed=np.int64(3))  # type: ignore[arg-type]
+    assert network.nn_mass == RandomSkipDenseNet(4, 1, 5, seed=3).nn_mass
+
+
 def test_cells_do_not_share_links() -> None:
     network = RandomSkipDenseNet(6, 1, 9, base_widths=(16, 16, 16))
     assert len({tuple(layer_inputs(cell)) for cell in network.cells}) == 3  # type: ignore[arg-type]
@@ -185,14 +212,16 @@ def test_a_checkpoint_brings_its_links() -> None:
     [
         ({"tc": [1, 2]}, "tc to be one number or one per cell \\(3 cells\\), but got 2"),
         ({"cell_depth": [3]}, "cell_depth to be one number or one per cell"),
-        ({"cell_depth": -3}, "cell_depth to be at least 1, but got -3"),
-        ({"tc": -1}, "tc to be at least 0, but got -1"),
+        ({"cell_depth": -3}, "cell_depth to be an integer of at least 1, but got -3"),
+        ({"tc": -1}, "tc to be an integer of at least 0, but got -1"),
+        ({"cell_depth": 2.5}, "cell_depth to be an integer of at least 1, but got 2.5"),
         ({"width_multiplier": 0}, "width_multiplier times every base width"),
         ({"width_multiplier": 1.03}, "width_multiplier times every base width"),
         ({"base_widths": ()}, "base_widths to hold one width per cell"),
-        ({"num_classes": -1}, "num_classes to be at least 0"),
+        ({"num_classes": -1}, "num_classes to be an integer of at least 0"),
         ({"in_chans": 0}, "in_channels to be an integer of at least 1"),
-        ({"seed": -1}, "seed to be an integer from 0"),
+        ({"seed": -1}, "seed to be an integer of at least 0"),
+        ({"seed": 2**63}, "seed to be below"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict, message: str) -> None:

@@ -1,11 +1,12 @@
 """Batches: nothing lost, nothing twice, on any number of processes, the same after a resume."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from datamodules.loader import ImageLoader, ShardedBatches
+from datamodules.loader import MemoryLoader, ShardedBatches
 
 
 def epoch(samples: int, batch_size: int, world_size: int, shuffle: bool, number: int = 0) -> list[list[Tensor]]:
@@ -48,7 +49,9 @@ def test_augmentation_depends_on_seed_epoch_rank_and_step_alone() -> None:
     def draws(seed: int, number: int, rank: int) -> list[float]:
         sampler = ShardedBatches(20, 5, shuffle=True, seed=seed, rank=rank, world_size=2)
         sampler.set_epoch(number)
-        loader = ImageLoader(images, labels, sampler, lambda batch, g: torch.rand(1, generator=g))
+        loader = MemoryLoader(
+            images, labels, torch.arange(20), sampler, lambda batch, targets, g: (torch.rand(1, generator=g), targets)
+        )
         return [float(batch) for batch, _ in loader]
 
     def by_rank_and_epoch() -> list[float]:
@@ -62,12 +65,39 @@ def test_augmentation_depends_on_seed_epoch_rank_and_step_alone() -> None:
     assert draws(1, 0, 0) != draws(2, 0, 0)
 
 
-def test_a_loader_reads_the_right_images() -> None:
-    images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
-    labels = torch.arange(10) * 3
+def keep(batch: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    return batch, labels
 
-    def identity(batch: Tensor, generator: Generator) -> Tensor:
-        return batch
 
-    for batch, target in ImageLoader(images, labels, ShardedBatches(10, 4, shuffle=True), identity):
-        assert torch.equal(batch.flatten().long() * 3, target)
+def test_a_loader_reads_the_chosen_samples() -> None:
+    samples = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    chosen = torch.tensor([1, 3, 4, 8])
+    loader = MemoryLoader(samples, torch.arange(10) * 3, chosen, ShardedBatches(4, 3, shuffle=True), keep)
+    seen = torch.cat([batch.flatten() for batch, _ in loader])
+    assert sorted(seen.tolist()) == chosen.tolist()
+    assert all(torch.equal(batch.flatten().long() * 3, labels) for batch, labels in loader)
+
+
+@pytest.mark.parametrize("interrupted_after", [0, 1, 3, 4])
+def test_an_epoch_goes_on_where_it_was(interrupted_after: int) -> None:
+    def loader() -> MemoryLoader:
+        def draw(batch: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+            return torch.rand(2, generator=generator), labels
+
+        samples = torch.zeros(18, 1)
+        return MemoryLoader(samples, torch.arange(18), torch.arange(18), ShardedBatches(18, 4, True, seed=2), draw)
+
+    whole = loader()
+    whole.sampler.set_epoch(7)
+    expected = [(*draws.tolist(), *labels.tolist()) for draws, labels in whole]
+    broken = loader()
+    broken.sampler.set_epoch(7)
+    batches = iter(broken)
+    seen = [next(batches) for _ in range(interrupted_after)]
+    state = broken.state_dict()
+    resumed = loader()
+    resumed.load_state_dict(state)
+    resumed.sampler.set_epoch(7)
+    seen += list(resumed)
+    assert [(*draws.tolist(), *labels.tolist()) for draws, labels in seen] == expected
+    assert len(list(resumed)) == len(expected) == len(resumed)

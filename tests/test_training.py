@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,7 +19,7 @@ from zoo import RandomSkipDenseNet
 
 ROOT = Path(__file__).resolve().parent.parent
 FIT = ("fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu")
-CASE = tuple[Path, pd.DataFrame, dict[str, Any]]
+TIMED = ["train/data_wait_s"]
 
 
 def fit(*arguments: object) -> int:
@@ -83,11 +82,12 @@ def test_the_saved_configuration_repeats_the_run(unbroken: Path, tmp_path: Path)
 
 
 def test_the_best_checkpoint_can_be_tested_alone(unbroken: Path, capsys: pytest.CaptureFixture) -> None:
-    before = json.loads((unbroken / "run.json").read_text())["test"]
+    before = json.loads((unbroken / "run.json").read_text())
+    assert before["test"]["checkpoint"] == "best.ckpt"
     arguments = ["--config", str(unbroken / "config.yaml"), "--ckpt_path", "best"]
     assert main(["test", *arguments]) == 0
-    assert json.loads((unbroken / "run.json").read_text())["test"] == before
-    assert f"{before['test/accuracy']:.4f}" in capsys.readouterr().out
+    assert json.loads((unbroken / "run.json").read_text()) == before
+    assert f"{before['test']['test/accuracy']:.4f}" in capsys.readouterr().out
     assert main(["validate", *arguments]) == 0
     assert "val accuracy" in capsys.readouterr().out
 
@@ -99,26 +99,37 @@ def test_a_finished_run_is_not_resumed_and_not_written_over(unbroken: Path, caps
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_resumed_run_equals_an_unbroken_one(
-    how: signal.Signals, unbroken: Path, tmp_path: Path, nnmass: Callable
-) -> None:
-    arguments = [*FIT, "--output_dir", str(tmp_path), "--trainer.max_epochs", "6"]
+def interrupt(arguments: list[str], line: str, how: signal.Signals) -> str:
+    """Start a training, send a signal to all its processes after a line of output, and return what stderr says."""
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(ROOT / "cli.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    for line in process.stdout:
-        if line.startswith("epoch 3/6"):
-            process.send_signal(how)
+    for output in process.stdout:
+        if output.startswith(line):
+            os.killpg(process.pid, how)
             break
     process.stdout.read()
     error = process.stderr.read()
     assert process.wait() != 0
+    return error
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
+def test_a_resumed_run_equals_an_unbroken_one(
+    how: signal.Signals, unbroken: Path, tmp_path: Path, nnmass: Callable
+) -> None:
+    arguments = [*FIT, "--output_dir", str(tmp_path), "--trainer.max_epochs", "6"]
+    error = interrupt(arguments, "epoch 3/6", how)
     if how == signal.SIGINT:
         assert error == "Stopped; continue the run with the same command and --ckpt_path last.\n"
         assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "interrupted"
+        assert (only_run(tmp_path) / "accuracy.png").is_file()
     resumed = nnmass(*arguments, "--ckpt_path", "last")
     assert resumed.returncode == 0, resumed.stderr
     folder = only_run(tmp_path)
@@ -127,7 +138,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
         theirs = weights(folder, name)
         assert all(torch.equal(value, theirs[key]) for key, value in weights(unbroken, name).items())
     ours, theirs = (pd.read_csv(path / "metrics.csv") for path in (unbroken, folder))
-    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-6)
+    pd.testing.assert_frame_equal(ours.drop(columns=TIMED), theirs.drop(columns=TIMED), rtol=1e-6)
 
 
 def test_two_runs_of_one_configuration_get_two_folders(unbroken: Path, tmp_path: Path) -> None:
@@ -137,15 +148,27 @@ def test_two_runs_of_one_configuration_get_two_folders(unbroken: Path, tmp_path:
     assert len(folders) == 2
 
 
-def test_two_processes_train_one_network_in_one_folder(tmp_path: Path, nnmass: Callable) -> None:
-    done = nnmass(
-        *FIT, "--output_dir", tmp_path, "--trainer.devices", 2, "--trainer.strategy", "ddp", "--trainer.max_epochs", 2
-    )
+def test_two_processes_train_one_network_in_one_folder_and_resume(tmp_path: Path, nnmass: Callable) -> None:
+    spread = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_epochs", "3"]
+    arguments = [*FIT, *spread, "--model.interval", "step", "--output_dir"]
+    done = nnmass(*arguments, tmp_path / "whole")
     assert done.returncode == 0, done.stderr
-    run = json.loads((only_run(tmp_path) / "run.json").read_text())
+    assert done.stdout.count("best val accuracy") == 1
+    whole = only_run(tmp_path / "whole")
+    run = json.loads((whole / "run.json").read_text())
     assert (run["world_size"], run["status"]) == (2, "finished")
-    assert pd.read_csv(only_run(tmp_path) / "metrics.csv")["epoch"].tolist() == [0, 1]
-    assert done.stdout.count("NN-Mass") == 2  # one table before the training, one after
+    assert pd.read_csv(whole / "confusion_matrix.csv", index_col=0).to_numpy().sum() == 360
+
+    interrupt([*arguments, str(tmp_path / "parts")], "epoch 2/3", signal.SIGKILL)
+    done = nnmass(*arguments, tmp_path / "parts", "--ckpt_path", "last")
+    assert done.returncode == 0, done.stderr
+    resumed = only_run(tmp_path / "parts")
+    ours, theirs = (pd.read_csv(path / "metrics.csv") for path in (whole, resumed))
+    assert theirs["epoch"].tolist() == [0, 1, 2]
+    pd.testing.assert_frame_equal(ours.drop(columns=TIMED), theirs.drop(columns=TIMED), rtol=1e-4)
+    final = weights(resumed)
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(final[name], value)
 
 
 def test_nan_stops_the_run_and_names_the_step(
@@ -167,12 +190,76 @@ def test_nan_stops_the_run_and_names_the_step(
     assert all(torch.isfinite(value).all() for value in weights(folder).values())
 
 
-def test_flags_win_over_a_checkpoint(unbroken: Path, tmp_path: Path) -> None:
+def test_a_training_is_not_continued_under_another_configuration(
+    unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Its optimizer and schedule would come from the checkpoint, whatever the flags say."""
     checkpoint = unbroken / "checkpoints" / "last.ckpt"
-    assert fit("--output_dir", tmp_path, "--trainer.max_epochs", 7, "--ckpt_path", checkpoint) == 0
+    for flags, difference in (
+        (("--trainer.max_epochs", 7), "trainer.max_epochs is 6 there and 7 here"),
+        (("--trainer.max_epochs", 6, "--model.optimizer.lr", 0.5), "lr is 0.05 there and 0.5 here"),
+        (("--trainer.max_epochs", 6), "is finished"),
+    ):
+        assert fit("--output_dir", tmp_path, *flags, "--ckpt_path", checkpoint) != 0
+        assert difference in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_array_tasks_do_not_load_each_others_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning loads the highest hpc_ckpt of its root folder; ours is the run's own."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, tmp_path / "runs"):
+        folder.mkdir(exist_ok=True)
+        (folder / "hpc_ckpt_3.ckpt").write_text("of another task")
+    assert main([*FIT, "--trainer.max_epochs", "1"]) == 0
+    assert json.loads((tmp_path / "runs" / "latest" / "run.json").read_text())["epochs"] == 1
+
+
+def test_the_configurations_callbacks_come_on_top_of_ours(tmp_path: Path) -> None:
+    extra = ["--trainer.callbacks+=pytorch_lightning.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val/loss"]
+    assert fit("--output_dir", tmp_path, "--trainer.max_epochs", 1, *extra) == 0
     folder = only_run(tmp_path)
-    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == 7
-    assert pd.read_csv(folder / "metrics.csv")["epoch"].tolist() == [6]
+    assert (folder / "checkpoints" / "best.ckpt").is_file()
+    assert "topology" in json.loads((folder / "run.json").read_text())
+
+
+def test_a_run_whose_time_is_over_can_go_on(tmp_path: Path) -> None:
+    assert fit("--output_dir", tmp_path, "--trainer.max_epochs", 50, "--trainer.max_time", "00:00:00:01") == 0
+    assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_a_network_of_ones_own_is_trained_and_a_line_says_that_it_has_no_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_network.py").write_text(
+        "from torch import nn\n\nclass Own(nn.Sequential):\n    def __init__(self, num_classes: int = 3):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))\n        self.num_classes = num_classes\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tmp_path / "own.yaml"
+    config.write_text("model: {network: own_network.Own}\ndata: datamodules.Digits\ntrainer: {max_epochs: 1}\n")
+    assert main(["fit", "--config", str(config), "--output_dir", str(tmp_path / "runs")]) == 0
+    assert "No topology is recorded: Expected model to hold random-skip cells" in capsys.readouterr().out
+    assert "topology" not in json.loads((only_run(tmp_path / "runs") / "run.json").read_text())
+
+
+def test_validation_on_the_test_set_is_recorded(tmp_path: Path) -> None:
+    assert fit("--output_dir", tmp_path, "--trainer.max_epochs", 1, "--data.val_on_test", "true") == 0
+    run = json.loads((only_run(tmp_path) / "run.json").read_text())
+    assert run["val_is_test"] is True
+    assert run["best_val_accuracy"] == pytest.approx(run["test"]["test/accuracy"])
+
+
+def test_the_confusion_matrix_counts_every_image_once(unbroken: Path) -> None:
+    run = json.loads((unbroken / "run.json").read_text())
+    counts = pd.read_csv(unbroken / "confusion_matrix.csv", index_col=0).to_numpy()
+    assert counts.sum() == 360
+    assert counts.trace() / 360 == pytest.approx(run["test"]["test/accuracy"])
+    table = pd.read_csv(unbroken / "class_accuracy.csv")
+    assert table["images"].tolist() == counts.sum(1).tolist()
+    assert table["accuracy"].tolist() == pytest.approx((counts.diagonal() / counts.sum(1)).tolist())
+    with Image.open(unbroken / "confusion_matrix.png") as picture:
+        assert picture.width > 500
 
 
 def test_a_run_that_is_at_work_is_left_alone(

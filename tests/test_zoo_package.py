@@ -48,6 +48,15 @@ def test_the_zoo_imports_nothing_from_its_neighbours() -> None:
             assert not neighbours & {name.split(".")[0] for name in names}, path
 
 
+def test_only_one_of_the_two_lightnings_is_imported() -> None:
+    """The package ``lightning`` had compromised releases, and its classes do not mix with pytorch_lightning's."""
+    for path in ROOT.glob("*/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert "lightning" not in {name.split(".")[0] for name in names}, path
+
+
 def test_the_maths_needs_only_the_standard_library() -> None:
     tree = ast.parse((ROOT / "zoo" / "mass.py").read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

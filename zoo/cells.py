@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoo.mass import link_counts
+from zoo.mass import link_counts, whole_number
 from zoo.seeding import seeded
 
 __all__ = ["RandomSkipCell", "draw_links"]
@@ -85,15 +85,9 @@ class RandomSkipCell(nn.Module):
 
     def __init__(self, in_channels: int, width: int, depth: int, tc: int, *, stride: int = 1, seed: int = 0) -> None:
         super().__init__()
-        for name, value, least in (
-            ("in_channels", in_channels, 1),
-            ("width", width, 1),
-            ("depth", depth, 1),
-            ("tc", tc, 0),
-            ("stride", stride, 1),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"Expected {name} to be an integer of at least {least}, but got {value!r}.")
+        in_channels, stride = whole_number("in_channels", in_channels, 1), whole_number("stride", stride, 1)
+        width, depth = whole_number("width", width, 1), whole_number("depth", depth, 1)
+        tc = whole_number("tc", tc, 0)
         self.width, self.depth, self.tc = width, depth, tc
         with seeded(seed) as generator:
             links = draw_links(depth, width, tc, generator)

@@ -1,14 +1,15 @@
 """Classifier: the LightningModule that trains any network on labelled images or vectors."""
 
 from collections.abc import Callable, Iterable
+from math import ceil
 from typing import Any, Literal
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 __all__ = ["Classifier", "papers_sgd"]
 
@@ -19,10 +20,11 @@ def papers_sgd(parameters: Iterable) -> SGD:
 
 
 class Classifier(LightningModule):
-    """Cross-entropy training of one network, with loss and micro top-1 accuracy for every stage.
+    """Cross-entropy training of one network, with loss and accuracy for every stage.
 
-    Logs ``train/loss``, ``train/accuracy``, ``val/loss``, ``val/accuracy``, ``test/loss`` and ``test/accuracy`` once
-    an epoch. A batch is a pair: inputs (N, ...) and integer labels (N,).
+    Once an epoch it logs ``loss`` and ``accuracy`` (micro top-1) under ``train/``, ``val/`` and ``test/``; ``top5`` for
+    validation and test where there are more than five classes; ``calibration_error`` (15 bins) for the test. A batch is
+    a pair: inputs (N, ...) and labels, integers (N,) or, in training, shares (N, num_classes).
 
     Args:
         network: Any module that maps inputs to logits (N, num_classes).
@@ -72,10 +74,13 @@ class Classifier(LightningModule):
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         # "micro" spelled out: torchmetrics' default is the macro average, which is not the accuracy that papers print.
-        accuracy = MetricCollection({"accuracy": MulticlassAccuracy(num_classes, average="micro")})
-        self.train_metrics = accuracy.clone(prefix="train/")
-        self.val_metrics = accuracy.clone(prefix="val/")
-        self.test_metrics = accuracy.clone(prefix="test/")
+        metrics: dict[str, Metric | MetricCollection] = {"accuracy": MulticlassAccuracy(num_classes, average="micro")}
+        self.train_metrics = MetricCollection(metrics, prefix="train/").clone()
+        if num_classes > 5:
+            metrics["top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
+        self.val_metrics = MetricCollection(metrics, prefix="val/").clone()
+        metrics["calibration_error"] = MulticlassCalibrationError(num_classes, n_bins=15)
+        self.test_metrics = MetricCollection(metrics, prefix="test/").clone()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs (N, ...) to logits (N, num_classes)."""
@@ -83,15 +88,15 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch, for the optimizer."""
-        return self._step(batch, "train", self.train_loss, self.train_metrics)
+        return self._step(batch, "train", self.train_loss, self.train_metrics)[0]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
         self._step(batch, "val", self.eval_loss, self.val_metrics)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss and accuracy of one test batch."""
-        self._step(batch, "test", self.eval_loss, self.test_metrics)
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss and accuracy of one test batch; returns its logits (N, num_classes)."""
+        return self._step(batch, "test", self.eval_loss, self.test_metrics)[1]
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (N, num_classes) of one batch."""
@@ -99,16 +104,17 @@ class Classifier(LightningModule):
 
     def _step(
         self, batch: tuple[Tensor, Tensor], stage: str, criterion: nn.Module, metrics: MetricCollection
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         x, labels = batch
         logits = self(x)
         loss = criterion(logits, labels)
-        metrics.update(logits.detach(), labels)
+        # Mixed images come with shares of several classes; the one of the largest share counts as the right answer.
+        metrics.update(logits.detach().float(), labels if labels.ndim == 1 else labels.argmax(dim=1))
         self.log(
             f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=stage != "train"
         )
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
-        return loss
+        return loss, logits.detach()
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, whose length is that of the training, in epochs or in steps."""
@@ -117,8 +123,9 @@ class Classifier(LightningModule):
         total = epochs if self.interval == "epoch" else int(self.trainer.estimated_stepping_batches)
         if total < 1 and self.schedule == "cosine":
             raise ValueError(f"Expected trainer.max_epochs to be set for the cosine schedule, but got {epochs}.")
-        warmup_epochs = 0 if self.trainer.fast_dev_run else self.warmup_epochs  # type: ignore[attr-defined]
-        warmup = warmup_epochs if self.interval == "epoch" else total * warmup_epochs // max(epochs, 1)
+        warmup = 0 if self.trainer.fast_dev_run else self.warmup_epochs  # type: ignore[attr-defined]
+        if self.interval == "step":
+            warmup *= ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         scheduler = self._scheduler(optimizer, total, warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.cells import RandomSkipCell
-from zoo.mass import nn_mass
+from zoo.mass import nn_mass, whole_number
 from zoo.seeding import seeded
 
 __all__ = ["RandomSkipDenseNet"]
@@ -54,9 +54,7 @@ class RandomSkipDenseNet(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if num_classes < 0:
-            raise ValueError(f"Expected num_classes to be at least 0, but got {num_classes}.")
-        self.num_classes = num_classes
+        self.num_classes = num_classes = whole_number("num_classes", num_classes, 0)
         self.in_chans = in_chans
         self.widths = _multiply(base_widths, width_multiplier)
         depths = _one_per_cell("cell_depth", cell_depth, len(self.widths), least=1)
@@ -113,12 +111,9 @@ def _multiply(base_widths: Sequence[int], width_multiplier: float) -> list[int]:
 
 
 def _one_per_cell(name: str, value: int | Sequence[int], cells: int, least: int) -> list[int]:
-    values = [value] * cells if isinstance(value, int) else list(value)
+    values = list(value) if isinstance(value, Sequence) else [value] * cells
     if len(values) != cells:
         raise ValueError(
             f"Expected {name} to be one number or one per cell ({cells} cells), but got {len(values)}: {values}."
         )
-    for number in values:
-        if number < least:
-            raise ValueError(f"Expected {name} to be at least {least}, but got {number}.")
-    return values
+    return [whole_number(name, number, least) for number in values]

@@ -22,6 +22,7 @@ __all__ = [
     "link_counts",
     "nn_mass",
     "singular_value_bounds",
+    "whole_number",
 ]
 
 
@@ -180,11 +181,22 @@ def _density(depth: int, width: int, tc: int) -> float:
 def _cells(depth: Integer, width: Integer, tc: Integer) -> list[tuple[int, int, int]]:
     """The (depth, width, tc) of each cell, checked."""
     cells = _broadcast(depth=depth, width=width, tc=tc)
-    for position, (name, least) in enumerate((("depth", 1), ("width", 1), ("tc", 0))):
-        for values in cells:
-            if not _is_integer(values[position]) or values[position] < least:
-                raise ValueError(f"Expected {name} to be an integer of at least {least}, but got {values[position]!r}.")
-    return cells
+    return [(whole_number("depth", d, 1), whole_number("width", w, 1), whole_number("tc", t, 0)) for d, w, t in cells]
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """``value`` as an int, if it is an integer (of Python, NumPy or torch) of at least ``least``.
+
+    Raises:
+        ValueError: If it is not; the message names the argument.
+    """
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise ValueError(f"Expected {name} to be an integer of at least {least}, but got {value!r}.")
+    return number
 
 
 def _broadcast(**arguments: Number) -> list[tuple]:
@@ -201,14 +213,6 @@ def _broadcast(**arguments: Number) -> list[tuple]:
 
 def _per_cell(value: Number) -> TypeGuard[Sequence[float]]:
     return hasattr(value, "__len__") and not isinstance(value, str)
-
-
-def _is_integer(value: object) -> bool:
-    try:
-        index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return False
-    return not isinstance(value, bool)
 
 
 def _require_non_negative(**arguments: Number) -> None:

@@ -91,8 +91,9 @@ def _built_density(cell: RandomSkipCell) -> float:
 
 def _unwrap(model: nn.Module) -> nn.Module:
     """The network inside a LightningModule's ``network``, a parallel wrapper's ``module``, a compiled ``_orig_mod``."""
-    for attribute in ("network", "module", "_orig_mod"):
-        inner = getattr(model, attribute, None)
-        if isinstance(inner, nn.Module):
-            return _unwrap(inner)
-    return model
+    inner: object = getattr(model, "_orig_mod", None)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = model.module
+    elif hasattr(model, "training_step"):  # a LightningModule, told without importing Lightning
+        inner = getattr(model, "network", None)
+    return _unwrap(inner) if isinstance(inner, nn.Module) else model

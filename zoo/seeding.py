@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+from zoo.mass import whole_number
+
 __all__ = ["seeded"]
 
 
@@ -16,7 +18,7 @@ def seeded(seed: int) -> Iterator[torch.Generator]:
     block depends on the seed alone and on nothing that was drawn before.
 
     Args:
-        seed: Any non-negative integer below 2**63.
+        seed: Any non-negative integer below 2**63, also NumPy's.
 
     Yields:
         A generator of its own stream, for draws that should not depend on the order of the layers.
@@ -30,8 +32,9 @@ def seeded(seed: int) -> Iterator[torch.Generator]:
         >>> with seeded(3):
         ...     assert torch.equal(first, torch.rand(1))
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"Expected seed to be an integer from 0 to 2**63 - 1, but got {seed!r}.")
+    seed = whole_number("seed", seed, 0)
+    if seed >= 2**63:
+        raise ValueError(f"Expected seed to be below 2**63, but got {seed}.")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)

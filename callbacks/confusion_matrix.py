@@ -1,0 +1,86 @@
+"""Which class is taken for which: the confusion matrix and each class's accuracy, at test."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from callbacks.run_file import write_atomically
+
+__all__ = ["ConfusionMatrix", "draw_confusion_matrix"]
+
+
+class ConfusionMatrix(Callback):
+    """Writes ``confusion_matrix.csv`` and ``.png`` and ``class_accuracy.csv`` into the trainer's ``default_root_dir``.
+
+    It reads the logits that ``test_step`` returns; every sample counts once, on any number of processes.
+    """
+
+    def __init__(self) -> None:
+        self._metric: MulticlassConfusionMatrix | None = None
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count one batch."""
+        if self._metric is None:
+            self._metric = MulticlassConfusionMatrix(outputs.shape[1]).to(outputs.device)
+        self._metric.update(outputs, batch[1])
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the files."""
+        if self._metric is None:
+            return
+        counts = self._metric.compute().cpu()
+        self._metric = None
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        folder = Path(trainer.default_root_dir)
+        classes = [str(label) for label in range(len(counts))]
+        table = pd.DataFrame(counts.numpy(), index=pd.Index(classes, name="true class"), columns=classes)
+        write_atomically(folder / "confusion_matrix.csv", table.to_csv())
+        images = counts.sum(1)
+        accuracy = pd.DataFrame(
+            {"class": classes, "images": images.tolist(), "accuracy": (counts.diag() / images.clamp(min=1)).tolist()}
+        )
+        write_atomically(folder / "class_accuracy.csv", accuracy.to_csv(index=False))
+        write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts))
+
+
+def draw_confusion_matrix(counts: torch.Tensor) -> bytes:
+    """Draw a confusion matrix, each row as shares of its true class.
+
+    Args:
+        counts: (C, C), images of true class (row) taken for another (column).
+
+    Returns:
+        The picture, PNG; the shares are written into the cells for up to 20 classes.
+    """
+    shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    axes.set_xlabel("taken for class")
+    axes.set_ylabel("true class")
+    figure.colorbar(picture, label="share of the true class")
+    if len(shares) <= 20:
+        axes.set_xticks(range(len(shares)))
+        axes.set_yticks(range(len(shares)))
+        for row, column in zip(*(shares >= 0.005).nonzero(), strict=True):
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            text = f"{100 * shares[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=7)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    return content.getvalue()

@@ -1,0 +1,216 @@
+"""ImageNet: photographs of any size in class folders, decoded, cropped and resized by worker processes."""
+
+import hashlib
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from datamodules.augment import normalise
+from datamodules.base import DataModule
+from datamodules.cache import cached
+from datamodules.image_tree import IMAGE_SUFFIXES
+from datamodules.loader import WorkerLoader, mixed_seed
+from datamodules.official import data_folder
+
+__all__ = ["ImageNet", "centre_crop", "open_photograph", "random_resized_crop"]
+
+
+class ImageNet(DataModule):
+    """Photographs in ``train/CLASS/*`` and ``val/CLASS/*``, in the folder itself or in ``imagenet`` below it.
+
+    Training images are cropped at random (8 to 100 % of the area, aspect ratio 3/4 to 4/3), resized and mirrored;
+    others are resized so that the centre crop takes 87.5 % of the short side. ``val`` serves for validation and for
+    testing, as everywhere in the field: the labels of ImageNet's test set are not public.
+
+    Args:
+        data_dir: Folder that holds the data; by default the environment variable ``NNMASS_DATA``, else ``data``.
+        num_workers: Processes that decode, per training process.
+        resolution: Side of the network's input, in px.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Source:
+        Russakovsky et al.: "ImageNet large scale visual recognition challenge", 2015.
+    """
+
+    num_classes = 1000
+    in_chans = 3
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+    val_is_test = True
+
+    def __init__(self, data_dir: str | None = None, num_workers: int = 4, resolution: int = 224, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name, value, least in (("num_workers", num_workers, 0), ("resolution", resolution, 8)):
+            if value < least:
+                raise ValueError(f"Expected data.{name} to be at least {least}, but got {value}.")
+        self.data_dir = data_folder(data_dir)
+        self.num_workers = num_workers
+        self.resolution = resolution
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """(channels, height, width) of the network's input, in px."""
+        return (self.in_chans, self.resolution, self.resolution)
+
+    def prepare_data(self) -> None:
+        """Index the files once, in one process of each machine."""
+        for split in ("train", "val"):
+            self._photographs(split, training=False)
+
+    def train_dataloader(self) -> WorkerLoader:
+        """Shuffled batches of random crops."""
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> WorkerLoader:
+        """Centre crops of the validation images, each once."""
+        return self._loader("val", training=False)
+
+    def test_dataloader(self) -> WorkerLoader:
+        """The same as the validation images."""
+        return self._loader("val", training=False)
+
+    def predict_dataloader(self) -> WorkerLoader:
+        """The validation images in order."""
+        return self._loader("val", training=False)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move the bytes to the device and normalise them there."""
+        images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+        return normalise(images, self.mean, self.std), labels
+
+    def _loader(self, split: str, training: bool) -> WorkerLoader:
+        photographs = self._photographs(split, training)
+        return WorkerLoader(photographs, self.batches(len(photographs), shuffle=training), self.num_workers)
+
+    def _photographs(self, split: str, training: bool) -> "Photographs":
+        paths, labels = _index(self._folder() / split, self.num_classes, self.data_dir / ".cache")
+        return Photographs(self._folder() / split, paths, labels, self.resolution, training, self.seed)
+
+    def _folder(self) -> Path:
+        for folder in (self.data_dir / "imagenet", self.data_dir):
+            there = [split for split in ("train", "val") if (folder / split).is_dir()]
+            if len(there) == 2:
+                return folder
+            if there:
+                raise FileNotFoundError(f"Expected train/ and val/ in {folder}, but got only {there[0]}/.")
+        raise FileNotFoundError(
+            f"Expected ImageNet in data.data_dir ({self.data_dir.absolute()}), but found no train/ and val/ there or "
+            "in imagenet/ below it; name the folder with --data.data_dir or NNMASS_DATA."
+        )
+
+
+class Photographs(Dataset):
+    """Reads one photograph as bytes of the network's size; what is random depends on seed, epoch and file alone."""
+
+    def __init__(
+        self, folder: Path, paths: np.ndarray, labels: Tensor, resolution: int, training: bool, seed: int
+    ) -> None:
+        self.folder, self.paths, self.labels = folder, paths, labels
+        self.resolution, self.training, self.seed = resolution, training, seed
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, index = key
+        path = self.folder / os.fsdecode(self.paths[index])
+        try:
+            if self.training:
+                image = random_resized_crop(path, self.resolution, mixed_seed(self.seed, epoch, index))
+            else:
+                image = centre_crop(path, self.resolution)
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"Expected an image in {path}, but it cannot be decoded: {error}.") from error
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1), self.labels[index]
+
+
+def open_photograph(path: Path, least: float) -> Image.Image:
+    """Open an image as RGB; a JPEG is decoded at 1/2, 1/4 or 1/8 if its short side stays above ``least`` px."""
+    image = Image.open(path)
+    if image.format == "JPEG":
+        shrink = min(image.size) / max(least, 1)
+        image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
+    return image.convert("RGB")
+
+
+def random_resized_crop(path: Path, resolution: int, seed: int) -> Image.Image:
+    """Cut out 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3, resize it, mirror it half of the time.
+
+    Args:
+        path: The image file.
+        resolution: Side of the result, in px.
+        seed: Decides the crop and the mirroring.
+
+    Source:
+        Szegedy et al.: "Going deeper with convolutions", 2015; torchvision's ``RandomResizedCrop``.
+    """
+    generator = Generator().manual_seed(seed)
+    with Image.open(path) as head:
+        width, height = head.size
+    left, top, crop_width, crop_height = _crop_box(width, height, generator)
+    flip = torch.rand((), generator=generator) < 0.5
+    # Decode no finer than the crop needs: its short side must still cover the result.
+    image = open_photograph(path, resolution * min(width, height) / min(crop_width, crop_height))
+    scale_x, scale_y = image.width / width, image.height / height
+    box = (left * scale_x, top * scale_y, (left + crop_width) * scale_x, (top + crop_height) * scale_y)
+    image = image.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
+
+
+def centre_crop(path: Path, resolution: int) -> Image.Image:
+    """The centre square of 87.5 % of the short side, resized to ``resolution`` px."""
+    image = open_photograph(path, resolution / 0.875)
+    side = 0.875 * min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return image.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box)
+
+
+def _crop_box(width: int, height: int, generator: Generator) -> tuple[int, int, int, int]:
+    """(left, top, width, height) of a random crop; after ten misses the largest crop of an allowed shape."""
+    for _ in range(10):
+        area, shape, x, y = torch.rand(4, generator=generator).tolist()
+        ratio = math.exp(math.log(3 / 4) + shape * (math.log(4 / 3) - math.log(3 / 4)))
+        target = width * height * (0.08 + 0.92 * area)
+        crop_width, crop_height = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            return int(x * (width - crop_width + 1)), int(y * (height - crop_height + 1)), crop_width, crop_height
+    crop_width = min(width, round(height * 4 / 3))
+    crop_height = min(height, round(width * 4 / 3))
+    return (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
+
+
+def _index(folder: Path, num_classes: int, cache_folder: Path) -> tuple[np.ndarray, Tensor]:
+    """Paths below ``folder``, as bytes, and labels; walked once and kept until a class folder changes."""
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    if len(classes) != num_classes:
+        raise ValueError(f"Expected {num_classes} class folders in {folder}, but got {len(classes)}.")
+    state = "".join(f"{entry.name} {entry.stat().st_mtime_ns}\n" for entry in classes)
+    key = hashlib.sha256(f"{folder.absolute()}\n{state}".encode()).hexdigest()[:16]
+    tensors = cached(cache_folder, f"{folder.name}-index-{key}", lambda: _walk(folder, classes))
+    return tensors["paths"].numpy().view(f"S{tensors['paths'].shape[1]}").ravel(), tensors["labels"]
+
+
+def _walk(folder: Path, classes: list[Path]) -> dict[str, Tensor]:
+    paths: list[bytes] = []
+    labels: list[int] = []
+    for label, entry in enumerate(classes):
+        files = sorted(path for path in entry.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise ValueError(f"Expected images in the class folder {entry}, but found none.")
+        paths += [os.fsencode(path.relative_to(folder)) for path in files]
+        labels += [label] * len(files)
+    table = np.array(paths)
+    return {
+        "paths": torch.from_numpy(table.view(np.uint8).reshape(len(table), -1).copy()),
+        "labels": torch.tensor(labels),
+    }

@@ -1,0 +1,60 @@
+"""Data modules of small images, held as bytes on the training device and augmented batch by batch."""
+
+from abc import ABC
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from datamodules.augment import Augmentation, normalise
+from datamodules.base import InMemoryDataModule, Split
+
+__all__ = ["ImageDataModule"]
+
+
+class ImageDataModule(InMemoryDataModule, ABC):
+    """Small labelled images as bytes. A subclass says what they are, in class attributes, and loads them.
+
+    Args:
+        augmentation: What happens to a training batch.
+
+    Attributes:
+        num_classes: Classes.
+        in_chans: Channels of an image.
+        image_size: (height, width) in px.
+        mean: Mean of each channel, on the scale 0 to 1.
+        std: Standard deviation of each channel, on the scale 0 to 1.
+    """
+
+    image_size: ClassVar[tuple[int, int]]
+    mean: ClassVar[Sequence[float]]
+    std: ClassVar[Sequence[float]]
+
+    def __init__(self, augmentation: Augmentation = Augmentation(), **kwargs: Any) -> None:  # noqa: B008, frozen
+        super().__init__(**kwargs)
+        self.augmentation = augmentation
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """(channels, height, width) of one image, in px."""
+        return (self.in_chans, *self.image_size)
+
+    def prepare_train(self, samples: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Augment and normalise a batch of bytes (N, C, H, W)."""
+        return self.augmentation(samples, labels, generator, self.mean, self.std, self.num_classes)
+
+    def prepare_eval(self, samples: Tensor) -> Tensor:
+        """Normalise a batch of bytes (N, C, H, W)."""
+        return normalise(samples, self.mean, self.std)
+
+    def load_checked(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Load a split, and refuse what is not uint8 images of the data set's size."""
+        images, labels = self.load(split)
+        expected = (len(labels), *self.input_size)
+        if tuple(images.shape) != expected or images.dtype != torch.uint8:
+            raise ValueError(
+                f"Expected the {split} images of {type(self).__name__} as uint8 of shape {expected}, "
+                f"but got {images.dtype} of shape {tuple(images.shape)}."
+            )
+        return images, labels

@@ -1,0 +1,116 @@
+"""Data sets that torchvision downloads and reads, and the trees of image folders that people share instead."""
+
+import os
+from abc import ABC
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from datamodules.base import Split
+from datamodules.cache import cached, fingerprint
+from datamodules.image_tree import load_image_tree
+from datamodules.images import ImageDataModule
+
+__all__ = ["OfficialImages", "data_folder"]
+
+
+def data_folder(data_dir: str | None) -> Path:
+    """The folder meant by an argument, else by the environment variable ``NNMASS_DATA``, else ``data``."""
+    return Path(data_dir or os.environ.get("NNMASS_DATA") or "data").expanduser()
+
+
+class OfficialImages(ImageDataModule, ABC):
+    """A data set in its official files, checked by torchvision, or as a tree of image folders.
+
+    Whatever the layout, the images are decoded once, kept in ``.cache`` inside the folder and memory-mapped from there.
+
+    Args:
+        data_dir: Folder that holds the data; by default the environment variable ``NNMASS_DATA``, else ``data``.
+        download: Fetch the official files when they are not there, or not whole.
+
+    Attributes:
+        official: The data set's class in ``torchvision.datasets``.
+        folder: Where that class keeps its files, below the data folder.
+        tree: Folder of ``train/CLASS/*.png`` and ``test/CLASS/*.png`` below the data folder, if such trees are shared.
+    """
+
+    official: ClassVar[str]
+    folder: ClassVar[str]
+    tree: ClassVar[str | None] = None
+
+    def __init__(self, data_dir: str | None = None, download: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_dir = data_folder(data_dir)
+        self.download = download
+
+    def prepare_data(self) -> None:
+        """Download if need be, then load and so decode both splits once, in one process of each machine."""
+        if self.download and self._tree() is None:
+            self._read("train", download=True)
+        super().prepare_data()
+
+    def load(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) as uint8 and labels (N,) of one split."""
+        files = self.data_dir / self.folder
+        if files.is_dir():
+            key = f"{self.official}-{split}-{fingerprint(sorted(files.iterdir()))}"
+            tensors = cached(self.data_dir / ".cache", key, lambda: self._read(split, download=False))
+            return tensors["images"], tensors["labels"]
+        tree = self._tree()
+        if tree is None:
+            raise FileNotFoundError(self._nothing_found())
+        return load_image_tree(tree / split, self.num_classes, self.image_size, self.data_dir / ".cache")
+
+    def check(self, folder: Path) -> None:
+        """Refuse official files that are not what they say; torchvision checks those of CIFAR itself.
+
+        Raises:
+            ValueError: It names the file.
+        """
+
+    def _tree(self) -> Path | None:
+        """The folder that holds train/ and test/, if there is one and no official files are beside it."""
+        if self.tree is None or (self.data_dir / self.folder).is_dir():
+            return None
+        for folder in (self.data_dir / self.tree, self.data_dir):
+            there = [split for split in ("train", "test") if (folder / split).is_dir()]
+            if len(there) == 2:
+                return folder
+            if there and folder.name == self.tree:
+                raise FileNotFoundError(f"Expected train/ and test/ in {folder}, but got only {there[0]}/.")
+        return None
+
+    def _read(self, split: Split, download: bool) -> dict[str, Tensor]:
+        # torchvision compares the MD5 sums of CIFAR's pickles before it opens them.
+        from torchvision import datasets
+
+        files = self.data_dir / self.folder
+        if files.is_dir() and not download:
+            self.check(files)
+        try:
+            official = getattr(datasets, self.official)(str(self.data_dir), train=split == "train", download=download)
+        except OSError as error:
+            if not download:
+                raise
+            raise FileNotFoundError(self._nothing_found(f", and the download failed ({error})")) from error
+        except RuntimeError as error:
+            if download:
+                raise FileNotFoundError(self._nothing_found(", and the download failed")) from error
+            raise ValueError(
+                f"Expected the official files of {self.official} in {files}, but one is missing or its MD5 sum is "
+                "wrong; run once with a network and --data.download true."
+            ) from error
+        images = torch.as_tensor(official.data)
+        images = images.unsqueeze(1) if self.in_chans == 1 else images.permute(0, 3, 1, 2)
+        return {"images": images.contiguous(), "labels": torch.as_tensor(official.targets)}
+
+    def _nothing_found(self, download: str = "") -> str:
+        tree = f" nor train/ and test/ there or in {self.tree}/ below it" if self.tree else ""
+        start = "neither" if self.tree else "no"
+        return (
+            f"Expected {self.official} in data.data_dir ({self.data_dir.absolute()}), but found {start} {self.folder}/"
+            f"{tree}{download}; name the folder with --data.data_dir or NNMASS_DATA, or run once with a "
+            "network and --data.download true."
+        )
