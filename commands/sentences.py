@@ -1,5 +1,7 @@
 """What went wrong, in one sentence."""
 
+import re
+
 __all__ = ["sentence"]
 
 
@@ -8,10 +10,19 @@ def sentence(error: BaseException) -> str:
 
     Args:
         error: What was raised.
+
+    Example:
+        >>> sentence(ValueError("Expected depth to be at least 1, but got 0."))
+        'Expected depth to be at least 1, but got 0.'
+        >>> sentence(KeyError("state_dict"))
+        "KeyError: 'state_dict'."
     """
-    text = " ".join(str(error).split())
+    text = str(error).strip()
+    if "Original Traceback" in text:  # a worker process of a DataLoader reports its whole traceback
+        text = re.sub(r"^[\w.]+(Error|Exception): ", "", text.splitlines()[-1])
+    text = " ".join(text.split())
     if isinstance(error, OSError) and error.strerror and error.filename:
-        text = f"Expected to use {error.filename}, but: {error.strerror}."
-    if not text:
-        text = type(error).__name__
+        return f"Expected to use {error.filename}, but: {error.strerror}."
+    if not text or isinstance(error, LookupError):
+        return f"{type(error).__name__}: {text}." if text else f"{type(error).__name__}."
     return text

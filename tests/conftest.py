@@ -31,10 +31,27 @@ def nnmass() -> Callable[..., Run]:
     return run
 
 
+def real_data(inside: str) -> Path:
+    """The folder of real data that holds ``inside``; the test is skipped where there is none."""
+    for folder in (os.environ.get("NNMASS_TEST_DATA"), ROOT / "data"):
+        if folder and (Path(folder) / inside).is_dir():
+            return Path(folder)
+    pytest.skip(f"needs {inside} under data/, or in the folder that NNMASS_TEST_DATA names")
+
+
 @pytest.fixture(scope="session")
 def cifar10_images() -> Path:
-    """Folder that holds the CIFAR-10 images as ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg``."""
-    for folder in (os.environ.get("NNMASS_TEST_DATA"), os.environ.get("NNMASS_DATA"), ROOT / "data"):
-        if folder and (Path(folder) / "cifar10" / "train").is_dir():
-            return Path(folder)
-    pytest.skip("needs the CIFAR-10 images: unpack them under data/, or name their folder in NNMASS_TEST_DATA")
+    """Folder that holds the CIFAR-10 images as ``cifar10/{train,test}/CLASS/*.jpg``."""
+    return real_data("cifar10/train")
+
+
+@pytest.fixture(scope="session")
+def mnist_files() -> Path:
+    """Folder that holds ``MNIST/raw/*-ubyte``."""
+    return real_data("MNIST/raw")
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """Folder that holds ``imagenet/{train,val}/CLASS/*.JPEG``, a thousand classes."""
+    return real_data("imagenet/train")

@@ -5,8 +5,19 @@ import torch
 from torch import Generator
 from torch.nn.functional import pad
 from torchvision import transforms
+from torchvision.transforms.v2 import functional as theirs
 
-from datamodules.augment import normalise, random_crop, random_cutout, random_flip
+from datamodules.augment import (
+    Augmentation,
+    adjust_colours,
+    cutmix,
+    mixup,
+    normalise,
+    random_crop,
+    random_cutout,
+    random_flip,
+    random_policy,
+)
 
 COUNT = 8100
 
@@ -18,8 +29,8 @@ def generator(seed: int = 0) -> Generator:
 def test_normalise_is_torchvisions_to_the_bit() -> None:
     images = torch.randint(0, 256, (5, 3, 6, 7), dtype=torch.uint8, generator=generator())
     mean, std = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
-    theirs = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
-    expected = torch.stack([theirs(image.permute(1, 2, 0).numpy()) for image in images])
+    usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+    expected = torch.stack([usual(image.permute(1, 2, 0).numpy()) for image in images])
     assert torch.equal(normalise(images, mean, std), expected)
 
 
@@ -67,3 +78,76 @@ def test_the_same_generator_gives_the_same_batch() -> None:
         assert torch.equal(augment(generator(3)), augment(generator(3)))
         assert not torch.equal(augment(generator(3)), augment(generator(4)))
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_change_as_in_torchvision(channels: int) -> None:
+    images = torch.randint(0, 256, (6, channels, 9, 7), dtype=torch.uint8, generator=generator())
+    factors = 0.5 + torch.rand(3, 6, generator=generator(1))
+    expected = []
+    for image, brightness, contrast, saturation in zip(images, *factors.tolist(), strict=True):
+        image = theirs.adjust_contrast(theirs.adjust_brightness(image, brightness), contrast)
+        expected.append(theirs.adjust_saturation(image, saturation))
+    difference = adjust_colours(images, *factors).int() - torch.stack(expected).int()
+    assert difference.abs().max() <= 1  # a factor's float32 rounding may move a value over a whole number
+    assert (difference == 0).float().mean() > 0.99
+
+
+def test_mixup_blends_images_and_labels_by_the_same_share_of_its_own() -> None:
+    shares = torch.eye(COUNT // 10)
+    images = shares.view(COUNT // 10, 1, 1, -1).expand(-1, 2, 3, -1)
+    mixed, labels = mixup(images, shares, 1.0, generator())
+    torch.testing.assert_close(mixed, labels.view(COUNT // 10, 1, 1, -1).expand_as(mixed))
+    torch.testing.assert_close(labels.sum(1), torch.ones(len(labels)))
+    own = labels.diagonal()
+    assert abs(own.mean() - 0.5) < 0.05  # Beta(1, 1) is uniform
+    assert abs(own.std() - 12**-0.5) < 0.03
+
+
+def test_cutmix_labels_count_the_pixels() -> None:
+    count = 500
+    shares = torch.eye(count)
+    images = torch.arange(count).float().view(-1, 1, 1, 1).expand(count, 2, 8, 6)
+    mixed, labels = cutmix(images, shares, 1.0, generator())
+    assert torch.equal(mixed[:, 0], mixed[:, 1])
+    for index in range(count):
+        seen = torch.zeros(count)
+        for value, pixels in zip(*mixed[index, 0].unique(return_counts=True), strict=True):
+            seen[int(value)] = pixels / 48
+        torch.testing.assert_close(labels[index], seen)
+    assert len({tuple(mask) for mask in (mixed[:, 0] != images[:, 0]).flatten(1).tolist()}) > 100
+
+
+@pytest.mark.parametrize("policy", ["trivial", "rand"])
+def test_a_policy_is_drawn_for_each_image_and_leaves_global_state_alone(policy: str) -> None:
+    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8, generator=generator())
+    images = image.expand(40, 3, 32, 32)
+    state = torch.get_rng_state()
+    first = random_policy(images, policy, generator(5))
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(first, random_policy(images, policy, generator(5)))
+    assert len(first.flatten(1).unique(dim=0)) > 15
+
+
+def test_everything_together_gives_finite_images_and_whole_shares() -> None:
+    augment = Augmentation(4, True, "trivial", colour_jitter=0.4, cutout=8, mixup=0.2, cutmix=1.0)
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=generator())
+    before = images.clone()
+    batch, shares = augment(images, torch.arange(64) % 10, generator(), (0.5,) * 3, (0.25,) * 3, 10)
+    assert torch.equal(images, before)
+    assert batch.shape == images.shape
+    assert torch.isfinite(batch).all()
+    torch.testing.assert_close(shares.sum(1), torch.ones(64))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"crop_padding": -1}, "augmentation.crop_padding to be at least 0, but got -1"),
+        ({"colour_jitter": 1.5}, "colour_jitter to lie in .*, but got 1.5"),
+        ({"policy": "auto"}, "policy to be none, trivial or rand, but got 'auto'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Augmentation(**arguments)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import CIFAR10, Digits
+from datamodules import CIFAR10, CIFAR100, MNIST, Circle, Digits, FashionMNIST, Seg
 from datamodules.cache import cached
 from datamodules.image_tree import load_image_tree
 
@@ -103,28 +103,48 @@ def test_of_several_processes_one_prepares(tmp_path: Path) -> None:
 
 
 def write_batches(folder: Path, monkeypatch: pytest.MonkeyPatch, honest: bool = True) -> None:
-    """The official layout with 20 images a file, its MD5 sums made known to torchvision."""
+    """CIFAR-10's official layout with 20 images a file, its MD5 sums made known to torchvision."""
+    _write_pickles(folder, monkeypatch, "CIFAR10", [f"data_batch_{n}" for n in range(1, 6)], ["test_batch"], honest)
+
+
+def _write_pickles(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, train: list[str], test: list[str], honest: bool = True
+) -> None:
     from torchvision import datasets
 
-    folder = folder / "cifar-10-batches-py"
+    official = getattr(datasets, name)
+    folder = folder / official.base_folder
     folder.mkdir()
-
-    def write(name: str, content: dict) -> list[str]:
-        data = pickle.dumps(content)
-        (folder / name).write_bytes(data)
-        return [name, hashlib.md5(data if honest else b"other").hexdigest()]
-
     rng = np.random.default_rng(0)
+    classes = 100 if name == "CIFAR100" else 10
+    key = "fine_labels" if name == "CIFAR100" else "labels"
+
+    def write(file: str, content: dict) -> list[str]:
+        data = pickle.dumps(content)
+        (folder / file).write_bytes(data)
+        return [file, hashlib.md5(data if honest else b"other").hexdigest()]
 
     def batch() -> dict:
-        return {"data": rng.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(20)]}
+        count = 2 * classes
+        return {"data": rng.integers(0, 256, (count, 3072), dtype=np.uint8), key: [i % classes for i in range(count)]}
 
-    train = [write(f"data_batch_{number}", batch()) for number in range(1, 6)]
-    test = [write("test_batch", batch())]
-    name, digest = write("batches.meta", {"label_names": [f"class_{label}" for label in range(10)]})
-    monkeypatch.setattr(datasets.CIFAR10, "train_list", train)
-    monkeypatch.setattr(datasets.CIFAR10, "test_list", test)
-    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": digest})
+    monkeypatch.setattr(official, "train_list", [write(file, batch()) for file in train])
+    monkeypatch.setattr(official, "test_list", [write(file, batch()) for file in test])
+    names = {official.meta["key"]: [f"class_{label}" for label in range(classes)]}
+    file, digest = write(official.meta["filename"], names)
+    monkeypatch.setattr(official, "meta", {**official.meta, "filename": file, "md5": digest})
+
+
+def test_cifar100_is_read_in_its_own_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write_pickles(tmp_path, monkeypatch, "CIFAR100", ["train"], ["test"])
+    data = CIFAR100(data_dir=str(tmp_path), val_size=100)
+    data.prepare_data()
+    images, labels = next(iter(data.train_dataloader()))
+    assert images.shape == (100, 3, 32, 32)
+    assert labels.max() > 90
+    raw = pickle.loads((tmp_path / "cifar-100-python" / "test").read_bytes())
+    assert torch.equal(data.load("test")[0].flatten(1), torch.from_numpy(raw["data"]))
+    assert data.load("test")[1].tolist() == raw["fine_labels"]
 
 
 def test_the_official_batches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,3 +257,123 @@ def test_the_real_images_decode(cifar10_images: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(
         (images / 255.0).mean((0, 2, 3)), torch.tensor(CIFAR10.mean, dtype=torch.float32), atol=0.01, rtol=0
     )
+
+
+def test_a_cache_is_mapped_into_memory_not_read(tree: Path) -> None:
+    data = CIFAR10(data_dir=str(tree), val_size=10)
+    batches = data.train_dataloader()
+    data.prepare_data()
+    mapped = Path("/proc/self/maps").read_text()
+    assert ".safetensors" in mapped
+    assert batches.samples.data_ptr() == data._samples["train"][0].data_ptr()
+
+
+def test_a_full_disk_costs_only_time(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("datamodules.cache.save_file", full)
+    assert len(CIFAR10(data_dir=str(tree)).load("train")[0]) == 40
+    assert "No space left on device" in caplog.text
+    assert not list((tree / ".cache").glob("*.part"))
+
+
+def test_a_half_finished_download_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", closed)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half of an archive")
+    with pytest.raises(FileNotFoundError, match="the download failed"):
+        CIFAR10(data_dir=str(tmp_path), download=True).prepare_data()
+
+
+def test_a_tree_of_one_split_is_refused(tmp_path: Path) -> None:
+    make_tree(tmp_path / "cifar10")
+    (tmp_path / "cifar10" / "test").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="Expected train/ and test/ in .*cifar10, but got only train/"):
+        CIFAR10(data_dir=str(tmp_path)).prepare_data()
+
+
+def write_idx(folder: Path, samples: int = 40) -> None:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", samples), ("t10k", samples // 2)):
+        head = b"".join(number.to_bytes(4, "big") for number in (0x803, count, 28, 28))
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(head + rng.bytes(count * 784))
+        head = b"".join(number.to_bytes(4, "big") for number in (0x801, count))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(head + bytes(i % 10 for i in range(count)))
+
+
+def test_fashion_mnist_is_read_from_its_idx_files(tmp_path: Path) -> None:
+    write_idx(tmp_path / "FashionMNIST" / "raw")
+    images, labels = FashionMNIST(data_dir=str(tmp_path)).load("train")
+    raw = (tmp_path / "FashionMNIST" / "raw" / "train-images-idx3-ubyte").read_bytes()[16:]
+    assert images.shape == (40, 1, 28, 28)
+    assert images.numpy().tobytes() == raw
+    assert labels.tolist() == [i % 10 for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"), [("magic", "idx magic number 2051"), ("short", "bytes in .*, as its head")]
+)
+def test_a_damaged_idx_file_is_named(tmp_path: Path, damage: str, message: str) -> None:
+    write_idx(tmp_path / "MNIST" / "raw")
+    victim = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    content = victim.read_bytes()
+    victim.write_bytes(b"\0\0\x08\x04" + content[4:] if damage == "magic" else content[:-5])
+    with pytest.raises(ValueError, match=message) as error:
+        MNIST(data_dir=str(tmp_path)).load("train")
+    assert str(victim) in str(error.value)
+
+
+def test_the_real_mnist_is_bit_exact(mnist_files: Path) -> None:
+    data = MNIST(data_dir=str(mnist_files))
+    for split, count in (("train", 60_000), ("test", 10_000)):
+        images, labels = data.load(split)  # type: ignore[arg-type]
+        prefix = "train" if split == "train" else "t10k"
+        raw = mnist_files / "MNIST" / "raw"
+        assert images.shape == (count, 1, 28, 28)
+        assert images.numpy().tobytes() == (raw / f"{prefix}-images-idx3-ubyte").read_bytes()[16:]
+        assert labels.to(torch.uint8).numpy().tobytes() == (raw / f"{prefix}-labels-idx1-ubyte").read_bytes()[8:]
+    images = data.load("train")[0].float() / 255
+    assert images.mean() == pytest.approx(data.mean[0], abs=1e-4)
+    assert images.std() == pytest.approx(data.std[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("segments", [2, 20, 30])
+def test_segments_alternate_between_two_classes(segments: int) -> None:
+    data = Seg(segments=segments)
+    for split, samples in (("train", 60_000), ("test", 12_000)):
+        features, labels = data.load(split)  # type: ignore[arg-type]
+        assert features.shape == (samples, 2)
+        assert torch.equal(features[:, 0], features[:, 1])
+        segment = torch.arange(samples) * segments // samples
+        assert torch.equal(labels, segment % 2)
+        inside = features[:, 0].double() * segments - segment
+        assert inside.min() >= -1e-4
+        assert inside.max() <= 1 + 1e-4
+        assert inside.mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_rings_are_segments_of_the_radius() -> None:
+    features, labels = Circle(segments=20).load("train")
+    radius = features.double().norm(dim=1)
+    ring = torch.arange(60_000) * 20 // 60_000
+    assert torch.equal(labels, ring % 2)
+    assert ((radius * 20 - ring) > -1e-4).all()
+    assert ((radius * 20 - ring) < 1 + 1e-4).all()
+    angle = torch.atan2(features[:, 1], features[:, 0])
+    assert angle.mean() == pytest.approx(0, abs=0.03)
+    assert torch.equal(features, Circle().load("train")[0])
+    assert not torch.equal(features, Circle(data_seed=1).load("train")[0])
+    assert not torch.equal(Circle().load("test")[0], features[:12_000])
+
+
+def test_synthetic_arguments_are_checked() -> None:
+    with pytest.raises(ValueError, match="data.segments to lie in 2 to 12000, but got 1"):
+        Seg(segments=1)
+    with pytest.raises(ValueError, match="data.data_seed to be at least 0"):
+        Seg(data_seed=-1)

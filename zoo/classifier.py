@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 __all__ = ["Classifier", "papers_sgd"]
@@ -73,6 +73,7 @@ class Classifier(LightningModule):
         self.warmup_epochs = warmup_epochs
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
+        self.train_mean_loss, self.val_mean_loss, self.test_mean_loss = MeanMetric(), MeanMetric(), MeanMetric()
         # "micro" spelled out: torchmetrics' default is the macro average, which is not the accuracy that papers print.
         metrics: dict[str, Metric | MetricCollection] = {"accuracy": MulticlassAccuracy(num_classes, average="micro")}
         self.train_metrics = MetricCollection(metrics, prefix="train/").clone()
@@ -88,31 +89,36 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch, for the optimizer."""
-        return self._step(batch, "train", self.train_loss, self.train_metrics)[0]
+        return self._step(batch, "train", self.train_loss, self.train_metrics, self.train_mean_loss)[0]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
-        self._step(batch, "val", self.eval_loss, self.val_metrics)
+        self._step(batch, "val", self.eval_loss, self.val_metrics, self.val_mean_loss)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss and accuracy of one test batch; returns its logits (N, num_classes)."""
-        return self._step(batch, "test", self.eval_loss, self.test_metrics)[1]
+        return self._step(batch, "test", self.eval_loss, self.test_metrics, self.test_mean_loss)[1]
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (N, num_classes) of one batch."""
         return self(batch[0]).softmax(dim=-1)
 
     def _step(
-        self, batch: tuple[Tensor, Tensor], stage: str, criterion: nn.Module, metrics: MetricCollection
+        self,
+        batch: tuple[Tensor, Tensor],
+        stage: str,
+        criterion: nn.Module,
+        metrics: MetricCollection,
+        mean_loss: MeanMetric,
     ) -> tuple[Tensor, Tensor]:
         x, labels = batch
         logits = self(x)
         loss = criterion(logits, labels)
+        # A metric object: Lightning's own mean over processes does not weigh by the number of samples.
+        mean_loss.update(loss.detach(), weight=len(labels))
         # Mixed images come with shares of several classes; the one of the largest share counts as the right answer.
         metrics.update(logits.detach().float(), labels if labels.ndim == 1 else labels.argmax(dim=1))
-        self.log(
-            f"{stage}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=stage != "train"
-        )
+        self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(labels))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss, logits.detach()
 

@@ -1,0 +1,186 @@
+"""Images a second that one core prepares: ours against torchvision's usual pipeline, in one run.
+
+    python benchmarks/data.py [FOLDER]
+
+FOLDER may hold ``imagenet/train/CLASS/*.JPEG``; without it the photographs are drawn at random, 500 x 375 px.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import io, transforms
+
+from datamodules.augment import Augmentation
+from datamodules.cifar import CIFAR10, PAPERS
+from datamodules.imagenet import Photographs, centre_crop
+from datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
+
+ROUNDS = 5
+BATCH = 128
+RESOLUTION = 224
+
+
+class PerImage(Dataset):
+    """The usual pipeline: a PIL image at a time, torchvision's transforms, cutout as its authors wrote it."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images.permute(0, 2, 3, 1).numpy()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=PAPERS.crop_padding),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(CIFAR10.mean, CIFAR10.std),
+                self.cutout,
+            ]
+        )
+
+    @staticmethod
+    def cutout(image: Tensor) -> Tensor:
+        y, x = torch.randint(32, (2,)).tolist()
+        half = PAPERS.cutout // 2
+        image[:, max(y - half, 0) : y + half, max(x - half, 0) : x + half] = 0
+        return image
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(Image.fromarray(self.images[index]))
+
+
+class BareDecoding(Dataset):
+    """Decoding and resizing, nothing else."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = Image.open(self.files[index]).convert("RGB").resize((RESOLUTION, RESOLUTION), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def rate(make: Callable[[], Iterable], images: int) -> float:
+    began = time.perf_counter()
+    for _ in make():
+        pass
+    return images / (time.perf_counter() - began)
+
+
+def compare(title: str, ways: dict[str, Callable[[], Iterable]], images: int) -> None:
+    """Print the median rate of each way over interleaved rounds, and its ratio to the first."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for number in track(range(ROUNDS + 1), title, console=Console(stderr=True), transient=True):
+        for name, make in ways.items():
+            measured = rate(make, images)
+            if number:  # the first round warms up
+                rates[name].append(measured)
+    baseline = statistics.median(next(iter(rates.values())))
+    table = Table("way", "images/s", "ratio", title=f"{title}, {ROUNDS} rounds", title_justify="left")
+    for name, values in rates.items():
+        table.add_row(name, f"{statistics.median(values):,.0f}", f"{statistics.median(values) / baseline:.2f}")
+    Console().print(table)
+
+
+def cifar() -> None:
+    images = torch.randint(0, 256, (5120, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.zeros(len(images), dtype=torch.long)
+
+    def ours(augmentation: Augmentation) -> Callable[[], Iterable]:
+        def prepare(batch: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            return augmentation(batch, targets, generator, CIFAR10.mean, CIFAR10.std, 10)
+
+        sampler = ShardedBatches(len(images), BATCH, shuffle=True)
+        return lambda: MemoryLoader(images, labels, torch.arange(len(images)), sampler, prepare)
+
+    usual = DataLoader(PerImage(images), batch_size=BATCH, shuffle=True)
+    ways: dict[str, Callable[[], Iterable]] = {
+        "torchvision, image by image": lambda: usual,
+        "ours: crop, flip, cutout": ours(PAPERS),
+        "ours, with colour jitter": ours(Augmentation(4, True, colour_jitter=0.4, cutout=16)),
+        "ours, with MixUp and CutMix": ours(Augmentation(4, True, cutout=16, mixup=1.0, cutmix=1.0)),
+        "ours, with TrivialAugment": ours(Augmentation(4, True, "trivial", cutout=16)),
+    }
+    compare("CIFAR images, one core", ways, len(images))
+
+
+def photographs(folder: Path) -> list[Path]:
+    files = sorted((folder / "imagenet" / "train").glob("*/*.JPEG"))[:512]
+    if files:
+        return files
+    place = Path(tempfile.mkdtemp()) / "imagenet" / "train" / "drawn"
+    place.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(256):
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(place / f"{number:04}.JPEG", quality=90)
+    return sorted(place.glob("*.JPEG"))
+
+
+def imagenet(files: list[Path], num_workers: int) -> None:
+    root = files[0].parent.parent
+    paths = np.array([str(file.relative_to(root)).encode() for file in files])
+    labels = torch.zeros(len(files), dtype=torch.long)
+
+    def ours(training: bool) -> WorkerLoader:
+        dataset = Photographs(root, paths, labels, RESOLUTION, training, seed=0)
+        return WorkerLoader(dataset, ShardedBatches(len(files), 32, shuffle=training), num_workers)
+
+    train, val = ours(True), ours(False)
+    bare = DataLoader(BareDecoding(files), batch_size=32, num_workers=num_workers, persistent_workers=num_workers > 0)
+    compare(
+        f"Photographs, {num_workers} worker processes",
+        {
+            "bare PIL decoding and resizing": lambda: bare,
+            "ours, random crops": lambda: train,
+            "ours, centre": lambda: val,
+        },
+        len(files),
+    )
+
+
+def decoders(files: list[Path]) -> None:
+    def with_torchvision(file: Path) -> Tensor:
+        pixels = io.decode_jpeg(io.read_file(str(file)), mode=io.ImageReadMode.RGB)
+        return transforms.functional.resize(pixels, [RESOLUTION, RESOLUTION], antialias=True)
+
+    def with_pil(file: Path) -> Image.Image:
+        return Image.open(file).convert("RGB").resize((RESOLUTION, RESOLUTION), Image.Resampling.BILINEAR)
+
+    compare(
+        "JPEG decoders with resizing, one core",
+        {
+            "PIL": lambda: map(with_pil, files),
+            "PIL, draft mode": lambda: (centre_crop(file, RESOLUTION) for file in files),
+            "torchvision.io": lambda: map(with_torchvision, files),
+        },
+        len(files),
+    )
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    cifar()
+    files = photographs(Path(sys.argv[1] if len(sys.argv) > 1 else "data"))
+    decoders(files)
+    for num_workers in (0, 2):
+        imagenet(files, num_workers)
+
+
+if __name__ == "__main__":
+    main()
