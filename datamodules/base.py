@@ -8,7 +8,7 @@ from pytorch_lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor
 
-from datamodules.loader import MemoryLoader, ShardedBatches
+from datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches
 
 __all__ = ["DataModule", "InMemoryDataModule", "Split"]
 
@@ -41,11 +41,33 @@ class DataModule(LightningDataModule, ABC):
         require_at_least(1, batch_size=batch_size)
         require_at_least(0, seed=seed)
         self.batch_size, self.seed = batch_size, seed
+        self._training: ResumableLoader | None = None
+        self._position: dict[str, int] | None = None
 
     @property
     @abstractmethod
     def input_size(self) -> tuple[int, ...]:
         """Shape of one sample as the network sees it."""
+
+    @abstractmethod
+    def training_batches(self) -> ResumableLoader:
+        """Shuffled, augmented batches of the training set."""
+
+    def train_dataloader(self) -> ResumableLoader:
+        """The training batches, from where an interrupted epoch left off."""
+        self._training = self.training_batches()
+        if self._position is not None:
+            self._training.go_to(self._position)
+            self._position = None
+        return self._training
+
+    def state_dict(self) -> dict[str, int]:
+        """Where in which epoch the training is; Lightning keeps it in every checkpoint."""
+        return {} if self._training is None else self._training.position
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on there; Lightning calls it before it asks for the batches."""
+        self._position = state_dict or None
 
     def batches(self, num_samples: int, shuffle: bool) -> ShardedBatches:
         """The indices of this process's batches."""
@@ -107,7 +129,7 @@ class InMemoryDataModule(DataModule, ABC):
         """What the network sees of any other batch."""
         return samples
 
-    def train_dataloader(self) -> MemoryLoader:
+    def training_batches(self) -> MemoryLoader:
         """Shuffled, augmented batches of the training set."""
         samples, labels = self._on_device("train")
         train = torch.arange(len(labels)) if self.val_on_test else self._split()[0]

@@ -66,7 +66,7 @@ class ImageNet(DataModule):
         for split in ("train", "val"):
             self._photographs(split, training=False)
 
-    def train_dataloader(self) -> WorkerLoader:
+    def training_batches(self) -> WorkerLoader:
         """Shuffled batches of random crops."""
         return self._loader("train", training=True)
 

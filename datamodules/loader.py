@@ -1,23 +1,21 @@
 """Batches by index: sharded over processes, drawn per batch, continued in the middle of an epoch."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["MemoryLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
+__all__ = ["MemoryLoader", "ResumableLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
 
 
 class ShardedBatches:
     """Indices of the batches of one epoch, for one of several processes.
 
     The order depends on seed and epoch alone. Every process takes every ``world_size``-th sample of each global batch,
-    so that no sample is repeated; in evaluation none is left out. In training the processes must take the same number
-    of steps, so a last global batch of fewer samples than processes is left out; that is never more than
-    ``world_size - 1`` samples, and other ones each epoch.
+    so that no sample is repeated and none is left out. In training the processes must take the same number of steps: a
+    last global batch of fewer samples than processes is joined to the one before.
 
     Args:
         num_samples: Samples in the data set.
@@ -29,7 +27,6 @@ class ShardedBatches:
 
     Attributes:
         epoch: The epoch whose batches come next.
-        start: Batches of that epoch to pass over, because they were already used before an interruption.
 
     Example:
         >>> [batch.tolist() for batch in ShardedBatches(5, batch_size=2, shuffle=False)]
@@ -42,7 +39,6 @@ class ShardedBatches:
         self.num_samples, self.batch_size, self.shuffle, self.seed = num_samples, batch_size, shuffle, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
-        self.start = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch; Lightning calls it."""
@@ -50,53 +46,62 @@ class ShardedBatches:
 
     def __len__(self) -> int:
         whole, rest = divmod(self.num_samples, self.batch_size * self.world_size)
-        return whole + (rest >= self.world_size if self.shuffle else rest > self.rank)
+        if self.shuffle:
+            return whole + (rest >= self.world_size or (rest > 0 and not whole))
+        return whole + (rest > self.rank)
 
     def __iter__(self) -> Iterator[Tensor]:
+        return self.batches_from(0)
+
+    def batches_from(self, first: int) -> Iterator[Tensor]:
+        """The epoch's batches from the ``first`` on: an interrupted epoch passes over those that were used."""
         if self.shuffle:
             generator = Generator().manual_seed(mixed_seed(self.seed, self.epoch))
             order = torch.randperm(self.num_samples, generator=generator)
         else:
             order = torch.arange(self.num_samples)
-        for batch in order.split(self.batch_size * self.world_size)[self.start : len(self)]:
-            yield batch[self.rank :: self.world_size]
+        size, steps = self.batch_size * self.world_size, len(self)
+        for step in range(first, steps):
+            last = self.shuffle and step == steps - 1
+            yield order[step * size : None if last else (step + 1) * size][self.rank :: self.world_size]
 
 
-class _Resumable:
-    """A loader that knows how many batches of which epoch it has handed out; Lightning saves and restores that."""
+class ResumableLoader:
+    """A loader that knows how many batches of which epoch it has handed out, and can go on from there."""
 
     # Lightning looks for a DataLoader's pair and calls the sampler's set_epoch.
     batch_sampler = None
 
     def __init__(self, sampler: ShardedBatches) -> None:
         self.sampler = sampler
+        self._first = 0
         self._handed_out = 0
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        first = self._handed_out = self.sampler.start
+        first, self._first = self._first, 0
+        self._handed_out = first
         for step, batch in enumerate(self._make(first), start=first):
             self._handed_out = step + 1
             yield batch
-        self.sampler.start = 0
-        self._handed_out = 0
 
     def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The finished batches from the ``first`` on."""
         raise NotImplementedError
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where in which epoch the next batch comes from."""
-        return {"epoch": self.sampler.epoch, "start": self._handed_out}
+    @property
+    def position(self) -> dict[str, int]:
+        """The epoch, and the place in it of the next batch; 0 at an epoch's end."""
+        return {"epoch": self.sampler.epoch, "start": self._handed_out % len(self)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the batch after the last one handed out."""
-        self.sampler.epoch, self.sampler.start = state["epoch"], state["start"]
+    def go_to(self, position: dict[str, int]) -> None:
+        """Begin with the batch at this position."""
+        self.sampler.epoch, self._first = position["epoch"], position["start"]
 
 
-class MemoryLoader(_Resumable):
+class MemoryLoader(ResumableLoader):
     """Batches of samples that live on the training device: chosen by index, augmented together.
 
     The augmentation of a batch is a function of seed, epoch, process and step alone.
@@ -123,13 +128,13 @@ class MemoryLoader(_Resumable):
     def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         device, sampler = self.samples.device, self.sampler
         generator = Generator(device)
-        for step, positions in enumerate(sampler, start=first):
+        for step, positions in enumerate(sampler.batches_from(first), start=first):
             generator.manual_seed(mixed_seed(sampler.seed, sampler.epoch, sampler.rank, step))
             indices = self.chosen[positions].to(device, non_blocking=True)
             yield self.prepare(self.samples.index_select(0, indices), self.labels.index_select(0, indices), generator)
 
 
-class WorkerLoader(_Resumable):
+class WorkerLoader(ResumableLoader):
     """Batches that worker processes read, one sample per call of ``dataset[epoch, index]``.
 
     Args:
@@ -140,15 +145,17 @@ class WorkerLoader(_Resumable):
 
     def __init__(self, dataset: Dataset, sampler: ShardedBatches, num_workers: int) -> None:
         super().__init__(sampler)
+        self._keys = _Keys(sampler)
         self._loader = DataLoader(
             dataset,
-            batch_sampler=_Keys(sampler),
+            batch_sampler=self._keys,
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
         )
 
     def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        self._keys.first = first
         return iter(self._loader)
 
 
@@ -157,14 +164,14 @@ class _Keys:
 
     def __init__(self, sampler: ShardedBatches) -> None:
         self.sampler = sampler
+        self.first = 0
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch = self.sampler.epoch
-        for batch in self.sampler:
-            yield [(epoch, index) for index in batch.tolist()]
+        epoch, batches = self.sampler.epoch, self.sampler.batches_from(self.first)
+        return ([(epoch, index) for index in batch.tolist()] for batch in batches)
 
 
 def mixed_seed(*parts: int) -> int:

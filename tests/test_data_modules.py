@@ -181,13 +181,16 @@ def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         CIFAR10(data_dir=str(tmp_path), download=True).prepare_data()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "size", "empty class", "missing class"])
+@pytest.mark.parametrize("damage", ["truncated", "text", "size", "unreadable", "empty class", "missing class"])
 def test_broken_trees_are_named(tree: Path, damage: str) -> None:
     victim = tree / "train" / "class_3" / "0001.png"
     if damage == "truncated":
         victim.write_bytes(victim.read_bytes()[:200])
     elif damage == "text":
         victim.write_text("not an image")
+    elif damage == "unreadable":
+        victim.unlink()
+        victim.mkdir()
     elif damage == "size":
         Image.new("RGB", (31, 32)).save(victim)
     else:
@@ -198,6 +201,7 @@ def test_broken_trees_are_named(tree: Path, damage: str) -> None:
     messages = {
         "truncated": f"image in {victim}, but it cannot be decoded",
         "text": f"image in {victim}, but it cannot be decoded",
+        "unreadable": f"image in {victim}, but it cannot be decoded",
         "size": f"32 x 32 px in {victim}, but got 32 x 31 px",
         "empty class": f"images in the class folder {victim.parent}",
         "missing class": "10 class folders in .*train, but got 9",

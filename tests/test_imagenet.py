@@ -63,10 +63,10 @@ def test_an_epoch_goes_on_where_it_was(folder: Path, num_workers: int) -> None:
     loader.sampler.set_epoch(3)
     batches = iter(loader)
     seen = [next(batches), next(batches)]
-    state = loader.state_dict()
+    state = loader.position
     assert state == {"epoch": 3, "start": 2}  # although the workers have read ahead
     resumed = make(folder, num_workers=num_workers).train_dataloader()
-    resumed.load_state_dict(state)
+    resumed.go_to(state)
     seen += list(resumed)
     for batch, other in zip(expected, seen, strict=True):
         assert torch.equal(batch[0], other[0])
