@@ -37,7 +37,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "data folder": (
         ("fit", "--config", "cifar10_dense.yaml", "--data.data_dir", "{tmp}/none", "--data.download", "false"),
-        "Expected CIFAR-10 in data.data_dir .*none.*; name the folder with --data.data_dir or NNMASS_DATA",
+        "Expected CIFAR10 in data.data_dir .*none.*; name the folder with --data.data_dir or NNMASS_DATA",
     ),
     "output folder": (
         (*FIT, "--output_dir", "{file}/runs"),

@@ -1,5 +1,7 @@
 """Every shipped configuration runs through the real command line."""
 
+import inspect
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -28,18 +30,28 @@ def test_a_configuration_trains_and_tests_on_real_data(
     assert not (tmp_path / "runs").exists()
 
 
+def default_of(cls: type, key: str) -> object:
+    """The default of an argument, wherever along the base classes it is declared."""
+    for base in cls.__mro__:
+        parameter = inspect.signature(base.__init__).parameters.get(key) if "__init__" in vars(base) else None
+        if parameter is not None:
+            return parameter.default
+    raise AssertionError(f"{cls.__name__} has no argument {key}")
+
+
 @pytest.mark.parametrize("name", list_configs())
 def test_no_key_repeats_a_default(name: str) -> None:
     """A configuration says what differs, and nothing else: every key is needed."""
-    import inspect
-    from importlib import import_module
-
     content = yaml.safe_load((CONFIG_FOLDER / name).read_text())
     for part in (content["model"]["network"], content["data"], content["model"]["optimizer"]):
         module, _, class_name = part["class_path"].rpartition(".")
-        parameters = inspect.signature(getattr(import_module(module), class_name)).parameters
+        cls = getattr(import_module(module), class_name)
         for key, value in part.get("init_args", {}).items():
-            assert parameters[key].default != value, f"{key} repeats its default"
+            default = default_of(cls, key)
+            if isinstance(value, dict):
+                assert all(getattr(default, inner) != wanted for inner, wanted in value.items()), key
+            else:
+                assert default != value, f"{key} repeats its default"
 
 
 def test_names_are_found_and_paths_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
