@@ -24,8 +24,9 @@ from torchvision import io, transforms
 
 from datamodules.augment import Augmentation
 from datamodules.cifar import CIFAR10, PAPERS
-from datamodules.imagenet import Photographs, centre_crop
+from datamodules.imagenet import Photographs, open_photograph
 from datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
+from zoo import RandomSkipDenseNet
 
 ROUNDS = 5
 BATCH = 128
@@ -121,14 +122,16 @@ def cifar() -> None:
 
 def photographs(folder: Path) -> list[Path]:
     files = sorted((folder / "imagenet" / "train").glob("*/*.JPEG"))[:512]
-    if files:
-        return files
-    place = Path(tempfile.mkdtemp()) / "imagenet" / "train" / "drawn"
+    return files or drawn_photographs((500, 375))
+
+
+def drawn_photographs(size: tuple[int, int]) -> list[Path]:
+    place = Path(tempfile.mkdtemp()) / "train" / "drawn"
     place.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number in range(256):
+    for number in range(128):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(place / f"{number:04}.JPEG", quality=90)
+        coarse.resize(size, Image.Resampling.BICUBIC).save(place / f"{number:04}.JPEG", quality=90)
     return sorted(place.glob("*.JPEG"))
 
 
@@ -154,32 +157,71 @@ def imagenet(files: list[Path], num_workers: int) -> None:
     )
 
 
-def decoders(files: list[Path]) -> None:
+def decoders(title: str, files: list[Path]) -> None:
+    """The same work three times: decode, and resize the whole image."""
+
     def with_torchvision(file: Path) -> Tensor:
         pixels = io.decode_jpeg(io.read_file(str(file)), mode=io.ImageReadMode.RGB)
         return transforms.functional.resize(pixels, [RESOLUTION, RESOLUTION], antialias=True)
 
-    def with_pil(file: Path) -> Image.Image:
-        return Image.open(file).convert("RGB").resize((RESOLUTION, RESOLUTION), Image.Resampling.BILINEAR)
+    def with_pil(file: Path, least: float) -> Image.Image:
+        return open_photograph(file, least).resize((RESOLUTION, RESOLUTION), Image.Resampling.BILINEAR)
 
     compare(
-        "JPEG decoders with resizing, one core",
+        f"JPEG decoders, {title}, one core",
         {
-            "PIL": lambda: map(with_pil, files),
-            "PIL, draft mode": lambda: (centre_crop(file, RESOLUTION) for file in files),
+            "PIL": lambda: (with_pil(file, 1e9) for file in files),
+            "PIL, draft mode": lambda: (with_pil(file, RESOLUTION) for file in files),
             "torchvision.io": lambda: map(with_torchvision, files),
         },
         len(files),
     )
 
 
+def share_of_a_step() -> None:
+    """What the loader adds to a training step on a GPU."""
+    device = torch.device("cuda")
+    images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8, device=device)
+    labels = torch.randint(0, 10, (50_000,), device=device)
+
+    def prepare(batch: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return PAPERS(batch, targets, generator, CIFAR10.mean, CIFAR10.std, 10)
+
+    loader = MemoryLoader(images, labels, torch.arange(50_000), ShardedBatches(50_000, 512, True), prepare)
+    network = RandomSkipDenseNet(9, 2, [50, 70, 145]).to(device, memory_format=torch.channels_last)
+    batch = next(iter(loader))
+
+    def seconds(step: Callable[[tuple[Tensor, Tensor]], None], batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        for item in batches:
+            step(item)
+        torch.cuda.synchronize()
+        return (time.perf_counter() - began) / len(loader)
+
+    def train(item: tuple[Tensor, Tensor]) -> None:
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = torch.nn.functional.cross_entropy(network(item[0].to(memory_format=torch.channels_last)), item[1])
+        loss.backward()
+        network.zero_grad()
+
+    for _ in range(2):  # the first warms up
+        fixed, fed = seconds(train, [batch] * len(loader)), seconds(train, loader)
+    console = Console()
+    console.print(f"{torch.cuda.get_device_name()}: a step of batch 512 takes {1e3 * fixed:.2f} ms on one fixed batch,")
+    console.print(f"{1e3 * fed:.2f} ms with the loader: the loader's share is {1 - fixed / fed:.1%}.")
+
+
 def main() -> None:
     torch.set_num_threads(1)
     cifar()
     files = photographs(Path(sys.argv[1] if len(sys.argv) > 1 else "data"))
-    decoders(files)
+    decoders("photographs of the folder", files)
+    decoders("1600 x 1200 px", drawn_photographs((1600, 1200)))
     for num_workers in (0, 2):
         imagenet(files, num_workers)
+    if torch.cuda.is_available():
+        share_of_a_step()
 
 
 if __name__ == "__main__":

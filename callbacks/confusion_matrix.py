@@ -18,11 +18,13 @@ __all__ = ["ConfusionMatrix", "draw_confusion_matrix"]
 class ConfusionMatrix(Callback):
     """Writes ``confusion_matrix.csv`` and ``.png`` and ``class_accuracy.csv`` into the trainer's ``default_root_dir``.
 
-    It reads the logits that ``test_step`` returns; every sample counts once, on any number of processes.
+    It reads the logits that ``Classifier.test_step`` returns; every sample counts once, on any number of processes.
     """
 
-    def __init__(self) -> None:
-        self._metric: MulticlassConfusionMatrix | None = None
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with no counts."""
+        num_classes: Any = pl_module.num_classes
+        self._metric = MulticlassConfusionMatrix(num_classes).to(pl_module.device)
 
     def on_test_batch_end(
         self,
@@ -34,16 +36,11 @@ class ConfusionMatrix(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count one batch."""
-        if self._metric is None:
-            self._metric = MulticlassConfusionMatrix(outputs.shape[1]).to(outputs.device)
         self._metric.update(outputs, batch[1])
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files."""
-        if self._metric is None:
-            return
         counts = self._metric.compute().cpu()
-        self._metric = None
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(trainer.default_root_dir)

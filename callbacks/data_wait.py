@@ -29,6 +29,10 @@ class DataWait(Callback):
         """Start it again."""
         self._mark = time.perf_counter()
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave a validation within the epoch out."""
+        self._mark = time.perf_counter()
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's sum."""
         pl_module.log("train/data_wait_s", self._waited, batch_size=1)

@@ -231,7 +231,7 @@ class TrainingCLI(LightningCLI):
             "command": self.command,
             "network": type(self.model.network).__name__,
             "data": type(self.datamodule).__name__,
-            "val_is_test": self.datamodule.val_is_test,
+            "val_on_test": self.datamodule.val_on_test,
         }
 
     @rank_zero_only
@@ -259,6 +259,7 @@ def quieten() -> None:
         ".*does not have many workers.*",
         "Checkpoint directory .* exists and is not empty",
         "Be aware that when using `ckpt_path`, callbacks used to create",
+        "You're resuming from a checkpoint that ended before the epoch ended",  # the data module knows the place
         "The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -109,7 +109,7 @@ def random_crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
         (N, C, H, W), the same dtype.
     """
     count, channels, height, width = images.shape
-    padded = pad(images, [padding] * 4)
+    padded = pad(images, [padding] * 4).contiguous()
     offsets = torch.randint(2 * padding + 1, (2, count, 1, 1), generator=generator, device=images.device)
     # Each row of a window lies in one piece: a view of all pieces of that length, and one copy per row, not per pixel.
     pieces = padded.view(-1).as_strided((padded.numel() - width + 1, width), (1, 1))
@@ -191,7 +191,7 @@ def adjust_colours(images: Tensor, brightness: Tensor, contrast: Tensor, saturat
 
     Returns:
         (N, C, H, W), uint8: what torchvision's ``adjust_brightness``, ``adjust_contrast`` and ``adjust_saturation``
-        give, one after the other.
+        give, one after the other; a byte differs by 1 where the factor's rounding moves a value over a whole number.
     """
     brightness, contrast, saturation = (factor.view(-1, 1, 1, 1) for factor in (brightness, contrast, saturation))
     images = (images * brightness).clamp_(0, 255).floor_()

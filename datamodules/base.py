@@ -1,7 +1,7 @@
 """The base of all data modules: what a data set is, how it is split and handed out."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -18,15 +18,20 @@ Split = Literal["train", "test"]
 class DataModule(LightningDataModule, ABC):
     """A labelled data set. Its facts are attributes, so that no configuration repeats them.
 
+    A validation set is split off the training set, stratified by class; the test set serves only for testing.
+
     Args:
         batch_size: Samples per batch and process.
+        val_size: Samples of the training set that are kept for validation; by default a tenth.
+        val_on_test: Train on the whole training set and validate on the test set, as the papers do. The best
+            checkpoint is then chosen on the test set; ``run.json`` says so.
+        split_seed: Decides which samples are kept for validation.
         seed: Decides the order and the augmentation of the training samples.
 
     Attributes:
         num_classes: Classes.
         in_chans: Channels of an image; features of a vector.
         input_size: Shape of one sample as the network sees it, such as (channels, height, width) in px.
-        val_is_test: Whether the validation samples are those of the test.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -34,13 +39,22 @@ class DataModule(LightningDataModule, ABC):
 
     num_classes: ClassVar[int]
     in_chans: ClassVar[int]
-    val_is_test = False
 
-    def __init__(self, batch_size: int = 128, seed: int = 0) -> None:
+    def __init__(
+        self,
+        batch_size: int = 128,
+        val_size: int | None = None,
+        val_on_test: bool = False,
+        split_seed: int = 0,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         require_at_least(1, batch_size=batch_size)
-        require_at_least(0, seed=seed)
+        require_at_least(0, split_seed=split_seed, seed=seed)
+        if val_size is not None:
+            require_at_least(self.num_classes, val_size=val_size)
         self.batch_size, self.seed = batch_size, seed
+        self.val_size, self.val_on_test, self.split_seed = val_size, val_on_test, split_seed
         self._training: ResumableLoader | None = None
         self._position: dict[str, int] | None = None
 
@@ -69,53 +83,47 @@ class DataModule(LightningDataModule, ABC):
         """Go on there; Lightning calls it before it asks for the batches."""
         self._position = state_dict or None
 
+    def split(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices of the training and of the validation samples among the training set's ``labels`` (N,).
+
+        Raises:
+            ValueError: If the validation set would hold, or leave, no sample of some class.
+        """
+        val_size = len(labels) // 10 if self.val_size is None else self.val_size
+        rarest = int(labels.bincount(minlength=self.num_classes).min())
+        if rarest < 2 or not self.num_classes <= val_size <= len(labels) - self.num_classes:
+            raise ValueError(
+                f"Expected data.val_size to take and to leave samples of every class ({len(labels)} in all, {rarest} "
+                f"of the rarest of {self.num_classes} classes), but got {val_size}; data.val_on_test needs no split."
+            )
+        train, val = train_test_split(
+            range(len(labels)), test_size=val_size, stratify=labels.cpu().numpy(), random_state=self.split_seed
+        )
+        return torch.tensor(train).sort().values, torch.tensor(val).sort().values
+
     def batches(self, num_samples: int, shuffle: bool) -> ShardedBatches:
         """The indices of this process's batches."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if num_samples < world_size:
+            raise ValueError(f"Expected at most as many processes as samples ({num_samples}), but got {world_size}.")
         return ShardedBatches(num_samples, self.batch_size, shuffle, self.seed, rank, world_size)
 
 
 class InMemoryDataModule(DataModule, ABC):
-    """A data set that fits into memory: it lives on the training device, and batches are made there by indexing.
+    """A data set that fits into memory: it lives on the training device, and batches are made there by indexing."""
 
-    A validation set is split off the training set, stratified by class; the test set serves only for testing.
-
-    Args:
-        batch_size: Samples per batch and process.
-        val_size: Samples of the training set that are kept for validation; by default a tenth.
-        val_on_test: Train on the whole training set and validate on the test set, as the papers do. The best
-            checkpoint is then chosen on the test set; ``run.json`` says so.
-        split_seed: Decides which samples are kept for validation.
-        seed: Decides the order and the augmentation of the training samples.
-
-    Raises:
-        ValueError: If an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        batch_size: int = 128,
-        val_size: int | None = None,
-        val_on_test: bool = False,
-        split_seed: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(batch_size, seed)
-        if val_size is not None:
-            require_at_least(self.num_classes, val_size=val_size)
-        require_at_least(0, split_seed=split_seed)
-        self.val_size, self.val_on_test, self.split_seed = val_size, val_on_test, split_seed
-        self.val_is_test = val_on_test
-        self._samples: dict[Split, tuple[Tensor, Tensor]] = {}
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._samples: dict[tuple[Split, torch.device], tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Samples (N, ...) and labels (N,) as int64 of one split."""
 
     def prepare_data(self) -> None:
-        """Load both splits once, in one process of each machine: what is missing shows before anything else runs."""
-        self.load("train")
-        self.load("test")
+        """Load both splits once, in one process of each machine: what is wrong shows before anything else runs."""
+        self.load_checked("train")
+        self.load_checked("test")
 
     def load_checked(self, split: Split) -> tuple[Tensor, Tensor]:
         """Load a split, and refuse what is not as the data set says."""
@@ -132,12 +140,14 @@ class InMemoryDataModule(DataModule, ABC):
     def training_batches(self) -> MemoryLoader:
         """Shuffled, augmented batches of the training set."""
         samples, labels = self._on_device("train")
-        train = torch.arange(len(labels)) if self.val_on_test else self._split()[0]
+        train = torch.arange(len(labels)) if self.val_on_test else self.split(labels)[0]
         return MemoryLoader(samples, labels, train, self.batches(len(train), shuffle=True), self.prepare_train)
 
     def val_dataloader(self) -> MemoryLoader:
         """The validation set, each sample once."""
-        return self._in_order("test") if self.val_on_test else self._in_order("train", self._split()[1])
+        if self.val_on_test:
+            return self._in_order("test")
+        return self._in_order("train", self.split(self._on_device("train")[1])[1])
 
     def test_dataloader(self) -> MemoryLoader:
         """The test set, each sample once."""
@@ -162,25 +172,11 @@ class InMemoryDataModule(DataModule, ABC):
 
     def _on_device(self, split: Split) -> tuple[Tensor, Tensor]:
         """A split's samples and labels; on a processor they stay memory-mapped, shared by all local processes."""
-        if split not in self._samples:
-            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if (split, device) not in self._samples:
             samples, labels = self.load_checked(split)
-            self._samples[split] = samples.to(device), labels.to(device)
-        return self._samples[split]
-
-    def _split(self) -> tuple[Tensor, Tensor]:
-        """Indices of the training and of the validation samples."""
-        labels = self._on_device("train")[1].cpu()
-        val_size = len(labels) // 10 if self.val_size is None else self.val_size
-        if val_size > len(labels) - self.num_classes:
-            raise ValueError(
-                f"Expected data.val_size to leave samples of every class for training ({len(labels)} in all), "
-                f"but got {val_size}."
-            )
-        train, val = train_test_split(
-            torch.arange(len(labels)).numpy(), test_size=val_size, stratify=labels.numpy(), random_state=self.split_seed
-        )
-        return torch.from_numpy(train).sort().values, torch.from_numpy(val).sort().values
+            self._samples[split, device] = samples.to(device), labels.to(device)
+        return self._samples[split, device]
 
 
 def require_at_least(least: int, **arguments: int) -> None:

@@ -32,21 +32,37 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
         The tensors by name, memory-mapped where they come from the file.
     """
     users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnmass"
+    tensors: dict[str, Tensor] | None = None
     reasons = []
-    for place in (folder, users):
-        path = place / f"{name}.safetensors"
+    for path in (folder / f"{name}.safetensors", users / f"{name}.safetensors"):
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             if path.exists():
                 return load_file(path)
-            place.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
-                if not path.exists():
-                    _write(path, make)
-                return load_file(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path.with_suffix(".lock"))
+            lock.acquire()
+            part.touch()  # a folder that takes no files says so before the work is done
         except (OSError, SafetensorError) as error:
-            reasons.append(f"{place}: {error}")
+            reasons.append(f"{path.parent}: {error}")
+            continue
+        try:
+            if path.exists():
+                return load_file(path)
+            tensors = make() if tensors is None else tensors
+            save_file(tensors, part)
+            part.chmod(0o666 & ~_umask())  # safetensors lets only its owner read the file
+            os.replace(part, path)
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            if tensors is None:  # making them failed, not keeping them
+                raise
+            reasons.append(f"{path.parent}: {error}")
+        finally:
+            part.unlink(missing_ok=True)
+            lock.release()
     log.warning("No copy of the decoded data is kept (%s).", "; ".join(reasons))
-    return make()
+    return make() if tensors is None else tensors
 
 
 def fingerprint(files: Iterable[Path]) -> str:
@@ -56,17 +72,6 @@ def fingerprint(files: Iterable[Path]) -> str:
         state = file.stat()
         digest.update(f"{file.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _write(path: Path, make: Callable[[], dict[str, Tensor]]) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.touch()  # a folder that takes no files says so before the work is done
-    try:
-        save_file(make(), part)
-        part.chmod(0o666 & ~_umask())  # safetensors lets only its owner read the file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _umask() -> int:

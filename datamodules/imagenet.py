@@ -26,13 +26,14 @@ class ImageNet(DataModule):
     """Photographs in ``train/CLASS/*`` and ``val/CLASS/*``, in the folder itself or in ``imagenet`` below it.
 
     Training images are cropped at random (8 to 100 % of the area, aspect ratio 3/4 to 4/3), resized and mirrored;
-    others are resized so that the centre crop takes 87.5 % of the short side. ``val`` serves for validation and for
-    testing, as everywhere in the field: the labels of ImageNet's test set are not public.
+    others are resized so that the centre crop takes 87.5 % of the short side. ``val`` serves as the test set, since the
+    labels of ImageNet's own test set are not public; the validation set is split off ``train``.
 
     Args:
         data_dir: Folder that holds the data; by default the environment variable ``NNMASS_DATA``, else ``data``.
         num_workers: Processes that decode, per training process.
         resolution: Side of the network's input, in px.
+        val_size: Photographs of ``train`` that are kept for validation.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -45,10 +46,16 @@ class ImageNet(DataModule):
     in_chans = 3
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
-    val_is_test = True
 
-    def __init__(self, data_dir: str | None = None, num_workers: int = 4, resolution: int = 224, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        data_dir: str | None = None,
+        num_workers: int = 4,
+        resolution: int = 224,
+        val_size: int | None = 10_000,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(val_size=val_size, **kwargs)
         for name, value, least in (("num_workers", num_workers, 0), ("resolution", resolution, 8)):
             if value < least:
                 raise ValueError(f"Expected data.{name} to be at least {least}, but got {value}.")
@@ -63,37 +70,44 @@ class ImageNet(DataModule):
 
     def prepare_data(self) -> None:
         """Index the files once, in one process of each machine."""
-        for split in ("train", "val"):
-            self._photographs(split, training=False)
+        labels = self._index("train")[1]
+        self._index("val")
+        if not self.val_on_test:
+            self.split(labels)
 
     def training_batches(self) -> WorkerLoader:
         """Shuffled batches of random crops."""
-        return self._loader("train", training=True)
+        labels = self._index("train")[1]
+        return self._loader("train", None if self.val_on_test else self.split(labels)[0], training=True)
 
     def val_dataloader(self) -> WorkerLoader:
-        """Centre crops of the validation images, each once."""
-        return self._loader("val", training=False)
+        """Centre crops of the validation photographs, each once."""
+        if self.val_on_test:
+            return self._loader("val")
+        return self._loader("train", self.split(self._index("train")[1])[1])
 
     def test_dataloader(self) -> WorkerLoader:
-        """The same as the validation images."""
-        return self._loader("val", training=False)
+        """Centre crops of the photographs in ``val``, each once."""
+        return self._loader("val")
 
     def predict_dataloader(self) -> WorkerLoader:
-        """The validation images in order."""
-        return self._loader("val", training=False)
+        """The same, in order."""
+        return self._loader("val")
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the bytes to the device and normalise them there."""
         images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
         return normalise(images, self.mean, self.std), labels
 
-    def _loader(self, split: str, training: bool) -> WorkerLoader:
-        photographs = self._photographs(split, training)
-        return WorkerLoader(photographs, self.batches(len(photographs), shuffle=training), self.num_workers)
+    def _loader(self, split: str, chosen: Tensor | None = None, training: bool = False) -> WorkerLoader:
+        paths, labels = self._index(split)
+        if chosen is not None:
+            paths, labels = paths[chosen.numpy()], labels[chosen]
+        photographs = Photographs(self._folder() / split, paths, labels, self.resolution, training, self.seed)
+        return WorkerLoader(photographs, self.batches(len(labels), shuffle=training), self.num_workers)
 
-    def _photographs(self, split: str, training: bool) -> "Photographs":
-        paths, labels = _index(self._folder() / split, self.num_classes, self.data_dir / ".cache")
-        return Photographs(self._folder() / split, paths, labels, self.resolution, training, self.seed)
+    def _index(self, split: str) -> tuple[np.ndarray, Tensor]:
+        return _index(self._folder() / split, self.num_classes, self.data_dir / ".cache")
 
     def _folder(self) -> Path:
         for folder in (self.data_dir / "imagenet", self.data_dir):

@@ -18,6 +18,7 @@ class ImageDataModule(InMemoryDataModule, ABC):
 
     Args:
         augmentation: What happens to a training batch.
+        standardise: Give pixels zero mean and unit variance; without, they lie in [0, 1].
 
     Attributes:
         num_classes: Classes.
@@ -31,9 +32,16 @@ class ImageDataModule(InMemoryDataModule, ABC):
     mean: ClassVar[Sequence[float]]
     std: ClassVar[Sequence[float]]
 
-    def __init__(self, augmentation: Augmentation = Augmentation(), **kwargs: Any) -> None:  # noqa: B008, frozen
+    def __init__(
+        self,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008, frozen
+        standardise: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.augmentation = augmentation
+        channels = self.in_chans
+        self._mean, self._std = (self.mean, self.std) if standardise else ([0.0] * channels, [1.0] * channels)
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -42,11 +50,11 @@ class ImageDataModule(InMemoryDataModule, ABC):
 
     def prepare_train(self, samples: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Augment and normalise a batch of bytes (N, C, H, W)."""
-        return self.augmentation(samples, labels, generator, self.mean, self.std, self.num_classes)
+        return self.augmentation(samples, labels, generator, self._mean, self._std, self.num_classes)
 
     def prepare_eval(self, samples: Tensor) -> Tensor:
         """Normalise a batch of bytes (N, C, H, W)."""
-        return normalise(samples, self.mean, self.std)
+        return normalise(samples, self._mean, self._std)
 
     def load_checked(self, split: Split) -> tuple[Tensor, Tensor]:
         """Load a split, and refuse what is not uint8 images of the data set's size."""
@@ -54,7 +62,7 @@ class ImageDataModule(InMemoryDataModule, ABC):
         expected = (len(labels), *self.input_size)
         if tuple(images.shape) != expected or images.dtype != torch.uint8:
             raise ValueError(
-                f"Expected the {split} images of {type(self).__name__} as uint8 of shape {expected}, "
+                f"Expected as many {split} images of {type(self).__name__} as labels, uint8 of shape {expected}, "
                 f"but got {images.dtype} of shape {tuple(images.shape)}."
             )
         return images, labels

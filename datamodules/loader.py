@@ -1,8 +1,8 @@
 """Batches by index: sharded over processes, drawn per batch, continued in the middle of an epoch."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -74,14 +74,15 @@ class ResumableLoader:
 
     def __init__(self, sampler: ShardedBatches) -> None:
         self.sampler = sampler
-        self._first = 0
+        self._position: dict[str, int] | None = None
         self._handed_out = 0
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        first, self._first = self._first, 0
+        position, self._position = self._position, None
+        first = position["start"] if position and position["epoch"] == self.sampler.epoch else 0
         self._handed_out = first
         for step, batch in enumerate(self._make(first), start=first):
             self._handed_out = step + 1
@@ -97,8 +98,8 @@ class ResumableLoader:
         return {"epoch": self.sampler.epoch, "start": self._handed_out % len(self)}
 
     def go_to(self, position: dict[str, int]) -> None:
-        """Begin with the batch at this position."""
-        self.sampler.epoch, self._first = position["epoch"], position["start"]
+        """Begin with the batch at this position; another epoch than its begins at the first batch."""
+        self.sampler.epoch, self._position = position["epoch"], position
 
 
 class MemoryLoader(ResumableLoader):
@@ -175,5 +176,11 @@ class _Keys:
 
 
 def mixed_seed(*parts: int) -> int:
-    """One seed out of several integers; any two different rows of parts give unrelated seeds."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """One seed out of several integers; two different rows of parts give unrelated seeds.
+
+    Example:
+        >>> mixed_seed(1, 2) == mixed_seed(1, 2), mixed_seed(1, 2) == mixed_seed(1, 2, 0)
+        (True, False)
+    """
+    digest = hashlib.sha256(repr([int(part) for part in parts]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -26,24 +26,28 @@ class MNIST(OfficialImages):
     official = "MNIST"
     folder = "MNIST/raw"
 
-    def check(self, folder: Path) -> None:
-        """Refuse an idx file whose head and size do not agree.
+    def files(self) -> list[str]:
+        """Names of the four idx files."""
+        return [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+    def check(self, path: Path) -> None:
+        """Refuse an idx file whose head and size do not agree, or whose labels are none of the classes.
 
         Raises:
             ValueError: It names the file.
         """
-        for path in sorted(folder.glob("*-ubyte")):
-            expected = _IMAGES if "images" in path.name else _LABELS
-            with open(path, "rb") as file:
-                head = file.read(16)
-            magic = int.from_bytes(head[:4], "big")
-            if magic != expected:
-                raise ValueError(f"Expected the idx magic number {expected} in {path}, but got {magic}.")
-            dimensions = magic & 0xFF
-            sizes = [int.from_bytes(head[4 * i : 4 * i + 4], "big") for i in range(1, dimensions + 1)]
-            whole = 4 + 4 * dimensions + prod(sizes)
-            if path.stat().st_size != whole:
-                raise ValueError(f"Expected {whole} bytes in {path}, as its head says, but got {path.stat().st_size}.")
+        content = path.read_bytes()
+        expected = _IMAGES if "images" in path.name else _LABELS
+        magic = int.from_bytes(content[:4], "big")
+        if magic != expected:
+            raise ValueError(f"Expected the idx magic number {expected} in {path}, but got {magic}.")
+        dimensions = magic & 0xFF
+        sizes = [int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(1, dimensions + 1)]
+        whole = 4 + 4 * dimensions + prod(sizes)
+        if len(content) != whole:
+            raise ValueError(f"Expected {whole} bytes in {path}, as its head says, but got {len(content)}.")
+        if expected == _LABELS and max(content[8:], default=0) >= self.num_classes:
+            raise ValueError(f"Expected labels below {self.num_classes} in {path}, but got {max(content[8:])}.")
 
 
 class FashionMNIST(MNIST):

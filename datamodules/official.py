@@ -2,10 +2,12 @@
 
 import os
 from abc import ABC
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from datamodules.base import Split
@@ -48,7 +50,7 @@ class OfficialImages(ImageDataModule, ABC):
     def prepare_data(self) -> None:
         """Download if need be, then load and so decode both splits once, in one process of each machine."""
         if self.download and self._tree() is None:
-            self._read("train", download=True)
+            self._fetch()
         super().prepare_data()
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
@@ -56,19 +58,63 @@ class OfficialImages(ImageDataModule, ABC):
         files = self.data_dir / self.folder
         if files.is_dir():
             key = f"{self.official}-{split}-{fingerprint(sorted(files.iterdir()))}"
-            tensors = cached(self.data_dir / ".cache", key, lambda: self._read(split, download=False))
+            tensors = cached(self.data_dir / ".cache", key, lambda: self._read(split))
             return tensors["images"], tensors["labels"]
         tree = self._tree()
         if tree is None:
             raise FileNotFoundError(self._nothing_found())
         return load_image_tree(tree / split, self.num_classes, self.image_size, self.data_dir / ".cache")
 
-    def check(self, folder: Path) -> None:
-        """Refuse official files that are not what they say; torchvision checks those of CIFAR itself.
+    def files(self) -> list[str]:
+        """Names of the official files, as torchvision knows them."""
+        official = self._official()
+        return [name for name, _ in official.train_list + official.test_list] + [official.meta["filename"]]
+
+    def check(self, path: Path) -> None:
+        """Refuse an official file that is not what it should be: a wrong MD5 sum.
 
         Raises:
             ValueError: It names the file.
         """
+        from torchvision.datasets.utils import check_integrity
+
+        official = self._official()
+        sums = dict([*official.train_list, *official.test_list, (official.meta["filename"], official.meta["md5"])])
+        if not check_integrity(str(path), sums[path.name]):
+            raise ValueError(f"Expected the official {path.name} in {path.parent}, but the MD5 sum of {path} is wrong.")
+
+    def _check_all(self) -> None:
+        for name in self.files():
+            path = self.data_dir / self.folder / name
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"Expected {path}, but there is no such file; run once with a network and --data.download true."
+                )
+            self.check(path)
+
+    def _fetch(self) -> None:
+        """Download what is missing or damaged, one process at a time; a damaged file is put aside, not trusted."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.data_dir / f".{self.official}.lock"):
+            try:
+                return self._check_all()
+            except (FileNotFoundError, ValueError):
+                for path in (self.data_dir / self.folder / name for name in self.files()):
+                    with suppress(FileNotFoundError):
+                        try:
+                            self.check(path)
+                        except ValueError:
+                            path.rename(path.with_name(f"{path.name}.damaged"))
+            try:
+                self._official()(str(self.data_dir), download=True)
+            except (OSError, RuntimeError) as error:
+                raise FileNotFoundError(self._nothing_found(f", and the download failed ({error})")) from error
+        return None
+
+    def _official(self) -> Any:
+        from torchvision import datasets
+
+        return getattr(datasets, self.official)
 
     def _tree(self) -> Path | None:
         """The folder that holds train/ and test/, if there is one and no official files are beside it."""
@@ -82,26 +128,9 @@ class OfficialImages(ImageDataModule, ABC):
                 raise FileNotFoundError(f"Expected train/ and test/ in {folder}, but got only {there[0]}/.")
         return None
 
-    def _read(self, split: Split, download: bool) -> dict[str, Tensor]:
-        # torchvision compares the MD5 sums of CIFAR's pickles before it opens them.
-        from torchvision import datasets
-
-        files = self.data_dir / self.folder
-        if files.is_dir() and not download:
-            self.check(files)
-        try:
-            official = getattr(datasets, self.official)(str(self.data_dir), train=split == "train", download=download)
-        except OSError as error:
-            if not download:
-                raise
-            raise FileNotFoundError(self._nothing_found(f", and the download failed ({error})")) from error
-        except RuntimeError as error:
-            if download:
-                raise FileNotFoundError(self._nothing_found(", and the download failed")) from error
-            raise ValueError(
-                f"Expected the official files of {self.official} in {files}, but one is missing or its MD5 sum is "
-                "wrong; run once with a network and --data.download true."
-            ) from error
+    def _read(self, split: Split) -> dict[str, Tensor]:
+        self._check_all()  # before anything is unpickled
+        official = self._official()(str(self.data_dir), train=split == "train", download=False)
         images = torch.as_tensor(official.data)
         images = images.unsqueeze(1) if self.in_chans == 1 else images.permute(0, 3, 1, 2)
         return {"images": images.contiguous(), "labels": torch.as_tensor(official.targets)}

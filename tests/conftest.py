@@ -36,6 +36,8 @@ def real_data(inside: str) -> Path:
     for folder in (os.environ.get("NNMASS_TEST_DATA"), ROOT / "data"):
         if folder and (Path(folder) / inside).is_dir():
             return Path(folder)
+    if os.environ.get("NNMASS_REQUIRE_DATA") == "1":
+        pytest.fail(f"{inside} is not there, although NNMASS_REQUIRE_DATA says that no test may be skipped")
     pytest.skip(f"needs {inside} under data/, or in the folder that NNMASS_TEST_DATA names")
 
 

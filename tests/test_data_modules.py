@@ -161,7 +161,7 @@ def test_the_official_batches_are_read(tmp_path: Path, monkeypatch: pytest.Monke
 def test_batches_with_a_wrong_checksum_are_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_batches(tmp_path, monkeypatch, honest=False)
     monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("unpickled"))
-    with pytest.raises(ValueError, match="MD5 sum is wrong"):
+    with pytest.raises(ValueError, match="the MD5 sum of .*data_batch_1 is wrong"):
         CIFAR10(data_dir=str(tmp_path)).load("train")
 
 
@@ -170,15 +170,33 @@ def test_no_data_says_where_it_looked(tmp_path: Path) -> None:
         CIFAR10(data_dir=str(tmp_path)).prepare_data()
 
 
-def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_file_is_put_aside_and_fetched_again_by_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torchvision import datasets
 
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no network")
+    write_idx(tmp_path / "there" / "MNIST" / "raw")
+    write_idx(tmp_path / "MNIST" / "raw")
+    victim = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    half = victim.read_bytes()[:100]
+    victim.write_bytes(half)
 
-    monkeypatch.setattr(datasets.CIFAR10, "__init__", offline)
-    with pytest.raises(FileNotFoundError, match="the download failed \\(no network\\)"):
-        CIFAR10(data_dir=str(tmp_path), download=True).prepare_data()
+    def download(self: datasets.MNIST) -> None:
+        with open(tmp_path / "downloads", "a") as file:
+            file.write("x")
+        victim.write_bytes((tmp_path / "there" / "MNIST" / "raw" / victim.name).read_bytes())
+
+    monkeypatch.setattr(datasets.MNIST, "download", download)
+    context = multiprocessing.get_context("fork")
+    prepare = MNIST(data_dir=str(tmp_path), download=True, val_size=10).prepare_data
+    processes = [context.Process(target=prepare) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 3
+    assert (tmp_path / "downloads").read_text() == "x"
+    assert victim.with_name(f"{victim.name}.damaged").read_bytes() == half
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "size", "unreadable", "empty class", "missing class"])
@@ -213,7 +231,7 @@ def test_broken_trees_are_named(tree: Path, damage: str) -> None:
 def test_the_split_is_stratified_seeded_and_disjoint() -> None:
     def split(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         data = Digits(val_size=200, split_seed=seed)
-        return data._split()
+        return data.split(data.load("train")[1])
 
     labels = Digits().load("train")[1]
     train, val = split(0)
@@ -249,8 +267,14 @@ def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
         Digits(**arguments)
 
 
+def test_pixels_can_stay_between_0_and_1() -> None:
+    images = next(iter(Digits(standardise=False).val_dataloader()))[0]
+    assert images.min() == 0
+    assert images.max() == 1
+
+
 def test_a_validation_set_that_takes_everything_is_refused() -> None:
-    with pytest.raises(ValueError, match="leave samples of every class"):
+    with pytest.raises(ValueError, match="take and to leave samples of every class"):
         Digits(val_size=1430).val_dataloader()
 
 
@@ -269,7 +293,7 @@ def test_a_cache_is_mapped_into_memory_not_read(tree: Path) -> None:
     data.prepare_data()
     mapped = Path("/proc/self/maps").read_text()
     assert ".safetensors" in mapped
-    assert batches.samples.data_ptr() == data._samples["train"][0].data_ptr()
+    assert batches.samples.data_ptr() == data._samples["train", torch.device("cpu")][0].data_ptr()
 
 
 def test_a_full_disk_costs_only_time(
@@ -279,7 +303,15 @@ def test_a_full_disk_costs_only_time(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("datamodules.cache.save_file", full)
-    assert len(CIFAR10(data_dir=str(tree)).load("train")[0]) == 40
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tree / "home"))
+    made = []
+
+    def make() -> dict[str, torch.Tensor]:
+        made.append(1)
+        return {"images": torch.ones(2)}
+
+    assert cached(tree / ".cache", "images", make)["images"].tolist() == [1, 1]
+    assert len(made) == 1
     assert "No space left on device" in caplog.text
     assert not list((tree / ".cache").glob("*.part"))
 
@@ -325,10 +357,19 @@ def test_fashion_mnist_is_read_from_its_idx_files(tmp_path: Path) -> None:
 )
 def test_a_damaged_idx_file_is_named(tmp_path: Path, damage: str, message: str) -> None:
     write_idx(tmp_path / "MNIST" / "raw")
-    victim = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    kind = "labels-idx1" if damage in ("label", "absent") else "images-idx3"
+    victim = tmp_path / "MNIST" / "raw" / f"train-{kind}-ubyte"
     content = victim.read_bytes()
-    victim.write_bytes(b"\0\0\x08\x04" + content[4:] if damage == "magic" else content[:-5])
-    with pytest.raises(ValueError, match=message) as error:
+    damaged = {
+        "magic": b"\0\0\x08\x04" + content[4:],
+        "short": content[:-5],
+        "label": content[:-1] + b"\x0b",
+        "absent": b"",
+    }
+    victim.write_bytes(damaged[damage])
+    if damage == "absent":
+        victim.unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         MNIST(data_dir=str(tmp_path)).load("train")
     assert str(victim) in str(error.value)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
+from callbacks import ConfusionMatrix
 from datamodules import Digits
 from zoo import Classifier, RandomSkipDenseNet
 
@@ -33,15 +34,20 @@ def evaluate(processes: int, stage: str, tmp_path: Path) -> dict[str, float]:
         default_root_dir=tmp_path,
     )
     data = Odd(batch_size=32, val_size=211)
+    if stage == "test":
+        trainer.callbacks.append(ConfusionMatrix())  # type: ignore[attr-defined]
     method = trainer.test if stage == "test" else trainer.validate
     return dict(method(model, datamodule=data, verbose=False)[0])
 
 
 @pytest.mark.parametrize("stage", ["test", "validate"])
 def test_each_sample_counts_once_on_any_number_of_processes(stage: str, tmp_path: Path) -> None:
-    single = evaluate(1, stage, tmp_path)
+    single = evaluate(1, stage, tmp_path / "1")
     for processes in (2, 3):
-        several = evaluate(processes, stage, tmp_path)
+        several = evaluate(processes, stage, tmp_path / str(processes))
+        if stage == "test":
+            tables = [(tmp_path / name / "confusion_matrix.csv").read_text() for name in ("1", str(processes))]
+            assert tables[0] == tables[1]
         assert several.keys() == single.keys()
         for name, value in single.items():
             if name.endswith(("accuracy", "top5")):

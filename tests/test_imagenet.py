@@ -33,7 +33,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, **options: int) -> SmallNet:
-    return SmallNet(data_dir=str(folder), **{"resolution": 16, "num_workers": 0, "batch_size": 4, **options})
+    settings = {"resolution": 16, "num_workers": 0, "batch_size": 4, "val_on_test": True, **options}
+    return SmallNet(data_dir=str(folder), **settings)  # type: ignore[arg-type]
 
 
 def epoch(data: ImageNet, number: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -140,7 +141,18 @@ def test_batches_are_normalised_on_the_device(folder: Path) -> None:
     images, labels = next(iter(data.val_dataloader()))
     batch, _ = data.transfer_batch_to_device((images, labels), torch.device("cpu"), 0)
     assert torch.equal(batch, theirs.normalize(images / 255, list(data.mean), list(data.std)))
-    assert data.val_is_test
+
+
+def test_the_validation_photographs_are_split_off_the_training_set(folder: Path) -> None:
+    data = make(folder, val_on_test=False, val_size=3)
+    data.prepare_data()
+    train = torch.cat([labels for _, labels in data.train_dataloader()])
+    val = torch.cat([labels for _, labels in data.val_dataloader()])
+    assert sorted(val.tolist()) == [0, 1, 2]
+    assert sorted(train.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+    assert sum(len(labels) for _, labels in data.test_dataloader()) == 6
+    with pytest.raises(ValueError, match="data.val_size to take and to leave samples of every class"):
+        make(folder, val_on_test=False, val_size=14).prepare_data()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "classes", "split", "nothing"])
@@ -186,7 +198,7 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
 
 
 def test_the_real_photographs_load(photographs: Path) -> None:
-    data = ImageNet(data_dir=str(photographs), num_workers=2, batch_size=100)
+    data = ImageNet(data_dir=str(photographs), num_workers=2, batch_size=100, val_on_test=True)
     data.prepare_data()
     loader = data.train_dataloader()
     assert len(loader) == 10

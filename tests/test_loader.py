@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Generator, Tensor
 
 from datamodules import Augmentation, Digits
-from datamodules.loader import MemoryLoader, ShardedBatches
+from datamodules.loader import MemoryLoader, ShardedBatches, mixed_seed
 from zoo import Classifier, RandomSkipDenseNet
 
 
@@ -80,6 +80,25 @@ def test_a_loader_reads_the_chosen_samples() -> None:
     seen = torch.cat([batch.flatten() for batch, _ in loader])
     assert sorted(seen.tolist()) == chosen.tolist()
     assert all(torch.equal(batch.flatten().long() * 3, labels) for batch, labels in loader)
+
+
+def test_seeds_of_different_rows_differ() -> None:
+    rows = [(1, 2), (1, 2, 0), (1, 2, 0, 0), (2, 1), (0, 1), (1,), (2**32 + 1,), (1, 1), (12,), (1, 2, 3)]
+    assert len({mixed_seed(*row) for row in rows}) == len(rows)
+
+
+def test_an_epoch_cut_short_leaves_nothing_to_the_next() -> None:
+    def loader() -> MemoryLoader:
+        return MemoryLoader(torch.zeros(20, 1), torch.arange(20), torch.arange(20), ShardedBatches(20, 4, True), keep)
+
+    short = loader()
+    batches = iter(short)
+    for _ in range(3):
+        next(batches)
+    resumed = loader()
+    resumed.go_to(short.position)
+    resumed.sampler.set_epoch(1)
+    assert len(list(resumed)) == 5
 
 
 @pytest.mark.parametrize("interrupted_after", [0, 1, 3, 4])

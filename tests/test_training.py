@@ -246,7 +246,7 @@ def test_a_network_of_ones_own_is_trained_and_a_line_says_that_it_has_no_cells(
 def test_validation_on_the_test_set_is_recorded(tmp_path: Path) -> None:
     assert fit("--output_dir", tmp_path, "--trainer.max_epochs", 1, "--data.val_on_test", "true") == 0
     run = json.loads((only_run(tmp_path) / "run.json").read_text())
-    assert run["val_is_test"] is True
+    assert run["val_on_test"] is True
     assert run["best_val_accuracy"] == pytest.approx(run["test"]["test/accuracy"])
 
 

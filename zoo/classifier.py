@@ -67,6 +67,7 @@ class Classifier(LightningModule):
         if not isinstance(num_classes, int) or num_classes < 2:
             raise ValueError(f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}.")
         self.network = network
+        self.num_classes = num_classes
         self.optimizer = optimizer
         self.schedule = schedule
         self.interval = interval
@@ -117,7 +118,8 @@ class Classifier(LightningModule):
         # A metric object: Lightning's own mean over processes does not weigh by the number of samples.
         mean_loss.update(loss.detach(), weight=len(labels))
         # Mixed images come with shares of several classes; the one of the largest share counts as the right answer.
-        metrics.update(logits.detach().float(), labels if labels.ndim == 1 else labels.argmax(dim=1))
+        # Probabilities, because torchmetrics guesses from a batch's values whether they are logits.
+        metrics.update(logits.detach().float().softmax(dim=1), labels if labels.ndim == 1 else labels.argmax(dim=1))
         self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(labels))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss, logits.detach()
