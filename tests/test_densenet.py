@@ -65,7 +65,7 @@ def affected_layers(cell: RandomSkipCell, source: int, channel: int, in_channels
     return {layer for layer, (before, after) in enumerate(pairs) if not torch.equal(before, after)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(0, 9), st.integers(0, 99))
 def test_exactly_the_linked_layers_feel_a_channel(depth: int, width: int, tc: int, seed: int) -> None:
     cell = RandomSkipCell(in_channels=2, width=width, depth=depth, tc=tc, seed=seed).eval()
@@ -104,7 +104,7 @@ def test_equations_1_and_2_hold_for_the_links_of_the_built_network(tc: int | lis
     assert network.nn_mass == pytest.approx(sum(masses))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 9), st.integers(1, 6), st.integers(0, 60), st.integers(0, 2**31))
 def test_links_are_distinct_candidates_and_never_the_predecessor(depth: int, width: int, tc: int, seed: int) -> None:
     for layer, links in enumerate(draw_links(depth, width, tc, torch.Generator().manual_seed(seed))):

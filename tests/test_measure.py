@@ -18,7 +18,7 @@ def flop_counter_macs(network: nn.Module, input_size: tuple[int, ...]) -> int:
     return counter.get_total_flops() // 2
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(1, 6), st.sampled_from([1, 2]), st.integers(0, 40), st.sampled_from([8, 17]))
 def test_macs_equal_torch_and_a_hand_product(depth: int, width_multiplier: int, tc: int, size: int) -> None:
     network = RandomSkipDenseNet(depth, width_multiplier, tc, num_classes=7, in_chans=1)
