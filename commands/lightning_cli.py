@@ -7,6 +7,7 @@ import sys
 import warnings
 from contextlib import ExitStack
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,10 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
         for fact in ("num_classes", "in_chans"):
             parser.link_arguments(f"data.{fact}", f"model.network.init_args.{fact}", apply_on="instantiate")
+        # Networks of vectors take the number of features of a whole sample.
+        parser.link_arguments(
+            "data.input_size", "model.network.init_args.in_features", compute_fn=prod, apply_on="instantiate"
+        )
         for key in ("model.network", "data"):
             parser.link_arguments("seed_everything", f"{key}.init_args.seed")
 

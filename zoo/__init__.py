@@ -21,12 +21,14 @@ if TYPE_CHECKING:
         singular_value_bounds,
     )
     from zoo.measure import Topology, topology
+    from zoo.mlp import RandomSkipMLP
     from zoo.variants import create_model, list_models
 
 _HOME = {
     "Classifier": "classifier",
     "RandomSkipCell": "cells",
     "RandomSkipDenseNet": "densenet",
+    "RandomSkipMLP": "mlp",
     "Topology": "measure",
     "average_degree": "mass",
     "average_degree_approximation": "mass",
@@ -45,6 +47,7 @@ __all__ = [
     "Classifier",
     "RandomSkipCell",
     "RandomSkipDenseNet",
+    "RandomSkipMLP",
     "Topology",
     "average_degree",
     "average_degree_approximation",

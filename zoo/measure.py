@@ -8,6 +8,7 @@ from torch import nn
 
 from zoo.cells import RandomSkipCell
 from zoo.macs import count_macs
+from zoo.mlp import RandomSkipMLP
 
 __all__ = ["Topology", "topology"]
 
@@ -24,7 +25,7 @@ class Topology:
         num_params: Learnable numbers, all of them.
         macs: Multiply-adds of convolutions, linear layers and matrix products for one input, in MAC.
         flops: Twice the MACs, in FLOP.
-        input_size: Shape of the input that the MACs were counted for: (channels, height, width), in px.
+        input_size: Shape of the input that the MACs were counted for; (channels, height, width) in px for images.
     """
 
     nn_mass: float
@@ -46,7 +47,8 @@ def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topol
 
     Args:
         model: A network with random-skip cells, bare or wrapped (a LightningModule, DistributedDataParallel).
-        input_size: (channels, height, width) of one input in px; by default what the network's ``default_cfg`` says.
+        input_size: Shape of one input, (channels, height, width) in px for images; by default what the network's
+            ``default_cfg`` says.
 
     Returns:
         The record. The model, its mode, its buffers and all random state stay as they were.
@@ -61,7 +63,7 @@ def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topol
         (755.345, 794346752, 203.095)
     """
     network = _unwrap(model)
-    cells = [module for module in network.modules() if isinstance(module, RandomSkipCell)]
+    cells = [module for module in network.modules() if isinstance(module, RandomSkipCell | RandomSkipMLP)]
     if not cells:
         raise ValueError(f"Expected model to hold random-skip cells, but {type(network).__name__} has none.")
     if input_size is None:
@@ -83,7 +85,7 @@ def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topol
     )
 
 
-def _built_density(cell: RandomSkipCell) -> float:
+def _built_density(cell: RandomSkipCell | RandomSkipMLP) -> float:
     """Links present over links possible (Eq. 1), counted on the built cell."""
     possible = cell.width * (cell.depth - 1) * (cell.depth - 2) / 2
     return sum(cell.num_links) / possible if possible else 0.0

@@ -20,6 +20,7 @@ class Variant(NamedTuple):
 
 
 _DENSE = "zoo.densenet:RandomSkipDenseNet"
+_MLP = "zoo.mlp:RandomSkipMLP"
 
 VARIANTS: dict[str, Variant] = {
     "dense_31_w1_small": Variant(
@@ -36,6 +37,11 @@ VARIANTS: dict[str, Variant] = {
         {"cell_depth": 4, "width_multiplier": 1, "tc": [8, 16, 32], "in_chans": 1},
         "ours, for the 8 x 8 px digits of scikit-learn",
     ),
+}
+VARIANTS |= {
+    f"mlp_d{depth}_w8_t{tc}": Variant(_MLP, {"depth": depth, "width": 8, "tc": tc}, "CVPR 2021, the MNIST grid")
+    for depth in (16, 20, 24, 28, 32)
+    for tc in range(15)
 }
 
 

@@ -1,0 +1,119 @@
+"""RandomSkipMLP: the multi-layer perceptron of the papers' MNIST and synthetic studies, one cell with random skips."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.cells import draw_links
+from zoo.mass import nn_mass, whole_number
+from zoo.seeding import seeded
+
+__all__ = ["RandomSkipMLP"]
+
+_ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU}
+
+
+class RandomSkipLinear(nn.Module):
+    """A linear layer whose input is the layer before and the linked neurons of all earlier ones."""
+
+    links: Tensor
+
+    def __init__(self, in_features: int, out_features: int, links: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("links", links)
+        self.linear = nn.Linear(in_features + len(links), out_features)
+
+    def entering(self, previous: Tensor, earlier: list[Tensor]) -> Tensor:
+        """All that enters the layer: ``previous`` (N, w) and the linked neurons of ``earlier``, (N, w + l_i)."""
+        if not len(self.links):
+            return previous
+        return torch.cat([previous, torch.cat(earlier, dim=1).index_select(1, self.links)], dim=1)
+
+
+class RandomSkipMLP(nn.Module):
+    """One cell of d layers: layer 0 maps the input to w neurons, layer d-1 is the classifier and takes links too.
+
+    s_0 = phi(W_0 x + b_0); s_i = phi(W_i x_{i-1} + b_i), where x_{i-1} is s_{i-1} and the chosen activations of layers
+    0..i-2. The logits pass through no phi.
+
+    Args:
+        depth: Layers, d, at least 2.
+        width: Neurons per layer, w.
+        tc: The most long-range links a layer may take, t.
+        num_classes: Outputs of the classifier.
+        in_features: Numbers in one input; images are flattened.
+        activation: phi: ``elu`` (MNIST) or ``relu`` (synthetic data).
+        seed: Decides links and initial weights; the global random state is neither read nor changed.
+
+    Attributes:
+        nn_mass: NN-Mass of the network (Eq. 2).
+
+    Raises:
+        ValueError: If a size is out of range or the activation unknown.
+
+    Source:
+        Bhardwaj, Li, Marculescu, CVPR 2021, section 4.1.
+
+    Example:
+        >>> network = RandomSkipMLP(depth=24, width=8, tc=2)
+        >>> round(network.nn_mass, 2), sum(p.numel() for p in network.parameters())
+        (4.17, 8310)
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        tc: int,
+        num_classes: int = 10,
+        in_features: int = 784,
+        activation: Literal["elu", "relu"] = "elu",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.depth, self.width = whole_number("depth", depth, 2), whole_number("width", width, 1)
+        self.tc = whole_number("tc", tc, 0)
+        self.num_classes = whole_number("num_classes", num_classes, 1)
+        in_features = whole_number("in_features", in_features, 1)
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"Expected activation to be one of {', '.join(_ACTIVATIONS)}, but got {activation!r}.")
+        self.nn_mass = nn_mass(self.depth, self.width, self.tc)
+        self.default_cfg = {"input_size": (in_features,), "num_classes": self.num_classes}
+        self.activation = _ACTIVATIONS[activation]()
+        with seeded(seed) as generator:
+            links = draw_links(self.depth, self.width, self.tc, generator)
+            self.num_features = self.width + len(links[-1])
+            self.layers = nn.ModuleList(
+                RandomSkipLinear(
+                    in_features if i == 0 else self.width,
+                    self.num_classes if i == self.depth - 1 else self.width,
+                    links[i],
+                )
+                for i in range(self.depth)
+            )
+
+    @property
+    def num_links(self) -> list[int]:
+        """Long-range links that each layer takes, counted on the built network."""
+        return [len(layer.links) for layer in self.layers]  # type: ignore[arg-type]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map inputs (N, ...) to all that enters the classifier (N, num_features)."""
+        entering = x.flatten(1)
+        outputs: list[Tensor] = []
+        for position, layer in enumerate(self.layers):
+            if position:
+                entering = layer.entering(outputs[-1], outputs[:-1])  # type: ignore[operator]
+            if position == self.depth - 1:
+                return entering
+            outputs.append(self.activation(layer.linear(entering)))  # type: ignore[operator]
+        return entering
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Map the classifier's input (N, num_features) to logits (N, num_classes)."""
+        return x if pre_logits else self.layers[-1].linear(x)  # type: ignore[operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs (N, ...) to logits (N, num_classes)."""
+        return self.forward_head(self.forward_features(x))
