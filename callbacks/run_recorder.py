@@ -47,6 +47,7 @@ class RunRecorder(Callback):
             folder,
             **self.facts,
             status="running",
+            reason=None,  # why an earlier part ended is over
             began=earlier.get("began", _now()),
             resumes=earlier.get("resumes", -1) + 1,
             versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},

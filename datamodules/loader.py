@@ -1,6 +1,7 @@
 """Batches by index: sharded over processes, drawn per batch, continued in the middle of an epoch."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 import torch
@@ -66,7 +67,7 @@ class ShardedBatches:
             yield order[step * size : None if last else (step + 1) * size][self.rank :: self.world_size]
 
 
-class ResumableLoader:
+class ResumableLoader(ABC):
     """A loader that knows how many batches of which epoch it has handed out, and can go on from there."""
 
     # Lightning looks for a DataLoader's pair and calls the sampler's set_epoch.
@@ -88,9 +89,9 @@ class ResumableLoader:
             self._handed_out = step + 1
             yield batch
 
+    @abstractmethod
     def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The finished batches from the ``first`` on."""
-        raise NotImplementedError
 
     @property
     def position(self) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 import os
 from abc import ABC
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -96,20 +95,20 @@ class OfficialImages(ImageDataModule, ABC):
         """Download what is missing or damaged, one process at a time; a damaged file is put aside, not trusted."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(self.data_dir / f".{self.official}.lock"):
-            try:
-                return self._check_all()
-            except (FileNotFoundError, ValueError):
-                for path in (self.data_dir / self.folder / name for name in self.files()):
-                    with suppress(FileNotFoundError):
-                        try:
-                            self.check(path)
-                        except ValueError:
-                            path.rename(path.with_name(f"{path.name}.damaged"))
+            whole = True
+            for path in (self.data_dir / self.folder / name for name in self.files()):
+                try:
+                    self.check(path)
+                except (FileNotFoundError, ValueError):
+                    whole = False
+                    if path.exists():
+                        path.rename(path.with_name(f"{path.name}.damaged"))
+            if whole:
+                return
             try:
                 self._official()(str(self.data_dir), download=True)
             except (OSError, RuntimeError) as error:
                 raise FileNotFoundError(self._nothing_found(f", and the download failed ({error})")) from error
-        return None
 
     def _official(self) -> Any:
         from torchvision import datasets

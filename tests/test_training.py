@@ -188,6 +188,14 @@ def test_nan_stops_the_run_and_names_the_step(
     folder = only_run(tmp_path)
     assert json.loads((folder / "run.json").read_text())["status"] == "failed"
     assert all(torch.isfinite(value).all() for value in weights(folder).values())
+    # Mended, it goes on in its own folder, also when the checkpoint is given by its path.
+    monkeypatch.setattr(Classifier, "training_step", plain)
+    last = folder / "checkpoints" / "last.ckpt"
+    assert fit("--output_dir", tmp_path, "--trainer.max_epochs", 3, "--ckpt_path", last) == 0
+    assert only_run(tmp_path) == folder
+    run = json.loads((folder / "run.json").read_text())
+    assert (run["status"], run["reason"], run["resumes"]) == ("finished", None, 1)
+    assert pd.read_csv(folder / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
 
 
 def test_a_training_is_not_continued_under_another_configuration(
