@@ -32,11 +32,18 @@ def results_table(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Table:
 def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:
     if not topology:
         return []
+    rows = [("NN-Mass", f"{topology['nn_mass']:.3f}"), ("NN-density", f"{topology['nn_density']:.3f}")]
+    densities = topology["cell_densities"]
+    if 0 < len(densities) <= 4:
+        rows.append(("cell densities", ", ".join(f"{density:.3f}" for density in densities)))
+    else:
+        rows.append(("cells with skips", str(topology["num_cells"])))
+    if topology["average_degree"] is not None:
+        rows.append(("average degree", f"{topology['average_degree']:.3f}"))
+    if topology["not_judged"]:
+        rows.append(("joints not judged", str(len(topology["not_judged"]))))
     return [
-        ("NN-Mass", f"{topology['nn_mass']:.3f}"),
-        ("NN-density", f"{topology['nn_density']:.3f}"),
-        ("cell densities", ", ".join(f"{density:.3f}" for density in topology["cell_densities"])),
-        ("average degree", f"{topology['average_degree']:.3f}"),
+        *rows,
         ("parameters", f"{topology['num_params']:,}"),
         ("MACs", f"{topology['macs']:,}"),
         ("input (px)", " x ".join(map(str, topology["input_size"]))),

@@ -30,7 +30,9 @@ class TopologyRecorder(Callback):
         except ValueError as error:
             print(f"No topology is recorded: {error}")
             return
-        figures = {f"topology/{name}": value for name, value in record.as_dict().items() if not isinstance(value, list)}
+        figures = {
+            f"topology/{name}": value for name, value in record.as_dict().items() if isinstance(value, int | float)
+        }
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=0)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -222,7 +222,7 @@ def test_a_checkpoint_brings_its_links() -> None:
         ({"width_multiplier": 1.03}, "width_multiplier times every base width"),
         ({"base_widths": ()}, "base_widths to hold one width per cell"),
         ({"num_classes": -1}, "num_classes to be an integer of at least 0"),
-        ({"in_chans": 0}, "in_channels to be an integer of at least 1"),
+        ({"in_chans": 0}, "in_chans to be an integer of at least 1"),
         ({"seed": -1}, "seed to be an integer of at least 0"),
         ({"seed": 2**63}, "seed to be below"),
     ],

@@ -76,7 +76,7 @@ def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
 
 
 def test_the_installed_zoo_is_ours_and_knows_no_cli(installed: Path, project: Path) -> None:
-    code = "import zoo; print(zoo.__file__, round(zoo.create_model('dense_40_w2').nn_mass, 3))"
+    code = "import zoo; print(zoo.__file__, round(zoo.create_model('dense_40_w2_60_130_170').nn_mass, 3))"
     done = in_project(installed, project, "python", "-c", code)
     assert done.returncode == 0, done.stderr
     path, mass = done.stdout.split()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zoo.cells import RandomSkipCell, draw_links
     from zoo.classifier import Classifier
     from zoo.densenet import RandomSkipDenseNet
+    from zoo.expansion import ExpansionBlock
     from zoo.macs import count_macs
     from zoo.mass import (
         average_degree,
@@ -22,13 +23,22 @@ if TYPE_CHECKING:
     )
     from zoo.measure import Topology, topology
     from zoo.mlp import RandomSkipMLP
+    from zoo.mobilenet import MobileNetV2
+    from zoo.reader.blocks import Block, Joint
+    from zoo.resnet import ResNet
+    from zoo.timm_names import register_in_timm
     from zoo.variants import create_model, list_models
 
 _HOME = {
+    "Block": "reader.blocks",
     "Classifier": "classifier",
+    "ExpansionBlock": "expansion",
+    "Joint": "reader.blocks",
+    "MobileNetV2": "mobilenet",
     "RandomSkipCell": "cells",
     "RandomSkipDenseNet": "densenet",
     "RandomSkipMLP": "mlp",
+    "ResNet": "resnet",
     "Topology": "measure",
     "average_degree": "mass",
     "average_degree_approximation": "mass",
@@ -39,15 +49,21 @@ _HOME = {
     "link_counts": "mass",
     "list_models": "variants",
     "nn_mass": "mass",
+    "register_in_timm": "timm_names",
     "singular_value_bounds": "mass",
     "topology": "measure",
 }
 
 __all__ = [
+    "Block",
     "Classifier",
+    "ExpansionBlock",
+    "Joint",
+    "MobileNetV2",
     "RandomSkipCell",
     "RandomSkipDenseNet",
     "RandomSkipMLP",
+    "ResNet",
     "Topology",
     "average_degree",
     "average_degree_approximation",
@@ -58,6 +74,7 @@ __all__ = [
     "link_counts",
     "list_models",
     "nn_mass",
+    "register_in_timm",
     "singular_value_bounds",
     "topology",
 ]

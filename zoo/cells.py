@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from zoo.expansion import ExpansionBlock
 from zoo.mass import link_counts, whole_number
 from zoo.seeding import seeded
 
@@ -38,18 +39,25 @@ def draw_links(depth: int, width: int, tc: int, generator: torch.Generator) -> l
 class RandomSkipLayer(nn.Module):
     """ReLU and convolution of the layer's input, then the normalisation that the next layers' rule asks for.
 
-    Layer 0: convolution. Layer 1: ReLU, convolution. Layer i >= 2: concatenate, BN, ReLU, convolution.
+    Layer 0: convolution. Layer 1: ReLU, convolution. Layer i >= 2: concatenate, BN, ReLU, convolution. With an
+    expansion, an ExpansionBlock stands for the convolution.
     """
 
     links: Tensor
 
-    def __init__(self, in_channels: int, width: int, position: int, links: Tensor, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, width: int, position: int, links: Tensor, stride: int, expansion: int | None
+    ) -> None:
         super().__init__()
         self.register_buffer("links", links)
         entering = in_channels if position == 0 else width + len(links)
         self.norm_in = nn.BatchNorm2d(entering) if position >= 2 else nn.Identity()
         self.activation = nn.ReLU() if position >= 1 else nn.Identity()
-        self.conv = nn.Conv2d(entering, width, 3, stride=stride, padding=1, bias=False)
+        self.conv: nn.Module = (
+            nn.Conv2d(entering, width, 3, stride=stride, padding=1, bias=False)
+            if expansion is None
+            else ExpansionBlock(entering, width, expansion, stride)
+        )
         self.norm_out = nn.BatchNorm2d(width) if position <= 1 else nn.Identity()
 
     def forward(self, previous: Tensor, earlier: Tensor | None) -> Tensor:
@@ -70,6 +78,8 @@ class RandomSkipCell(nn.Module):
         depth: Layers, d_c.
         tc: The most long-range channels a layer may take, t_c; 0 gives a chain, w_c (d_c-2) or more all-to-all links.
         stride: Stride of layer 0.
+        expansion: Make every layer an :class:`ExpansionBlock` of this expansion; None makes them 3x3 convolutions.
+        expand_first: Whether that goes for layer 0 too.
         seed: Decides the links and the initial weights; the global random state is neither read nor changed.
 
     Raises:
@@ -83,7 +93,18 @@ class RandomSkipCell(nn.Module):
         [0, 0, 4, 6, 6]
     """
 
-    def __init__(self, in_channels: int, width: int, depth: int, tc: int, *, stride: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        depth: int,
+        tc: int,
+        *,
+        stride: int = 1,
+        expansion: int | None = None,
+        expand_first: bool = True,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         in_channels, stride = whole_number("in_channels", in_channels, 1), whole_number("stride", stride, 1)
         width, depth = whole_number("width", width, 1), whole_number("depth", depth, 1)
@@ -92,7 +113,10 @@ class RandomSkipCell(nn.Module):
         with seeded(seed) as generator:
             links = draw_links(depth, width, tc, generator)
             self.layers = nn.ModuleList(
-                RandomSkipLayer(in_channels, width, i, links[i], stride if i == 0 else 1) for i in range(depth)
+                RandomSkipLayer(
+                    in_channels, width, i, links[i], stride if i == 0 else 1, expansion if i or expand_first else None
+                )
+                for i in range(depth)
             )
 
     @property

@@ -1,22 +1,26 @@
-"""RandomSkipDenseNet: the CIFAR network of both NN-Mass papers."""
+"""RandomSkipDenseNet: the CIFAR and ImageNet networks of both NN-Mass papers, plain and depthwise-separable."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.cells import RandomSkipCell
-from zoo.mass import nn_mass, whole_number
+from zoo.mass import average_degree, cell_density, nn_mass, whole_number
 from zoo.seeding import seeded
 
 __all__ = ["RandomSkipDenseNet"]
+
+_STEMS = ("none", "imagenet")
 
 
 class RandomSkipDenseNet(nn.Module):
     """Random-skip cells at falling resolution, global average pooling and a linear classifier.
 
-    The first layer of every cell but the first halves the resolution. With three cells the papers call it a network of
-    L = 3 d_c + 4 layers.
+    The first layer of every cell but the first halves the resolution. With three cells and no stem (CIFAR) the papers
+    call it a network of L = 3 d_c + 4 layers; with four cells and a stem (ImageNet) one of 4 d_c + 4.
 
     Args:
         cell_depth: Layers per cell, d_c: one number, or one per cell.
@@ -25,17 +29,23 @@ class RandomSkipDenseNet(nn.Module):
         num_classes: Outputs of the classifier; 0 leaves it out.
         in_chans: Channels of the images.
         base_widths: Widths at multiplier 1, one per cell.
+        stem: ``imagenet`` puts a 7x7 convolution of stride 2, BN, ReLU and 3x3 max pooling of stride 2 first.
+        expansion: Make every 3x3 convolution of the cells but the very first an :class:`zoo.ExpansionBlock` of this
+            expansion (the DSConv networks); None leaves them as they are.
         seed: Decides links and initial weights; the global random state is neither read nor changed.
 
     Attributes:
         nn_mass: NN-Mass of the network (Eq. 2).
+        cell_densities: Density of each cell (Eq. 1).
+        average_degree: Edges per neuron inside the cells.
         widths: Channels per layer, w_c, one per cell.
 
     Raises:
         ValueError: If a size is out of range, a length differs from the number of cells, or a width is not whole.
 
     Source:
-        Bhardwaj, Li, Marculescu, CVPR 2021, section 4; the layer order follows from the published parameter counts.
+        Bhardwaj, Li, Marculescu, CVPR 2021, section 4; the layer order follows from the published parameter counts. The
+        stem and what an expanded layer consists of are published nowhere: they are ours.
 
     Example:
         >>> network = RandomSkipDenseNet(cell_depth=12, width_multiplier=2, tc=[60, 130, 170])
@@ -51,39 +61,60 @@ class RandomSkipDenseNet(nn.Module):
         num_classes: int = 10,
         in_chans: int = 3,
         base_widths: Sequence[int] = (16, 32, 64),
+        stem: Literal["none", "imagenet"] = "none",
+        expansion: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes = whole_number("num_classes", num_classes, 0)
-        self.in_chans = in_chans
+        if stem not in _STEMS:
+            raise ValueError(f"Expected stem to be one of {', '.join(_STEMS)}, but got {stem!r}.")
+        self.in_chans = whole_number("in_chans", in_chans, 1)
         self.widths = _multiply(base_widths, width_multiplier)
         depths = _one_per_cell("cell_depth", cell_depth, len(self.widths), least=1)
         tcs = _one_per_cell("tc", tc, len(self.widths), least=0)
         self.nn_mass = nn_mass(depths, self.widths, tcs)
+        self.cell_densities = cell_density(depths, self.widths, tcs)
+        self.average_degree = average_degree(depths, self.widths, tcs)
         self.num_features = self.widths[-1]
-        self.default_cfg = {"input_size": (in_chans, 32, 32), "num_classes": num_classes}
+        side = 32 if stem == "none" else 224
+        self.default_cfg: dict[str, Any] = {"input_size": (in_chans, side, side), "classifier": "classifier"}
         with seeded(seed) as generator:
             cell_seeds = torch.randint(2**63 - 1, (len(self.widths),), generator=generator).tolist()
+            stem_seed = int(torch.randint(2**63 - 1, (), generator=generator))
+            self.stem = nn.Identity() if stem == "none" else _imagenet_stem(in_chans, self.widths[0], stem_seed)
+            entering = [in_chans if stem == "none" else self.widths[0], *self.widths]
             self.cells = nn.Sequential(
                 *(
-                    RandomSkipCell(entering, width, depth, t, stride=1 if first else 2, seed=cell_seed)
-                    for entering, width, depth, t, first, cell_seed in zip(
-                        [in_chans, *self.widths],
-                        self.widths,
-                        depths,
-                        tcs,
-                        [True] + [False] * (len(self.widths) - 1),
-                        cell_seeds,
-                        strict=False,
+                    RandomSkipCell(
+                        *channels,
+                        depths[index],
+                        tcs[index],
+                        stride=1 if index == 0 else 2,
+                        expansion=expansion,
+                        expand_first=index > 0,
+                        seed=cell_seeds[index],
                     )
+                    for index, channels in enumerate(pairwise(entering))
                 )
             )
             self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-            self.classifier: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+            self.classifier: nn.Module = nn.Identity()
+            self.reset_classifier(num_classes, seed)
+
+    def reset_classifier(self, num_classes: int, seed: int = 0) -> None:
+        """Put a new classifier of ``num_classes`` outputs, drawn from ``seed``, in place of the old one; 0 for none."""
+        self.num_classes = whole_number("num_classes", num_classes, 0)
+        self.default_cfg["num_classes"] = self.num_classes
+        with seeded(seed):
+            self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def get_classifier(self) -> nn.Module:
+        """The classifier, or an identity where there is none."""
+        return self.classifier
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map images (N, in_chans, H, W) to the last cell's output (N, num_features, H / 4, W / 4) for three cells."""
-        return self.cells(x)
+        return self.cells(self.stem(x))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Map features (N, num_features, h, w) to logits (N, num_classes), or to pooled features (N, num_features)."""
@@ -93,6 +124,12 @@ class RandomSkipDenseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, in_chans, H, W) to logits (N, num_classes)."""
         return self.forward_head(self.forward_features(x))
+
+
+def _imagenet_stem(in_chans: int, width: int, seed: int) -> nn.Sequential:
+    with seeded(seed):
+        convolution = nn.Conv2d(in_chans, width, 7, stride=2, padding=3, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1))
 
 
 def _multiply(base_widths: Sequence[int], width_multiplier: float) -> list[int]:

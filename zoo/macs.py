@@ -3,21 +3,25 @@
 import copy
 import warnings
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ["count_macs", "first_parameter"]
 
 # fvcore's names of convolutions, linear layers and matrix products; it counts one fused multiply-add as one.
-_COUNTED = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")
+_COUNTED = ("conv", "linear", "addmm", "mm", "bmm", "baddbmm", "matmul", "einsum", "scaled_dot_product_attention")
 
 
 def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
     """Multiply-adds (MAC) of one forward pass: convolutions, linear layers and matrix products, nothing else.
 
     Batch 1, eval mode, on a copy: the model is left exactly as it was. FLOPs are twice this number. The figure equals
-    half of what ``torch.utils.flop_counter.FlopCounterMode`` prints.
+    half of what ``torch.utils.flop_counter.FlopCounterMode`` prints, and is that half where fvcore cannot run the
+    network: with weights on the meta device, or with compiled parts.
 
     Args:
         model: Any network of one image-like input.
@@ -38,15 +42,37 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
     images = torch.zeros(1, *input_size, device=parameter.device, dtype=parameter.dtype)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fvcore still uses torch.jit, which is deprecated
-        from fvcore.nn import FlopCountAnalysis
-
+        if not images.is_meta:
+            try:
+                return _count_with_fvcore(replica, images)
+            except RuntimeError:
+                replica, images = replica.to("meta"), images.to("meta")
         try:
-            analysis = FlopCountAnalysis(replica, images)
-            counts = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+            return _count_with_torch(replica, images)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ValueError(f"Expected a network that takes input of size {tuple(input_size)}: {reason}") from error
+
+
+def _count_with_fvcore(model: nn.Module, images: torch.Tensor) -> int:
+    from fvcore.nn import FlopCountAnalysis
+
+    analysis = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
+    counts = analysis.by_operator()
     return int(sum(counts[operator] for operator in _COUNTED))
+
+
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """The two matrix products of attention, which fvcore does not know: queries by keys, and weights by values."""
+    query, key, value = (tensor.type().sizes() for tensor in inputs[:3])
+    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _count_with_torch(model: nn.Module, images: torch.Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.compiler.set_stance("force_eager"):
+        model(images)
+    return counter.get_total_flops() // 2
 
 
 def first_parameter(model: nn.Module) -> torch.Tensor:

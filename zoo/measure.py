@@ -1,4 +1,4 @@
-"""What a built network's topology is: NN-Mass, density, average degree, parameters and multiply-adds in one record."""
+"""What a network's topology is: NN-Mass, density, average degree, parameters and multiply-adds in one record."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from zoo.cells import RandomSkipCell
 from zoo.macs import count_macs
-from zoo.mlp import RandomSkipMLP
+from zoo.reader.blocks import Block, Joint
+from zoo.reader.skips import read_skips
+from zoo.reader.tracing import trace
 
 __all__ = ["Topology", "topology"]
 
@@ -18,43 +19,70 @@ class Topology:
     """Topology and size of one network.
 
     Attributes:
-        nn_mass: m = sum_c w_c d_c rho_c (Eq. 2).
+        nn_mass: m, summed over ``blocks`` (Eq. 2 for concatenation-type skips, Eq. 3 for addition-type ones).
         nn_density: Mean of the cell densities.
-        cell_densities: rho_c (Eq. 1), one per cell.
-        average_degree: Edges per neuron inside the cells, pooled over cells.
+        cell_densities: Density of each cell: of all, where the network states them, else of those in ``blocks``.
+        average_degree: Edges per neuron inside the cells, pooled over cells; None for a network that does not state it,
+            because a trace does not show which neurons belong to a cell.
+        num_layers: Operations with learnable weights: convolutions and linear layers, shortcuts and gates included.
         num_params: Learnable numbers, all of them.
         macs: Multiply-adds of convolutions, linear layers and matrix products for one input, in MAC.
         flops: Twice the MACs, in FLOP.
-        input_size: Shape of the input that the MACs were counted for; (channels, height, width) in px for images.
+        input_size: Shape of the input that was traced and counted; (channels, height, width) in px for images.
+        blocks: Residual blocks and cells that hold skips, and what was counted in each.
+        joints: The verdict on every addition and concatenation.
     """
 
     nn_mass: float
     nn_density: float
     cell_densities: tuple[float, ...]
-    average_degree: float
+    average_degree: float | None
+    num_layers: int
     num_params: int
     macs: int
     flops: int
     input_size: tuple[int, ...]
+    blocks: tuple[Block, ...]
+    joints: tuple[Joint, ...]
+
+    @property
+    def num_cells(self) -> int:
+        """Blocks that hold skips."""
+        return len(self.blocks)
+
+    @property
+    def not_judged(self) -> list[Joint]:
+        """The additions and concatenations of which cannot be told whether they are skips; they add nothing."""
+        return [joint for joint in self.joints if joint.verdict == "not judged"]
 
     def as_dict(self) -> dict[str, Any]:
-        """The record as plain lists and numbers, ready for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """The record as plain lists and numbers, ready for JSON; of the joints, those that are not judged."""
+        record = asdict(self)
+        del record["joints"]
+        record["input_size"] = list(self.input_size)
+        record["cell_densities"] = list(self.cell_densities)
+        record["num_cells"] = self.num_cells
+        record["blocks"] = [
+            {**asdict(block), "density": block.density, "nn_mass": block.nn_mass} for block in self.blocks
+        ]
+        record["not_judged"] = [asdict(joint) for joint in self.not_judged]
+        return record
 
 
 def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topology:
-    """Read topology and size off a built network, from the links it really has.
+    """Read topology and size off any network, from the graph that tracing it gives.
 
     Args:
-        model: A network with random-skip cells, bare or wrapped (a LightningModule, DistributedDataParallel).
+        model: Any network of one image-like input, bare or wrapped (compiled, a LightningModule with a ``network``,
+            DataParallel, DistributedDataParallel). Weights on the meta device will do.
         input_size: Shape of one input, (channels, height, width) in px for images; by default what the network's
-            ``default_cfg`` says.
+            ``default_cfg`` says, or else (3, 224, 224).
 
     Returns:
         The record. The model, its mode, its buffers and all random state stay as they were.
 
     Raises:
-        ValueError: If the network holds no random-skip cell, or no input size is known.
+        ValueError: If the network cannot be traced on input of this size.
 
     Example:
         >>> from zoo import RandomSkipDenseNet
@@ -63,32 +91,26 @@ def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topol
         (755.345, 794346752, 203.095)
     """
     network = _unwrap(model)
-    cells = [module for module in network.modules() if isinstance(module, RandomSkipCell | RandomSkipMLP)]
-    if not cells:
-        raise ValueError(f"Expected model to hold random-skip cells, but {type(network).__name__} has none.")
     if input_size is None:
-        input_size = getattr(network, "default_cfg", {}).get("input_size")
-    if input_size is None:
-        raise ValueError(f"Expected input_size, because {type(network).__name__} has no default_cfg, but got None.")
-    densities = tuple(_built_density(cell) for cell in cells)
-    edges = sum(cell.width * (cell.width * (cell.depth - 1) + sum(cell.num_links)) for cell in cells)
+        configuration = getattr(network, "default_cfg", None) or {}
+        input_size = configuration.get("input_size") or (3, 224, 224)
+    operations = trace(network, input_size)
+    blocks, joints = read_skips(operations)
     macs = count_macs(network, input_size)
+    densities = tuple(getattr(network, "cell_densities", None) or (block.density for block in blocks))
     return Topology(
-        nn_mass=sum(cell.width * cell.depth * density for cell, density in zip(cells, densities, strict=True)),
-        nn_density=sum(densities) / len(densities),
+        nn_mass=float(sum(block.nn_mass for block in blocks)),
+        nn_density=sum(densities) / len(densities) if densities else 0.0,
         cell_densities=densities,
-        average_degree=edges / sum(cell.width * cell.depth for cell in cells),
+        average_degree=getattr(network, "average_degree", None),
+        num_layers=sum(operation.kind == "layer" for operation in operations),
         num_params=sum(parameter.numel() for parameter in network.parameters()),
         macs=macs,
         flops=2 * macs,
         input_size=tuple(input_size),
+        blocks=tuple(blocks),
+        joints=tuple(joints),
     )
-
-
-def _built_density(cell: RandomSkipCell | RandomSkipMLP) -> float:
-    """Links present over links possible (Eq. 1), counted on the built cell."""
-    possible = cell.width * (cell.depth - 1) * (cell.depth - 2) / 2
-    return sum(cell.num_links) / possible if possible else 0.0
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

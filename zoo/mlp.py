@@ -1,12 +1,12 @@
 """RandomSkipMLP: the multi-layer perceptron of the papers' MNIST and synthetic studies, one cell with random skips."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.cells import draw_links
-from zoo.mass import nn_mass, whole_number
+from zoo.mass import average_degree, cell_density, nn_mass, whole_number
 from zoo.seeding import seeded
 
 __all__ = ["RandomSkipMLP"]
@@ -48,6 +48,8 @@ class RandomSkipMLP(nn.Module):
 
     Attributes:
         nn_mass: NN-Mass of the network (Eq. 2).
+        cell_densities: Density of its one cell (Eq. 1).
+        average_degree: Edges per neuron, the classifier counted as w neurons.
 
     Raises:
         ValueError: If a size is out of range or the activation unknown.
@@ -79,7 +81,15 @@ class RandomSkipMLP(nn.Module):
         if activation not in _ACTIVATIONS:
             raise ValueError(f"Expected activation to be one of {', '.join(_ACTIVATIONS)}, but got {activation!r}.")
         self.nn_mass = nn_mass(self.depth, self.width, self.tc)
-        self.default_cfg = {"input_size": (in_features,), "num_classes": self.num_classes}
+        self.cell_densities = cell_density(self.depth, self.width, self.tc)
+        self.average_degree = average_degree(self.depth, self.width, self.tc)
+        self.in_chans = in_features
+        last = f"layers.{self.depth - 1}.linear"
+        self.default_cfg: dict[str, Any] = {
+            "input_size": (in_features,),
+            "num_classes": self.num_classes,
+            "classifier": last,
+        }
         self.activation = _ACTIVATIONS[activation]()
         with seeded(seed) as generator:
             links = draw_links(self.depth, self.width, self.tc, generator)
@@ -92,6 +102,17 @@ class RandomSkipMLP(nn.Module):
                 )
                 for i in range(self.depth)
             )
+
+    def reset_classifier(self, num_classes: int, seed: int = 0) -> None:
+        """Put a new last layer of ``num_classes`` outputs, drawn from ``seed``, in place of the old one."""
+        self.num_classes = whole_number("num_classes", num_classes, 1)
+        self.default_cfg["num_classes"] = self.num_classes
+        with seeded(seed):
+            self.layers[-1].linear = nn.Linear(self.num_features, num_classes)
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer's weights."""
+        return self.layers[-1].linear  # type: ignore[return-value]
 
     @property
     def num_links(self) -> list[int]:

@@ -1,0 +1,360 @@
+"""The topology reader: generated networks against a count on their plans, and joints of every verdict."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from zoo import RandomSkipCell, topology
+from zoo.reader.flow import Flow
+from zoo.reader.tracing import _trace_with_fx, trace
+
+SIZE = (3, 6, 6)
+
+
+# Plans: nested descriptions of networks, from which both a module and its expected mass follow.
+
+
+@dataclass(frozen=True)
+class Convolution:
+    channels: int
+    kernel: int = 1
+    depthwise: bool = False
+    normed: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Squeeze and excitation: two layers that lie on no path."""
+
+
+@dataclass(frozen=True)
+class Residual:
+    body: tuple
+    projection: bool
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Units that each take the block's input and all earlier units."""
+
+    units: tuple
+
+
+@dataclass(frozen=True)
+class Parallel:
+    branches: tuple
+
+
+class Named(nn.Module):
+    """A module whose children bear arbitrary names."""
+
+    def __init__(
+        self, children: list[nn.Module], forward: Callable[[list[nn.Module], Tensor], Tensor], word: str
+    ) -> None:
+        super().__init__()
+        self.names = [f"{word}{chr(97 + index)}" for index in range(len(children))]
+        self.rule = forward
+        for name, child in zip(self.names, children, strict=True):
+            setattr(self, name, child)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rule([getattr(self, name) for name in self.names], x)
+
+
+def chain(parts: list[nn.Module], x: Tensor) -> Tensor:
+    for part in parts:
+        x = part(x)
+    return x
+
+
+def dense(parts: list[nn.Module], x: Tensor) -> Tensor:
+    values = [x]
+    for part in parts:
+        values.append(part(torch.cat(values, dim=1) if len(values) > 1 else x))
+    return torch.cat(values, dim=1)
+
+
+def gated(parts: list[nn.Module], x: Tensor) -> Tensor:
+    return x * parts[1](parts[0](x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+
+
+@dataclass
+class Counted:
+    """A module, its output channels, the input channels along its longest path, and the masses in it."""
+
+    module: nn.Module
+    channels: int
+    path: list[int]
+    masses: list[float] = field(default_factory=list)
+    starts_depthwise: bool = False
+
+
+def build(plan: object, channels: int, word: str) -> Counted:
+    """Both the module and the count, the latter on the plan alone."""
+    if isinstance(plan, tuple):
+        parts, path, masses, starts = [], [], [], False
+        for step in plan:
+            part = build(step, channels, word)
+            starts = starts or (not path and part.starts_depthwise)
+            parts.append(part.module)
+            channels, path, masses = part.channels, path + part.path, masses + part.masses
+        return Counted(Named(parts, chain, word), channels, path, masses, starts)
+    if isinstance(plan, Convolution):
+        out, groups = (channels, channels) if plan.depthwise else (plan.channels, 1)
+        layer = nn.Conv2d(channels, out, plan.kernel, padding=plan.kernel // 2, groups=groups)
+        module = nn.Sequential(layer, nn.BatchNorm2d(out), nn.ReLU(inplace=True)) if plan.normed else layer
+        return Counted(module, out, [channels], starts_depthwise=plan.depthwise and channels > 1)
+    if isinstance(plan, Gate):
+        return Counted(Named([nn.Conv2d(channels, 2, 1), nn.Conv2d(2, channels, 1)], gated, word), channels, [])
+    if isinstance(plan, Residual):
+        body = build(plan.body, channels, word)
+        project = plan.projection or body.channels != channels
+        shortcut = nn.Conv2d(channels, body.channels, 1) if project else nn.Identity()
+        module = Named([body.module, shortcut], lambda parts, x: parts[0](x) + parts[1](x), word)
+        return Counted(
+            module,
+            body.channels,
+            max(body.path, [channels] * project, key=measure),
+            [*body.masses, *addition_mass(body, project)],
+            body.starts_depthwise and bool(body.path),
+        )
+    if isinstance(plan, Dense):
+        units, width, masses, path = [], channels, [], []
+        for step in plan.units:
+            unit = build(step, width, word)
+            units.append(unit)
+            width, path, masses = width + unit.channels, path + unit.path, masses + unit.masses
+        growth = [unit.channels for unit in units]
+        if len(units) > 2:  # all of the possible skips are there
+            masses.append(float(sum(growth)))
+        return Counted(Named([unit.module for unit in units], dense, word), width, path, masses)
+    assert isinstance(plan, Parallel)
+    branches = [build(step, channels, word) for step in plan.branches]
+    module = Named([b.module for b in branches], lambda parts, x: torch.cat([p(x) for p in parts], 1), word)
+    longest = max((branch.path for branch in branches), key=measure)
+    masses = [mass for branch in branches for mass in branch.masses]
+    return Counted(module, sum(branch.channels for branch in branches), longest, masses)
+
+
+def measure(path: list[int]) -> tuple[int, int]:
+    return len(path), sum(path)
+
+
+def addition_mass(body: Counted, project: bool) -> list[float]:
+    """Eq. 3, every possible skip counted one by one."""
+    if len(body.path) < 2:
+        return []
+    widths = body.path[:1] * body.starts_depthwise + body.path
+    possible = sum(widths[source] for source in range(len(widths)) for _target in range(source + 1, len(widths)))
+    return [sum(widths) * widths[0] / possible]
+
+
+convolutions = st.builds(Convolution, st.integers(1, 4), st.sampled_from([1, 3]), st.booleans(), st.booleans())
+whole = st.builds(Convolution, st.integers(1, 4), st.sampled_from([1, 3]), st.just(False), st.booleans())
+
+
+def guarded(inner: st.SearchStrategy) -> st.SearchStrategy:
+    """Steps between convolutions, so that what one block joins does not enter the next one's join."""
+    return st.tuples(whole, inner, whole)
+
+
+def nested(inner: st.SearchStrategy) -> st.SearchStrategy:
+    bodies = st.lists(inner, min_size=1, max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(Residual, bodies, st.booleans()),
+        guarded(st.builds(Dense, st.lists(guarded(inner), min_size=1, max_size=4).map(tuple))),
+        guarded(st.builds(Parallel, st.lists(guarded(inner), min_size=2, max_size=3).map(tuple))),
+    )
+
+
+plans = st.recursive(convolutions | st.builds(Gate), nested, max_leaves=8)
+
+
+@settings(max_examples=150)
+@given(st.lists(plans, min_size=1, max_size=3).map(tuple), st.sampled_from(["layer", "block", "x", "resnet", "dense"]))
+def test_the_mass_of_a_generated_network_is_that_of_its_plan(plan: tuple, word: str) -> None:
+    expected = build(plan, SIZE[0], word)
+    record = topology(expected.module, SIZE)
+    assert sorted(block.nn_mass for block in record.blocks) == pytest.approx(sorted(expected.masses))
+    assert record.nn_mass == pytest.approx(sum(expected.masses))
+    assert not record.not_judged
+
+
+# Joints of every verdict.
+
+
+class Rule(nn.Module):
+    """Layers under a rule of the test's own."""
+
+    def __init__(self, forward: Callable[..., Tensor], *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.rule = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rule(x, *self.layers)
+
+
+def conv(channels: int = 3, out: int = 3, **arguments: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, out, 1, **arguments)
+
+
+def attention(x: Tensor, layer: nn.Module) -> Tensor:
+    tokens = layer(x).flatten(2)
+    return x + (tokens.softmax(-1) @ tokens.transpose(1, 2) @ tokens).view_as(x)
+
+
+def fused(x: Tensor, *layers: nn.Module) -> Tensor:
+    """Two streams that exchange their values twice, as high-resolution networks do."""
+    left, right = layers[1](layers[0](x)), layers[3](layers[2](x))
+    left, right = left + layers[4](right), right + layers[5](left)
+    return left + right
+
+
+VERDICTS = {
+    "identity": (Rule(lambda x, a, b: x + b(a(x)), conv(), conv()), "skip", "identity past 2 layers", 6.0),
+    "in place": (Rule(lambda x, a, b: b(a(x)).add_(x), conv(), conv()), "skip", "identity past 2 layers", 6.0),
+    "pooled identity": (
+        Rule(lambda x, a, b: nn.functional.avg_pool2d(x, 2) + b(a(x)), conv(), conv(stride=2)),
+        "skip",
+        "identity, pooled, padded or cut, past 2 layers",
+        6.0,
+    ),
+    "projection": (Rule(lambda x, a, b, c: c(x) + b(a(x)), conv(), conv(), conv()), "skip", "projection past 2", 6.0),
+    "bottleneck": (
+        Rule(lambda x, a, b, c: x + c(b(a(x))), conv(3, 2), conv(2, 2), conv(2, 3)),
+        "skip",
+        "identity past 3 layers",
+        (3 + 2 + 2) * 3 / (2 * 3 + 2),
+    ),
+    "expansion of one": (
+        Rule(lambda x, a, b: x + b(a(x)), conv(groups=3), conv()),
+        "skip",
+        "identity past 3 layers",
+        9 * 3 / 9,
+    ),
+    "a single layer": (Rule(lambda x, a: x + a(x), conv()), "not a skip", "passes 1 layers", 0.0),
+    "no layer": (Rule(lambda x: x + x.relu()), "not a skip", "passes 0 layers", 0.0),
+    "fixed filters are no layers": (
+        Rule(lambda x, a: x + a(nn.functional.conv2d(x, torch.ones(3, 3, 1, 1))), conv()),
+        "not a skip",
+        "passes 1 layers",
+        0.0,
+    ),
+    "broadcast": (
+        Rule(lambda x, a, b: x + b(a(x.mean((2, 3), keepdim=True))), conv(), conv()),
+        "not a skip",
+        "adds a smaller value",
+        0.0,
+    ),
+    "parallel": (
+        Rule(lambda x, a, b, c, d: b(a(x)) + d(c(x)), conv(), conv(), conv(), conv()),
+        "not a skip",
+        "parallel branches, each with layers",
+        0.0,
+    ),
+    "pieces": (Rule(lambda x, a: a(x[:, :1]) + x[:, 1:2], conv(1, 1)), "not a skip", "different pieces", 0.0),
+    "attention": (Rule(attention, conv()), "not judged", "attention lies between", 0.0),
+    "inception": (
+        Rule(lambda x, a, b, c: c(torch.cat([a(x), b(x)], 1)), conv(), conv(), conv(6)),
+        "not a skip",
+        "parallel branches joined once",
+        0.0,
+    ),
+    "neighbours": (
+        Rule(lambda x, a, b: torch.cat([y := a(x), b(y)], 1), conv(), conv()),
+        "not a skip",
+        "the units are neighbours",
+        0.0,
+    ),
+    "joined at the end": (
+        Rule(lambda x, a, b, c: torch.cat([x, y := a(x), z := b(y), c(z)], 1), conv(), conv(), conv()),
+        "not a skip",
+        "no unit reads the join",
+        0.0,
+    ),
+    "one value": (Rule(lambda x, a: torch.cat([y := a(x), y[:, 1:]], 1), conv()), "not a skip", "pieces of one", 0.0),
+    "positions": (Rule(lambda x, a: a(torch.cat([x, x.relu()], 2)), conv()), "not a skip", "joins positions", 0.0),
+    "stack": (Rule(lambda x, a, b: torch.stack([a(x), b(x)]).sum(0), conv(), conv()), "not judged", "stacked", 0.0),
+    "gated dense": (  # a channel is the same after an activation, a norm and a gate
+        Rule(
+            lambda x, a, b, c: c(torch.cat([(y := a(x)).relu(), (z := b(y)) * z.mean((2, 3), keepdim=True)], 1)),
+            conv(3, 2),
+            conv(2, 4),
+            conv(6, 5),
+        ),
+        "skip",
+        "2 of 2 channels past units",
+        3 * 3.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VERDICTS)
+def test_every_joint_gets_its_verdict_and_a_reason(case: str) -> None:
+    network, verdict, reason, mass = VERDICTS[case]
+    record = topology(network, SIZE)
+    assert [joint.verdict for joint in record.joints] == [verdict]
+    assert reason in record.joints[0].reason
+    assert record.nn_mass == pytest.approx(mass)
+    assert len(record.not_judged) == (verdict == "not judged")
+
+
+def test_streams_that_exchange_values_are_not_judged_and_add_nothing() -> None:
+    record = topology(Rule(fused, *(conv() for _ in range(6))), SIZE)
+    assert [joint.verdict for joint in record.joints] == ["not judged"] * 3
+    assert all("no common ancestor chain" in joint.reason for joint in record.joints)
+    assert record.nn_mass == 0
+
+
+def test_a_cell_inside_a_network_of_ones_own_is_read_as_it_was_built() -> None:
+    cell = RandomSkipCell(4, width=3, depth=6, tc=4)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(cell, nn.ReLU()), nn.Conv2d(3, 2, 1))
+    record = topology(network, SIZE)
+    links = sum(cell.num_links)
+    assert [(block.links, block.possible_links) for block in record.blocks] == [(links, 3 * 5 * 4 // 2)]
+    assert record.nn_mass == pytest.approx(3 * 6 * links / 30)
+    assert record.average_degree is None
+
+
+def test_of_paths_of_equal_length_the_one_of_most_channels_counts() -> None:
+    network = Rule(lambda x, a, b, c: c(torch.cat([a(x), b(x[:, :2])], 1)), conv(3, 1), conv(2, 1), conv(2, 3))
+    flow = Flow(trace(network, SIZE))
+    path = flow.longest_path(0, len(flow.operations) - 1)
+    assert [flow.operations[layer].in_channels for layer in path] == [3, 2]
+
+
+def residual() -> Rule:
+    return Rule(lambda x, a, b: x + b(a(x)), conv(), conv())
+
+
+def test_compiled_networks_and_compiled_parts_are_read_too() -> None:
+    plain = topology(residual(), SIZE)
+    in_place = residual()
+    in_place.compile()
+    in_place.layers[0].compile()
+    assert topology(in_place, SIZE) == topology(torch.compile(residual()), SIZE) == plain  # type: ignore[arg-type]
+    part = residual()
+    part.layers[1] = torch.compile(part.layers[1])  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="dynamo"):  # so it is torch.export that reads it
+        _trace_with_fx(part, torch.zeros(1, *SIZE))
+    assert topology(part, SIZE).nn_mass == plain.nn_mass == 6
+
+
+def test_control_flow_that_hides_layers_is_refused() -> None:
+    def branching(x: Tensor, a: nn.Module) -> Tensor:
+        return torch.cond(x.sum() > 0, lambda y: a(y), lambda y: a(y) + 1, (x,))
+
+    with pytest.raises(ValueError, match="hides layers in a branch"):
+        trace(Rule(branching, conv()), SIZE)
+
+
+def test_a_network_that_cannot_be_traced_is_refused_with_both_reasons() -> None:
+    network = Rule(lambda x, a: a(x) if x.sum() > 0 else x, conv())
+    with pytest.raises(ValueError, match=r"size \(3, 6, 6\), but torch.fx stopped with .* and torch.export with"):
+        topology(network, SIZE)

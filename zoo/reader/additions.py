@@ -1,0 +1,70 @@
+"""Addition-type skip connections: where the operands of an addition part, and which layers lie on either way.
+
+A block reaches from where the operands part to where they are added. Its main branch is the way of most layers,
+1..k, with W_j input channels in layer j. The other way is a skip if it has no layer (identity) or at most one that is
+not depthwise (projection), and the main branch has two or more. Then (Eq. 3 of CVPR 2021) i_c = sum_j W_j, the links
+present are W_1, those possible sum_{j<k} (k-j) W_j, and the mass is i_c times present over possible.
+"""
+
+from zoo.reader.blocks import Block, Joint, judged
+from zoo.reader.flow import Flow, members
+
+__all__ = ["judge_addition"]
+
+
+def judge_addition(flow: Flow, position: int) -> tuple[Joint, Block | None]:
+    """Judge the addition at ``position``.
+
+    Args:
+        flow: The trace.
+        position: Where in the trace the addition stands.
+
+    Returns:
+        The joint, and the block that the addition closes if it is a skip.
+    """
+    operation = flow.operations[position]
+    first, second = operation.inputs
+    if flow.operations[first].shape != flow.operations[second].shape:
+        return judged(operation, "not a skip", "adds a smaller value everywhere, as a bias or a pooled context"), None
+    start, end = sorted((first, second))
+    if flow.is_above(start, end):
+        return _judge_branches(flow, position, start, main=end, beside=start)
+    split = flow.split(position)
+    if split is None:
+        return judged(operation, "not judged", "the operands have no common origin"), None
+    if _uses_only_pieces(flow, split, position):
+        return judged(operation, "not a skip", "adds different pieces of one value"), None
+    if flow.above[first] & flow.above[second] & flow.between(split, position) & ~(1 << split):
+        return judged(operation, "not judged", "no common ancestor chain: the operands share layers on the way"), None
+    main, beside = sorted((first, second), key=lambda operand: -len(flow.longest_path(split, operand)))
+    return _judge_branches(flow, position, split, main, beside)
+
+
+def _judge_branches(flow: Flow, position: int, split: int, main: int, beside: int) -> tuple[Joint, Block | None]:
+    """The verdict on two branches from ``split``, where ``main`` has at least as many layers as ``beside``."""
+    operation = flow.operations[position]
+    layers = [flow.operations[layer] for layer in flow.longest_path(split, main)]
+    shortcut = [flow.operations[layer] for layer in flow.longest_path(split, beside)]
+    if any(flow.operations[inner].kind == "product" for inner in members(flow.between(split, position))):
+        return judged(operation, "not judged", "attention lies between"), None
+    if len(layers) < 2:
+        return judged(operation, "not a skip", f"passes {len(layers)} layers, where a skip passes two or more"), None
+    if len(shortcut) >= len(layers) or sum(not layer.depthwise for layer in shortcut) > 1:
+        if flow.is_closed(split, position):
+            return judged(operation, "not a skip", "parallel branches, each with layers of its own"), None
+        return judged(operation, "not judged", "no common ancestor chain: the branches are used elsewhere too"), None
+    widths = [layer.in_channels for layer in layers]
+    if layers[0].depthwise:
+        widths.insert(0, widths[0])  # as if a 1x1 expansion of ratio 1 stood before it: MobileNetV2's first blocks
+    k = len(widths)
+    possible = sum((k - j) * width for j, width in enumerate(widths, start=1))
+    skip = "identity" if split == beside else "projection" if shortcut else "identity, pooled, padded or cut,"
+    block = Block(operation.scope, "addition", k, sum(widths), widths[0], possible)
+    return judged(operation, "skip", f"{skip} past {k} layers"), block
+
+
+def _uses_only_pieces(flow: Flow, split: int, position: int) -> bool:
+    """Whether what comes from ``split`` to ``position`` are slices of it, so that no operand carries it whole."""
+    region = flow.between(split, position)
+    users = [flow.operations[user] for user in flow.users[split] if region >> user & 1]
+    return len(users) > 1 and all(user.kind == "slice" for user in users)

@@ -1,0 +1,191 @@
+"""Concatenation-type skip connections: which channels of which unit reach which other unit of a cell.
+
+A source is a value that was computed and not joined. Concatenations that share sources form a cell. A cell lies in the
+smallest module that holds its concatenations and all its sources but the first, because a block has one input; the
+sources within are its units, and so is a layer within that reads what was joined and whose own output is joined no
+more. A unit's level is one more than the highest of those it reads: units a level apart are neighbours, joined by
+short-range links, and channels that reach a unit past a level are skips. Density is channels that skip over channels
+that could, and the mass is density times the units' output channels (Eqs. 1 and 2 of CVPR 2021). A last layer that is
+joined no more counts with the mean width of the joined ones, as the classifier of an MLP does in the papers.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zoo.reader.blocks import Block, Joint, judged
+from zoo.reader.flow import Flow
+from zoo.reader.operations import Operation
+
+__all__ = ["judge_concatenations"]
+
+# Per channel of a value: the source that computed it (-1 for a constant), and which of the source's channels it is.
+Composition = tuple[np.ndarray, np.ndarray]
+
+
+def judge_concatenations(flow: Flow) -> tuple[dict[int, Joint], dict[int, Block]]:
+    """Judge every concatenation of a trace.
+
+    Args:
+        flow: The trace.
+
+    Returns:
+        One joint per concatenation, by its position, and the blocks with skips, by the position of their last one.
+    """
+    joints: dict[int, Joint] = {}
+    blocks: dict[int, Block] = {}
+    by_axis: dict[int | None, list[int]] = {1: [], -1: [], None: []}
+    for position, operation in enumerate(flow.operations):
+        if operation.kind == "concatenation":
+            by_axis[_channel_axis(flow, position)].append(position)
+    for position in by_axis[None]:
+        joints[position] = judged(flow.operations[position], "not a skip", "joins positions, not channels")
+    for axis in (1, -1):
+        if by_axis[axis]:
+            compositions = Compositions(flow, axis)
+            for members, sources in _cells(by_axis[axis], compositions):
+                reason, block = _judge_cell(flow, compositions, members, sources)
+                for position in members:
+                    joints[position] = judged(flow.operations[position], "skip" if block else "not a skip", reason)
+                if block is not None:
+                    blocks[members[-1]] = block
+    return joints, blocks
+
+
+class Compositions:
+    """What each value is made of along the channel axis, seen through concatenations, slices and activations."""
+
+    def __init__(self, flow: Flow, axis: int) -> None:
+        self.axis = axis  # 1, or -1 for channels in the last place
+        self._operations = flow.operations
+        self._known: list[Composition | None] = []  # None: the value is a source
+        for operation in flow.operations:
+            self._known.append(self._compose(operation))
+
+    def __getitem__(self, position: int) -> Composition:
+        known = self._known[position]
+        if known is not None:
+            return known
+        shape = self._operations[position].shape
+        size = shape[self.axis] if len(shape) > 1 else 0
+        return np.full(size, position), np.arange(size)
+
+    def sources(self, position: int) -> set[int]:
+        """The sources in a value."""
+        return set(self[position][0].tolist()) - {-1}
+
+    def _compose(self, operation: Operation) -> Composition | None:
+        axis = self.axis % len(operation.shape) if operation.shape else 0
+        if operation.keeps_channels:
+            return self[operation.inputs[0]]
+        if operation.kind == "concatenation" and operation.axis == axis:
+            inside = sum(self._operations[part].shape[axis] for part in operation.inputs if part >= 0)
+            constant = np.full(operation.shape[axis] - inside, -1)
+            parts = [self[part] if part >= 0 else (constant, constant) for part in operation.inputs]
+            return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        if operation.kind == "slice" and operation.axis == axis:
+            source = operation.inputs[0]
+            if len(self._operations[source].shape) == len(operation.shape):
+                sources, channels = self[source]
+                return sources[list(operation.taken)], channels[list(operation.taken)]
+        return None
+
+
+def _channel_axis(flow: Flow, position: int) -> int | None:
+    """1 or -1 where a concatenation joins channels, the dimension that the next layer sums over; None elsewhere."""
+    operation = flow.operations[position]
+    last = len(operation.shape) - 1
+    for reader in range(position + 1, len(flow.operations)):
+        if flow.operations[reader].kind == "layer" and flow.is_above(position, reader):
+            if flow.operations[reader].is_convolution or (last > 2 and operation.axis == 1):
+                return 1 if operation.axis == 1 else None
+            return -1 if operation.axis == last else None
+    return 1 if operation.axis == 1 else None
+
+
+def _cells(joints: list[int], compositions: Compositions) -> list[tuple[list[int], list[int]]]:
+    """Concatenations grouped by the sources that they share: per cell, both in the order in which they run."""
+    cells: list[tuple[list[int], set[int]]] = []
+    for joint in joints:
+        together, sources = [joint], compositions.sources(joint)
+        for cell in [cell for cell in cells if cell[1] & sources]:
+            cells.remove(cell)
+            together, sources = cell[0] + together, cell[1] | sources
+        cells.append((together, sources))
+    return [(sorted(together), sorted(sources)) for together, sources in cells]
+
+
+def _judge_cell(
+    flow: Flow, compositions: Compositions, joints: list[int], sources: list[int]
+) -> tuple[str, Block | None]:
+    """Why a cell holds no skip; or what it holds, and the block."""
+    if len(sources) == 1:
+        return "joins pieces of one value", None
+    if not any(flow.is_above(first, second) for first in sources for second in sources if first < second):
+        return "parallel branches joined once", None
+    scope = _common_scope([flow.operations[position].scope for position in (*joints, *sources[1:])])
+    joined = [source for source in sources if _is_within(flow.operations[source].scope, scope)]
+    units = sorted(joined + _last_readers(flow, compositions, sources, scope))
+    reads = {unit: _channels_read(flow, compositions, sources, unit) for unit in units}
+    level: dict[int, int] = {}
+    for unit in units:
+        level[unit] = 1 + max((level[source] for source in reads[unit] if source in level), default=0)
+    width = {source: len(compositions[source][0]) for source in joined}
+    past_a_level = [(source, unit) for unit in units for source in joined if level[source] <= level[unit] - 2]
+    possible = sum(width[source] for source, _ in past_a_level)
+    present = sum(len(reads[unit].get(source, ())) for source, unit in past_a_level)
+    if not possible:
+        return "passes no unit: the units are neighbours", None
+    if not present:
+        return "joined at the end, and no unit reads the join", None
+    channels = len(units) * (sum(width.values()) / len(joined))
+    block = Block(scope, "concatenation", len(units), channels, present, possible)
+    return f"{present} of {possible} channels past units", block
+
+
+def _last_readers(flow: Flow, compositions: Compositions, sources: list[int], scope: str) -> list[int]:
+    """Layers in the block that read joined sources and lead to no other one, such as the last layer of a cell."""
+    leading = 0
+    for source in sources:
+        leading |= flow.above[source]
+    return [
+        position
+        for position, operation in enumerate(flow.operations)
+        if operation.kind == "layer"
+        and not leading >> position & 1
+        and _is_within(operation.scope, scope)
+        and len(compositions.sources(operation.inputs[0]) & set(sources)) > 1
+    ]
+
+
+def _channels_read(flow: Flow, compositions: Compositions, sources: list[int], unit: int) -> dict[int, set[int]]:
+    """Which channels of which sources reach ``unit`` past no other source."""
+    wanted = set(sources)
+    found: dict[int, set[int]] = {}
+    waiting, seen = list(flow.operations[unit].inputs), {-1}
+    while waiting:
+        position = waiting.pop()
+        if position in seen or position < sources[0]:
+            continue
+        seen.add(position)
+        if compositions.sources(position) & wanted:
+            for source, channel in zip(*(part.tolist() for part in compositions[position]), strict=True):
+                if source in wanted:
+                    found.setdefault(source, set()).add(channel)
+        else:
+            waiting += flow.operations[position].inputs
+    return found
+
+
+def _common_scope(scopes: Sequence[str]) -> str:
+    """The dotted name that all of these begin with."""
+    common = []
+    for names in zip(*(scope.split(".") for scope in scopes), strict=False):
+        if len(set(names)) > 1:
+            break
+        common.append(names[0])
+    return ".".join(common)
+
+
+def _is_within(scope: str, block: str) -> bool:
+    return not block or scope == block or scope.startswith(f"{block}.")

@@ -1,0 +1,221 @@
+"""A graph of ATen operators, reduced to the operations that matter to topology."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+from torch import Tensor, fx, nn
+from torch._ops import HigherOrderOperator
+
+__all__ = ["Operation", "Reduction"]
+
+Kind = Literal["input", "layer", "addition", "concatenation", "stack", "slice", "product", "other"]
+
+# Multiplications of two matrices, by the positions of their factors among the arguments.
+_PRODUCTS = {
+    **dict.fromkeys(("mm", "bmm", "matmul", "linear", "mv", "dot"), (0, 1)),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv", "addbmm"), (1, 2)),
+}
+_CUTS = ("split", "split_with_sizes", "chunk", "tensor_split", "unbind")
+_SELECTIONS = ("slice", "select", "narrow", "index_select", "index")
+# These may keep a shape and yet move or mix channels.
+_REARRANGING = ("permute", "transpose", "t", "flip", "roll", "index", "gather", "sort", *_PRODUCTS)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation on values that depend on the network's input.
+
+    Attributes:
+        kind: ``layer`` has learnable weights (convolution, linear); ``addition`` and ``concatenation`` join two or more
+            values, ``stack`` does along a new dimension; ``slice`` takes part of one; ``product`` multiplies two values
+            as matrices, as attention does.
+        inputs: Positions of the operations whose values it takes. Of a signal and the gate that scales it, only the
+            signal: a gate lies on no path. -1 stands for a constant among concatenated values.
+        shape: Shape of its value, with a batch of one.
+        scope: Dotted name of the module that ran it; empty for the network itself.
+        axis: Dimension that a concatenation joins, or that a slice cuts.
+        taken: Entries along ``axis`` that a slice takes.
+        in_channels: Channels, or features, that enter a layer.
+        is_convolution: Whether a layer is a convolution.
+        depthwise: Whether a layer is a convolution of each channel on its own.
+        keeps_channels: Whether channel k of the value is channel k of its one input, activated or normalised.
+    """
+
+    kind: Kind
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...]
+    scope: str
+    axis: int = 0
+    taken: tuple[int, ...] = ()
+    in_channels: int = 0
+    is_convolution: bool = False
+    depthwise: bool = False
+    keeps_channels: bool = False
+
+
+class Reduction:
+    """The operations of one graph, in the order in which they run.
+
+    Args:
+        graph: ATen operators, with shapes in ``meta["val"]`` and module names in ``meta["scope"]``.
+        constant: What a node that stands for a parameter, a buffer or another constant holds; None for other nodes.
+
+    Attributes:
+        operations: The result.
+    """
+
+    def __init__(self, graph: fx.Graph, constant: Callable[[fx.Node], Any]) -> None:
+        self.operations: list[Operation] = []
+        self._constant = constant
+        self._position: dict[Any, int] = {}  # of the operation that a node became
+        self._pieces: dict[fx.Node, list[tuple[int, Sequence[int]]]] = {}  # (axis, entries) of a cut's outputs
+        self._learnt: set[Any] = set()  # constants that depend on a parameter
+        self._above: list[int] = []  # per operation: bit set of all it depends on, through gates too
+        for node in graph.nodes:
+            value = constant(node)
+            if value is not None:
+                if isinstance(value, nn.Parameter):
+                    self._learnt.add(node)
+            elif node.op == "placeholder":
+                self._add(node, "input", ())
+            elif node.op == "call_function":
+                self._call(node, _operator(node), list(node.args))
+
+    def _call(self, node: fx.Node, name: str, arguments: list[Any]) -> None:
+        if isinstance(node.target, HigherOrderOperator):
+            raise ValueError(f"the operator {name} hides layers in a branch or loop that depends on the input's values")
+        sources = [argument for argument in node.all_input_nodes if argument in self._position]
+        inputs = tuple(self._position[source] for source in sources)
+        if not sources:
+            if any(argument in self._learnt for argument in node.all_input_nodes):
+                self._learnt.add(node)
+        elif name == "getitem" and sources[0] in self._pieces:
+            axis, taken = self._pieces[sources[0]][arguments[1]]
+            self._add(node, "slice", inputs, axis=axis, taken=tuple(taken))
+        elif name in _CUTS:
+            self._cut(node, inputs[0], self._axis(node, arguments, 1 if name == "unbind" else 2, inputs[0]))
+        elif "conv" in name and arguments[0] in self._position and self._is_learnt(arguments[1]):
+            self._convolve(node, arguments, name)
+        elif name in _PRODUCTS:
+            self._multiply(node, inputs, *(arguments[factor] for factor in _PRODUCTS[name]))
+        elif "attention" in name:
+            self._add(node, "product", inputs)
+        elif name == "cat" and len(sources) > 1:
+            parts = tuple(self._position.get(part, -1) for part in arguments[0])
+            self._add(node, "concatenation", parts, axis=self._axis(node, arguments, 1, inputs[0]))
+        elif name == "stack" and len(sources) > 1:
+            self._add(node, "stack", inputs)
+        elif name in _SELECTIONS and len(sources) == 1:
+            self._select(node, inputs, name, arguments)
+        elif name == "add" and len(sources) == 2:
+            self._add(node, "addition", inputs)
+        elif name in ("mul", "div") and len(sources) == 2:
+            self._add(node, "other", self._signal(*inputs))
+        else:
+            self._add(node, "other", inputs)
+
+    def _add(self, node: fx.Node, kind: Kind, inputs: tuple[int, ...], **more: Any) -> None:
+        shape = _shape(node)
+        keeps = (
+            kind == "other"
+            and len(inputs) == 1
+            and self.operations[inputs[0]].shape == shape
+            and _operator(node) not in _REARRANGING
+        )
+        bits = 1 << len(self.operations)
+        for argument in node.all_input_nodes:
+            if argument in self._position:
+                bits |= self._above[self._position[argument]]
+        self._above.append(bits)
+        self._position[node] = len(self.operations)
+        self.operations.append(Operation(kind, inputs, shape, node.meta.get("scope", ""), keeps_channels=keeps, **more))
+
+    def _axis(self, node: fx.Node, arguments: list[Any], place: int, source: int) -> int:
+        axis: Any = arguments[place] if len(arguments) > place else node.kwargs.get("dim", 0)
+        return axis % len(self.operations[source].shape)
+
+    def _is_learnt(self, weight: Any) -> bool:
+        """Whether a weight is learnt, or computed from the input, and not a fixed filter such as a blur."""
+        return weight in self._learnt or weight in self._position
+
+    def _convolve(self, node: fx.Node, arguments: list[Any], name: str) -> None:
+        position = self._position[arguments[0]]
+        channels = self.operations[position].shape[1]
+        transposed = "transpose" in name or (name == "convolution" and arguments[6])
+        depthwise = not transposed and channels > 1 and arguments[1].meta["val"].shape[1] == 1
+        self._add(node, "layer", (position,), in_channels=channels, is_convolution=True, depthwise=depthwise)
+
+    def _multiply(self, node: fx.Node, inputs: tuple[int, ...], left: Any, right: Any) -> None:
+        """A matrix product: of two values, of a value and learnt weights, or of a value and something else."""
+        if left in self._position and right in self._position:
+            self._add(node, "product", inputs)
+        elif left in self._position and right in self._learnt:
+            self._add(node, "layer", (self._position[left],), in_channels=_shape(left)[-1])
+        elif right in self._position and left in self._learnt:
+            self._add(node, "layer", (self._position[right],), in_channels=_shape(right)[-2:][0])
+        else:
+            self._add(node, "other", inputs)
+
+    def _signal(self, first: int, second: int) -> tuple[int, ...]:
+        """The operand that a product scales; both, where neither is the other's gate."""
+        first_size, second_size = (prod(self.operations[operand].shape) for operand in (first, second))
+        if first_size != second_size:
+            return (first if first_size > second_size else second,)
+        if self._above[second] >> first & 1:
+            return (first,)
+        return (second,) if self._above[first] >> second & 1 else (first, second)
+
+    def _cut(self, node: fx.Node, source: int, axis: int) -> None:
+        """A node with several outputs, each some entries along one dimension; only its items become operations."""
+        start = 0
+        pieces: list[tuple[int, Sequence[int]]] = []
+        for piece in node.meta["val"]:
+            size = piece.shape[axis] if piece.ndim == len(self.operations[source].shape) else 1
+            pieces.append((axis, range(start, start + size)))
+            start += size
+        self._pieces[node] = pieces
+        self._position[node] = source
+
+    def _select(self, node: fx.Node, inputs: tuple[int, ...], name: str, arguments: list[Any]) -> None:
+        """A node that takes entries along one dimension."""
+        shape = self.operations[inputs[0]].shape
+        axis, taken = 0, None
+        if name == "index":
+            indexed = [dimension for dimension, index in enumerate(arguments[1]) if index is not None]
+            if len(indexed) == 1:
+                axis, taken = indexed[0], self._indices(arguments[1][indexed[0]])
+        else:
+            axis = self._axis(node, arguments, 1, inputs[0])
+            if name == "slice":
+                taken = range(shape[axis])[slice(*arguments[2:5])]
+            elif name == "narrow":
+                taken = range(arguments[2], arguments[2] + arguments[3])
+            elif name == "select":
+                taken = [arguments[2] % shape[axis]]
+            else:
+                taken = self._indices(arguments[2])
+        if taken is None or (list(taken) == list(range(shape[axis])) and _shape(node) == shape):
+            self._add(node, "other", inputs)
+        else:
+            self._add(node, "slice", inputs, axis=axis, taken=tuple(taken))
+
+    def _indices(self, node: fx.Node) -> Sequence[int] | None:
+        """A constant list of indices."""
+        value = self._constant(node)
+        return value.tolist() if isinstance(value, Tensor) and value.ndim == 1 and not value.is_meta else None
+
+
+def _operator(node: fx.Node) -> str:
+    """Name of the ATen operator, the same for its in-place form: ``add`` for ``aten.add_.Tensor``."""
+    target: Any = node.target
+    name = getattr(getattr(target, "overloadpacket", target), "__name__", str(target))
+    return name if name.startswith("_") else name.rstrip("_")
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    """Shape of a node's value; of several, as a normalisation returns them, the first one's."""
+    value = node.meta.get("val")
+    value = value[0] if isinstance(value, list | tuple) and value else value
+    return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()

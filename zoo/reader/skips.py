@@ -1,0 +1,36 @@
+"""Every addition and concatenation of a traced network, judged, and the blocks that hold its skip connections."""
+
+from zoo.reader.additions import judge_addition
+from zoo.reader.blocks import Block, Joint, judged
+from zoo.reader.concatenations import judge_concatenations
+from zoo.reader.flow import Flow
+from zoo.reader.operations import Operation
+
+__all__ = ["read_skips"]
+
+
+def read_skips(operations: list[Operation]) -> tuple[list[Block], list[Joint]]:
+    """Judge every addition and concatenation of a trace.
+
+    Args:
+        operations: What :func:`zoo.reader.tracing.trace` returns.
+
+    Returns:
+        The blocks that hold skips, and one joint per addition and concatenation, both in the order in which they run.
+
+    Example:
+        >>> from torch import nn
+        >>> from zoo.reader.tracing import trace
+        >>> read_skips(trace(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), (4,)))
+        ([], [])
+    """
+    flow = Flow(operations)
+    joints, blocks = judge_concatenations(flow)
+    for position, operation in enumerate(operations):
+        if operation.kind == "addition":
+            joints[position], block = judge_addition(flow, position)
+            if block is not None:
+                blocks[position] = block
+        elif operation.kind == "stack":
+            joints[position] = judged(operation, "not judged", "branches stacked to be weighed against each other")
+    return [blocks[position] for position in sorted(blocks)], [joints[position] for position in sorted(joints)]
