@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cifar_files import write_cifar100
 from hypothesis import settings
 
 # A loaded machine is slow, not wrong.
@@ -56,6 +57,15 @@ def cifar10_images() -> Path:
 def mnist_files() -> Path:
     """Folder that holds ``MNIST/raw/*-ubyte``."""
     return real_data("MNIST/raw")
+
+
+@pytest.fixture
+def cifar100_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder that holds generated images in CIFAR-100's own format: the real ones ship with no dependency."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_cifar100(folder, monkeypatch)
+    return folder
 
 
 @pytest.fixture(scope="session")

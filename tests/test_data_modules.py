@@ -1,6 +1,5 @@
 """Data modules: both layouts of CIFAR-10, the split, the cache, and what is wrong with broken data."""
 
-import hashlib
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cifar_files import write_cifar10, write_cifar100
 from PIL import Image
 
 from datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST
@@ -102,41 +102,8 @@ def test_of_several_processes_one_prepares(tmp_path: Path) -> None:
     assert (tmp_path / "made").read_text() == "x"
 
 
-def write_batches(folder: Path, monkeypatch: pytest.MonkeyPatch, honest: bool = True) -> None:
-    """CIFAR-10's official layout with 20 images a file, its MD5 sums made known to torchvision."""
-    _write_pickles(folder, monkeypatch, "CIFAR10", [f"data_batch_{n}" for n in range(1, 6)], ["test_batch"], honest)
-
-
-def _write_pickles(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, train: list[str], test: list[str], honest: bool = True
-) -> None:
-    from torchvision import datasets
-
-    official = getattr(datasets, name)
-    folder = folder / official.base_folder
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    classes = 100 if name == "CIFAR100" else 10
-    key = "fine_labels" if name == "CIFAR100" else "labels"
-
-    def write(file: str, content: dict) -> list[str]:
-        data = pickle.dumps(content)
-        (folder / file).write_bytes(data)
-        return [file, hashlib.md5(data if honest else b"other").hexdigest()]
-
-    def batch() -> dict:
-        count = 2 * classes
-        return {"data": rng.integers(0, 256, (count, 3072), dtype=np.uint8), key: [i % classes for i in range(count)]}
-
-    monkeypatch.setattr(official, "train_list", [write(file, batch()) for file in train])
-    monkeypatch.setattr(official, "test_list", [write(file, batch()) for file in test])
-    names = {official.meta["key"]: [f"class_{label}" for label in range(classes)]}
-    file, digest = write(official.meta["filename"], names)
-    monkeypatch.setattr(official, "meta", {**official.meta, "filename": file, "md5": digest})
-
-
 def test_cifar100_is_read_in_its_own_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write_pickles(tmp_path, monkeypatch, "CIFAR100", ["train"], ["test"])
+    write_cifar100(tmp_path, monkeypatch)
     data = CIFAR100(data_dir=str(tmp_path), val_size=100)
     data.prepare_data()
     images, labels = next(iter(data.train_dataloader()))
@@ -148,7 +115,7 @@ def test_cifar100_is_read_in_its_own_format(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_official_batches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_batches(tmp_path, monkeypatch)
+    write_cifar10(tmp_path, monkeypatch)
     data = CIFAR10(data_dir=str(tmp_path), val_size=10)
     data.prepare_data()
     assert sum(len(labels) for _, labels in data.train_dataloader()) == 90
@@ -159,7 +126,7 @@ def test_the_official_batches_are_read(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_batches_with_a_wrong_checksum_are_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_batches(tmp_path, monkeypatch, honest=False)
+    write_cifar10(tmp_path, monkeypatch, honest=False)
     monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("unpickled"))
     with pytest.raises(ValueError, match="the MD5 sum of .*data_batch_1 is wrong"):
         CIFAR10(data_dir=str(tmp_path)).load("train")
