@@ -1,16 +1,18 @@
 """Tables for the terminal: what a network's topology is, and what came out of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-__all__ = ["results_table", "topology_table"]
+__all__ = ["results_table", "rich_table", "topology_table"]
+
+_HEADINGS = ("quantity", "value")
 
 
 def topology_table(topology: dict[str, Any]) -> Table:
     """The figures of ``zoo.Topology.as_dict()`` as a table."""
-    return _table("Topology", _topology_rows(topology))
+    return rich_table("Topology", _HEADINGS, _topology_rows(topology))
 
 
 def results_table(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Table:
@@ -26,7 +28,7 @@ def results_table(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Table:
     if run:
         rows += [("epochs", str(run.get("epochs", 0))), ("wall time (s)", f"{run.get('wall_time_s', 0):.1f}")]
     title = f"{run.get('network')} on {run.get('data')}" if run else "Results"
-    return _table(title, rows + _topology_rows(run.get("topology", {})))
+    return rich_table(title, _HEADINGS, rows + _topology_rows(run.get("topology", {})))
 
 
 def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:
@@ -50,9 +52,17 @@ def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _table(title: str, rows: list[tuple[str, str]]) -> Table:
-    table = Table("quantity", "value", title=title, title_justify="left")
-    table.columns[1].justify = "right"
+def rich_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table whose first column is text and whose others are numbers, aligned to the right.
+
+    Args:
+        title: Above the table.
+        headings: One per column.
+        rows: Their entries, as they are to be printed.
+    """
+    table = Table(title=title, title_justify="left")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(str, row))
     return table

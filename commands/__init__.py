@@ -16,4 +16,6 @@ SUBCOMMANDS = {
     "fit": Subcommand("commands.training", "train a network, then test its best checkpoint"),
     "validate": Subcommand("commands.training", "evaluate a checkpoint on the validation set"),
     "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
+    "inspect": Subcommand("commands.inspect", "show the topology of networks, without training"),
+    "atlas": Subcommand("commands.atlas", "read the topology of every architecture of timm"),
 }

@@ -7,7 +7,6 @@ import sys
 import warnings
 from contextlib import ExitStack
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.option_errors import explain
 from commands.run_folders import Place, claim, configuration_id, continued_run, find_run, new_run, plain
+from commands.training_links import link_data_to_network
 
 __all__ = ["TrainingCLI", "quieten"]
 
@@ -80,14 +80,7 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data decides is linked to the network, and the one seed to both."""
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
-        for fact in ("num_classes", "in_chans"):
-            parser.link_arguments(f"data.{fact}", f"model.network.init_args.{fact}", apply_on="instantiate")
-        # Networks of vectors take the number of features of a whole sample.
-        parser.link_arguments(
-            "data.input_size", "model.network.init_args.in_features", compute_fn=prod, apply_on="instantiate"
-        )
-        for key in ("model.network", "data"):
-            parser.link_arguments("seed_everything", f"{key}.init_args.seed")
+        link_data_to_network(parser)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.cells import RandomSkipCell, draw_links
     from zoo.classifier import Classifier
+    from zoo.degrees import DegreeDistribution, degree_distributions
     from zoo.densenet import RandomSkipDenseNet
+    from zoo.drawing import draw_cells, draw_degrees
     from zoo.expansion import ExpansionBlock
     from zoo.macs import count_macs
     from zoo.mass import (
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from zoo.measure import Topology, topology
     from zoo.mlp import RandomSkipMLP
     from zoo.mobilenet import MobileNetV2
-    from zoo.reader.blocks import Block, Joint
+    from zoo.reader.blocks import Block, Joint, Wiring
     from zoo.resnet import ResNet
     from zoo.timm_names import register_in_timm
     from zoo.variants import create_model, list_models
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Block": "reader.blocks",
     "Classifier": "classifier",
+    "DegreeDistribution": "degrees",
     "ExpansionBlock": "expansion",
     "Joint": "reader.blocks",
     "MobileNetV2": "mobilenet",
@@ -40,11 +43,15 @@ _HOME = {
     "RandomSkipMLP": "mlp",
     "ResNet": "resnet",
     "Topology": "measure",
+    "Wiring": "reader.blocks",
     "average_degree": "mass",
     "average_degree_approximation": "mass",
     "cell_density": "mass",
     "count_macs": "macs",
     "create_model": "variants",
+    "degree_distributions": "degrees",
+    "draw_cells": "drawing",
+    "draw_degrees": "drawing",
     "draw_links": "cells",
     "link_counts": "mass",
     "list_models": "variants",
@@ -57,6 +64,7 @@ _HOME = {
 __all__ = [
     "Block",
     "Classifier",
+    "DegreeDistribution",
     "ExpansionBlock",
     "Joint",
     "MobileNetV2",
@@ -65,11 +73,15 @@ __all__ = [
     "RandomSkipMLP",
     "ResNet",
     "Topology",
+    "Wiring",
     "average_degree",
     "average_degree_approximation",
     "cell_density",
     "count_macs",
     "create_model",
+    "degree_distributions",
+    "draw_cells",
+    "draw_degrees",
     "draw_links",
     "link_counts",
     "list_models",

@@ -37,7 +37,8 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
         >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4))
         3456
     """
-    replica = copy.deepcopy(model).eval()
+    # Without gradients: torch's counter stumbles over parameters that are passed to a module as an argument.
+    replica = copy.deepcopy(model).eval().requires_grad_(False)
     parameter = first_parameter(replica)
     images = torch.zeros(1, *input_size, device=parameter.device, dtype=parameter.dtype)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():

@@ -1,7 +1,7 @@
 """What a network's topology is: NN-Mass, density, average degree, parameters and multiply-adds in one record."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from torch import nn
@@ -25,6 +25,7 @@ class Topology:
         average_degree: Edges per neuron inside the cells, pooled over cells; None for a network that does not state it,
             because a trace does not show which neurons belong to a cell.
         num_layers: Operations with learnable weights: convolutions and linear layers, shortcuts and gates included.
+        num_products: Matrix products of two values that both depend on the input, as attention makes them.
         num_params: Learnable numbers, all of them.
         macs: Multiply-adds of convolutions, linear layers and matrix products for one input, in MAC.
         flops: Twice the MACs, in FLOP.
@@ -38,6 +39,7 @@ class Topology:
     cell_densities: tuple[float, ...]
     average_degree: float | None
     num_layers: int
+    num_products: int
     num_params: int
     macs: int
     flops: int
@@ -57,16 +59,15 @@ class Topology:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain lists and numbers, ready for JSON; of the joints, those that are not judged."""
-        record = asdict(self)
-        del record["joints"]
-        record["input_size"] = list(self.input_size)
-        record["cell_densities"] = list(self.cell_densities)
-        record["num_cells"] = self.num_cells
-        record["blocks"] = [
-            {**asdict(block), "density": block.density, "nn_mass": block.nn_mass} for block in self.blocks
-        ]
-        record["not_judged"] = [asdict(joint) for joint in self.not_judged]
-        return record
+        record = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "joints"}
+        return {
+            **record,
+            "input_size": list(self.input_size),
+            "cell_densities": list(self.cell_densities),
+            "num_cells": self.num_cells,
+            "blocks": [block.as_dict() for block in self.blocks],
+            "not_judged": [asdict(joint) for joint in self.not_judged],
+        }
 
 
 def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topology:
@@ -104,6 +105,7 @@ def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topol
         cell_densities=densities,
         average_degree=getattr(network, "average_degree", None),
         num_layers=sum(operation.kind == "layer" for operation in operations),
+        num_products=sum(operation.kind == "product" for operation in operations),
         num_params=sum(parameter.numel() for parameter in network.parameters()),
         macs=macs,
         flops=2 * macs,

@@ -1,11 +1,11 @@
 """What the reader finds: joints, which are additions and concatenations with a verdict, and blocks that hold skips."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from zoo.reader.operations import Operation
 
-__all__ = ["Block", "Joint", "Verdict", "judged"]
+__all__ = ["Block", "Joint", "Verdict", "Wiring", "judged"]
 
 Verdict = Literal["skip", "not a skip", "not judged"]
 
@@ -28,6 +28,32 @@ class Joint:
 
 
 @dataclass(frozen=True)
+class Wiring:
+    """Which channels of which unit enter which other unit of a cell.
+
+    Attributes:
+        scope: Dotted name of the module that the cell lies in.
+        widths: Output channels, or neurons, of each unit, in the order in which they run.
+        levels: Of each unit, one more than the highest level that it takes channels from. Links from one level below
+            are short-range; those from further below are long-range.
+        entering: Of each unit, the channels that it takes, by the position of the unit that they come from.
+    """
+
+    scope: str
+    widths: tuple[int, ...]
+    levels: tuple[int, ...]
+    entering: tuple[dict[int, tuple[int, ...]], ...]
+
+    def long_range(self, unit: int) -> dict[int, tuple[int, ...]]:
+        """The long-range part of what enters a unit."""
+        return {
+            source: channels
+            for source, channels in self.entering[unit].items()
+            if self.levels[source] <= self.levels[unit] - 2
+        }
+
+
+@dataclass(frozen=True)
 class Block:
     """One residual block, or one cell of concatenated units, that holds skips.
 
@@ -38,6 +64,7 @@ class Block:
         channels: i_c, the input channels of those layers together, or the output channels of the units together.
         links: Skip channels present.
         possible_links: Skip channels that there could be.
+        wiring: The links of a cell of concatenated units one by one; None for a residual block.
     """
 
     scope: str
@@ -46,6 +73,12 @@ class Block:
     channels: float
     links: int
     possible_links: int
+    wiring: Wiring | None = field(default=None, repr=False, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as plain numbers, without the single links."""
+        record = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "wiring"}
+        return {**record, "density": self.density, "nn_mass": self.nn_mass}
 
     @property
     def density(self) -> float:

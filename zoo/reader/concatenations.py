@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo.reader.blocks import Block, Joint, judged
+from zoo.reader.blocks import Block, Joint, Wiring, judged
 from zoo.reader.flow import Flow
 from zoo.reader.operations import Operation
 
@@ -126,21 +126,34 @@ def _judge_cell(
     scope = _common_scope([flow.operations[position].scope for position in (*joints, *sources[1:])])
     joined = [source for source in sources if _is_within(flow.operations[source].scope, scope)]
     units = sorted(joined + _last_readers(flow, compositions, sources, scope))
-    reads = {unit: _channels_read(flow, compositions, sources, unit) for unit in units}
-    level: dict[int, int] = {}
-    for unit in units:
-        level[unit] = 1 + max((level[source] for source in reads[unit] if source in level), default=0)
-    width = {source: len(compositions[source][0]) for source in joined}
-    past_a_level = [(source, unit) for unit in units for source in joined if level[source] <= level[unit] - 2]
-    possible = sum(width[source] for source, _ in past_a_level)
-    present = sum(len(reads[unit].get(source, ())) for source, unit in past_a_level)
+    wiring = _wire(flow, compositions, sources, units, scope)
+    possible = sum(
+        wiring.widths[source]
+        for unit in range(len(units))
+        for source in range(len(units))
+        if units[source] in sources and wiring.levels[source] <= wiring.levels[unit] - 2
+    )
+    present = sum(len(channels) for unit in range(len(units)) for channels in wiring.long_range(unit).values())
     if not possible:
         return "passes no unit: the units are neighbours", None
     if not present:
         return "joined at the end, and no unit reads the join", None
-    channels = len(units) * (sum(width.values()) / len(joined))
-    block = Block(scope, "concatenation", len(units), channels, present, possible)
+    channels = len(units) * (sum(len(compositions[source][0]) for source in joined) / len(joined))
+    block = Block(scope, "concatenation", len(units), channels, present, possible, wiring)
     return f"{present} of {possible} channels past units", block
+
+
+def _wire(flow: Flow, compositions: Compositions, sources: list[int], units: list[int], scope: str) -> Wiring:
+    position = {unit: index for index, unit in enumerate(units)}
+    levels: list[int] = []
+    entering: list[dict[int, tuple[int, ...]]] = []
+    for unit in units:
+        read = _channels_read(flow, compositions, sources, unit)
+        own = {position[source]: tuple(sorted(channels)) for source, channels in read.items() if source in position}
+        levels.append(1 + max((levels[source] for source in own), default=0))
+        entering.append(own)
+    widths = tuple(len(compositions[unit][0]) for unit in units)
+    return Wiring(scope, widths, tuple(levels), tuple(entering))
 
 
 def _last_readers(flow: Flow, compositions: Compositions, sources: list[int], scope: str) -> list[int]:

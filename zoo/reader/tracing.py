@@ -50,9 +50,11 @@ def trace(network: nn.Module, input_size: Sequence[int]) -> list[Operation]:
                 return Reduction(*_trace_with_export(replica, images)).operations
             except Exception as second_failure:
                 reasons = [f"{type(error).__name__}: {_first_line(error)}" for error in (failure, second_failure)]
+                both = f"torch.fx stopped with {reasons[0]!r}"
+                if reasons[1] != reasons[0]:
+                    both += f" and torch.export with {reasons[1]!r}"
                 raise ValueError(
-                    f"Expected a network that torch can trace on one input of size {tuple(input_size)}, but torch.fx "
-                    f"stopped with {reasons[0]!r} and torch.export with {reasons[1]!r}."
+                    f"Expected a network that torch can trace on one input of size {tuple(input_size)}, but {both}."
                 ) from failure
 
 

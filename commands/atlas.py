@@ -1,0 +1,54 @@
+"""atlas: NN-Mass of every architecture of timm, beside the accuracy of its pretrained weights."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from commands.parser import Parser, at_least
+
+__all__ = ["run"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Read what is missing in the atlas, then write its tables and figure.
+
+    Args:
+        arguments: ``atlas`` and what follows it on the command line.
+    """
+    parser = Parser(
+        "atlas",
+        "Read the topology of every architecture of timm; go on where an earlier run stopped.",
+        ["nnmass atlas --pattern 'resnet*'", "nnmass atlas --accuracies results-imagenet.csv --output_dir my_atlas"],
+    )
+    parser.add_argument("--pattern", default="*", help="names to read, shell style (default: all)")
+    parser.add_argument("--output_dir", type=Path, default=Path("atlas"), help="folder of the atlas (default: atlas)")
+    parser.add_argument("--accuracies", type=Path, help="CSV with columns model and top1, to be explained")
+    parser.add_argument(
+        "--workers",
+        type=at_least("--workers", 1),
+        default=max(1, (os.cpu_count() or 1)),
+        help="processes (default: one per core)",
+    )
+    options = parser.parse_args(list(arguments)[1:])
+    if options.accuracies is not None and not options.accuracies.is_file():
+        raise FileNotFoundError(f"Expected --accuracies to be a file, but {options.accuracies} does not exist.")
+    import timm
+    from rich.console import Console
+    from rich.progress import track
+    from studies.atlas_report import write_report
+
+    from studies.atlas import read_atlas, update_atlas
+
+    names = timm.list_models(options.pattern)
+    if not names:
+        raise ValueError(f"Expected --pattern to match names that timm knows, but got {options.pattern!r}.")
+    file = options.output_dir / "atlas.jsonl"
+    console = Console()
+    known = set(read_atlas(file)["name"]) if file.exists() else set()
+    missing = len([name for name in names if name not in known])
+    for _ in track(update_atlas(file, names, options.workers), "Reading", total=missing, console=console):
+        pass
+    for table in write_report(read_atlas(file), options.output_dir, options.accuracies):
+        console.print(table)
+    console.print(f"Written to {options.output_dir}.")
+    return 0

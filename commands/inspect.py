@@ -1,0 +1,135 @@
+"""inspect: topology and size of any networks, side by side, without training."""
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commands.parser import Parser
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from zoo import Topology
+
+__all__ = ["run"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Read the networks that are named, and show or write what was found.
+
+    Args:
+        arguments: ``inspect`` and what follows it on the command line.
+    """
+    parser = Parser(
+        "inspect",
+        "Show NN-Mass and the other topology of networks: names of the zoo or of timm, checkpoints, configurations.",
+        [
+            "nnmass inspect resnet50 densenet121 --config cifar10_dense.yaml",
+            "nnmass inspect mobilenetv2_a --per-block --csv blocks.csv",
+            "nnmass inspect --config cifar10_dense.yaml --plot --degrees --output_dir figures",
+        ],
+    )
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="name in the zoo or in timm, or a checkpoint")
+    parser.add_argument("--config", "-c", action="append", default=[], help="configuration whose network to show")
+    parser.add_argument("--input_size", help="shape of one input, such as 3,224,224 (default: the network's own)")
+    parser.add_argument("--per-block", action="store_true", help="one row per block, and all that was not judged")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows as CSV")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument("--degrees", action="store_true", help="degree distributions against Poisson: table, figure")
+    parser.add_argument("--plot", action="store_true", help="draw the cells and their links")
+    parser.add_argument("--output_dir", type=Path, default=Path("inspected"), help="folder of figures (inspected)")
+    options = parser.parse_args(list(arguments)[1:])
+    if not options.networks and not options.config:
+        raise ValueError("Expected inspect to be given networks or --config, but got neither.")
+    input_size = _input_size(options.input_size)
+    from commands.inspect_tables import block_rows, network_rows, show
+
+    records = _read(options.networks, options.config, input_size)
+    show(records, options.per_block)
+    table = block_rows(records) if options.per_block else network_rows(records)
+    if options.csv:
+        _write(options.csv, table.to_csv(index=False))
+    if options.json:
+        _write(options.json, json.dumps(json.loads(table.to_json(orient="records")), indent=2) + "\n")
+    if options.degrees or options.plot:
+        _draw(records, options.output_dir, options.plot, options.degrees)
+    return 0
+
+
+def _input_size(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d*([,x][1-9]\d*)*", text):
+        raise ValueError(f"Expected --input_size to be whole numbers with commas, such as 3,224,224, but got {text!r}.")
+    return tuple(int(size) for size in re.split("[,x]", text))
+
+
+def _read(names: list[str], configs: list[str], input_size: tuple[int, ...] | None) -> dict[str, "Topology"]:
+    from rich.progress import track
+
+    from commands.lightning_cli import quieten
+    from commands.named_networks import NamedNetwork, find_network, network_of_config
+    from zoo import topology
+
+    quieten()
+    ways: list[tuple[Callable[[str], NamedNetwork], str]] = [
+        *((find_network, name) for name in names),
+        *((network_of_config, name) for name in configs),
+    ]
+    records = {}
+    for find, name in track(ways, "Reading", transient=True, disable=not sys.stdout.isatty()):
+        named = find(name)
+        records[named.name] = topology(named.network, input_size or named.input_size)
+    return records
+
+
+def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: bool) -> None:
+    from rich.console import Console
+
+    from callbacks.tables import rich_table
+    from zoo import degree_distributions, draw_cells, draw_degrees
+
+    console = Console()
+    for name, record in records.items():
+        wirings = [block.wiring for block in record.blocks if block.wiring is not None]
+        if not wirings:
+            console.print(f"{name} holds no concatenation-type skips: there is nothing to draw.")
+            continue
+        file = re.sub(r"[^\w.-]+", "_", name)
+        if degrees:
+            rows = [
+                (
+                    distribution.scope or "network",
+                    distribution.degree,
+                    f"{distribution.mean:.3f}",
+                    f"{distribution.dispersion:.3f}",
+                    f"{distribution.distance_to_poisson:.3f}",
+                )
+                for wiring in wirings
+                for distribution in degree_distributions(wiring)
+            ]
+            headings = ["cell", "degree of long-range links", "mean", "variance / mean", "distance to Poisson"]
+            console.print(rich_table(f"{name}: a Poisson distribution has variance / mean 1", headings, rows))
+            _save(draw_degrees(wirings), folder / f"{file}_degrees")
+        if plot:
+            _save(draw_cells(wirings), folder / f"{file}_cells")
+    if folder.is_dir():
+        console.print(f"The figures are in {folder}.")
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    for ending in ("png", "svg"):
+        content = io.BytesIO()
+        figure.savefig(content, format=ending, dpi=150)
+        _write(path.with_name(f"{path.name}.{ending}"), content.getvalue())
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    from callbacks.run_file import write_atomically
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)

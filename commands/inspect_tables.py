@@ -1,0 +1,94 @@
+"""What ``inspect`` found, as rows for files and as tables for the terminal."""
+
+import pandas as pd
+from rich.console import Console
+
+from callbacks.tables import rich_table
+from zoo import Topology
+
+__all__ = ["block_rows", "network_rows", "show"]
+
+
+def network_rows(records: dict[str, Topology]) -> pd.DataFrame:
+    """One row per network.
+
+    Args:
+        records: Topology by name.
+    """
+    return pd.DataFrame(
+        {
+            "network": name,
+            "nn_mass": record.nn_mass,
+            "nn_density": record.nn_density,
+            "average_degree": record.average_degree,
+            "num_params": record.num_params,
+            "macs": record.macs,
+            "num_layers": record.num_layers,
+            "num_cells": record.num_cells,
+            "not_judged": len(record.not_judged),
+            "input_size": "x".join(map(str, record.input_size)),
+        }
+        for name, record in records.items()
+    )
+
+
+def block_rows(records: dict[str, Topology]) -> pd.DataFrame:
+    """One row per block that holds skips.
+
+    Args:
+        records: Topology by name.
+    """
+    return pd.DataFrame(
+        {"network": name, **block.as_dict()} for name, record in records.items() for block in record.blocks
+    )
+
+
+def show(records: dict[str, Topology], per_block: bool) -> None:
+    """Print the networks, and what of each could not be judged.
+
+    Args:
+        records: Topology by name.
+        per_block: Whether to print a table of blocks for each, and every joint that is not judged.
+    """
+    console = Console()
+    headings = ["network", "NN-Mass", "density", "average degree", "parameters", "MACs", "layers", "cells", "input"]
+    rows = [
+        (
+            name,
+            f"{record.nn_mass:,.3f}",
+            f"{record.nn_density:.3f}",
+            "" if record.average_degree is None else f"{record.average_degree:.3f}",
+            f"{record.num_params:,}",
+            f"{record.macs:,}",
+            f"{record.num_layers}",
+            f"{record.num_cells}",
+            "x".join(map(str, record.input_size)),
+        )
+        for name, record in records.items()
+    ]
+    console.print(rich_table("Topology", headings, rows))
+    for name, record in records.items():
+        if per_block:
+            headings = ["block", "kind", "layers", "channels", "links", "possible", "density", "NN-Mass"]
+            blocks = [
+                (
+                    block.scope or "network",
+                    block.kind,
+                    f"{block.layers}",
+                    f"{block.channels:g}",
+                    f"{block.links}",
+                    f"{block.possible_links}",
+                    f"{block.density:.3f}",
+                    f"{block.nn_mass:,.3f}",
+                )
+                for block in record.blocks
+            ]
+            console.print(rich_table(name, headings, blocks))
+        if record.not_judged:
+            counted: dict[str, int] = {}
+            for joint in record.not_judged:
+                key = f"{joint.scope}: {joint.reason}" if per_block else joint.reason
+                counted[key] = counted.get(key, 0) + 1
+            console.print(f"{name}: not judged, and so without mass: {len(record.not_judged)} joints")
+            for reason, count in counted.items():
+                console.print(f"  {count} x {reason}", highlight=False)

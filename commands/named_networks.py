@@ -1,0 +1,94 @@
+"""Networks by whatever names them: the zoo, timm, a configuration, a checkpoint."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from jsonargparse import ArgumentError
+from pytorch_lightning.cli import LightningArgumentParser
+from torch import nn
+
+import datamodules
+import zoo
+from callbacks.checkpoint_io import read_checkpoint
+from commands.config_names import find_config
+from commands.option_errors import explain
+from commands.training_links import link_data_to_network
+
+__all__ = ["NamedNetwork", "find_network", "network_of_config"]
+
+
+class NamedNetwork(NamedTuple):
+    """A network, what to call it, and the shape of its input where that is known from elsewhere than the network."""
+
+    name: str
+    network: nn.Module
+    input_size: tuple[int, ...] | None
+
+
+def find_network(name: str) -> NamedNetwork:
+    """The network that a word on the command line means.
+
+    Args:
+        name: A checkpoint of a run (``*.ckpt``), a name of the zoo, or one of timm's. timm's networks are built without
+            weights, on the meta device.
+
+    Raises:
+        ValueError: If nothing bears the name; the message names the nearest.
+        FileNotFoundError: If a checkpoint does not exist, or lies in no run folder.
+    """
+    if name.endswith(".ckpt"):
+        return _network_of_checkpoint(Path(name))
+    if name in zoo.list_models():
+        return NamedNetwork(name, zoo.create_model(name), None)
+    import timm
+
+    if timm.is_model(name):
+        with torch.device("meta"):
+            return NamedNetwork(name, timm.create_model(name), None)
+    near = get_close_matches(name, [*zoo.list_models(), *timm.list_models()], n=1)
+    hint = f"did you mean {near[0]}?" if near else "a configuration is given by --config."
+    raise ValueError(f"Expected a network of the zoo or of timm, or a checkpoint, but got {name!r}; {hint}")
+
+
+def network_of_config(name: str) -> NamedNetwork:
+    """The network that ``fit --config name`` would train, before training.
+
+    Args:
+        name: A file, or the bare name of a shipped configuration.
+
+    Raises:
+        FileNotFoundError: If there is no such configuration.
+        ValueError: If it does not describe a network and its data.
+    """
+    path = find_config(name)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(zoo.Classifier, "model")
+    parser.add_lightning_class_args(datamodules.DataModule, "data", subclass_mode=True)
+    parser.add_argument("--seed_everything", type=int, default=0)
+    link_data_to_network(parser)
+    known = {key: content[key] for key in ("model", "data", "seed_everything") if key in content}
+    try:
+        built: Any = parser.instantiate_classes(parser.parse_object(known))
+    except ArgumentError as error:
+        raise ValueError(f"{path.name}: {explain(error, parser)}") from error
+    return NamedNetwork(path.stem, built.model.network, tuple(built.data.input_size))
+
+
+def _network_of_checkpoint(path: Path) -> NamedNetwork:
+    """The network as it was trained: its configuration lies in the run's folder."""
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a checkpoint, but {path} does not exist.")
+    config = path.resolve().parent.parent / "config.yaml"
+    if not config.is_file():
+        raise FileNotFoundError(f"Expected the checkpoint {path} to lie in a run folder, but found no {config}.")
+    named = network_of_config(str(config))
+    state = read_checkpoint(path)["state_dict"]
+    prefix = "network."
+    named.network.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    )
+    return named._replace(name=f"{config.parent.name}/{path.name}")

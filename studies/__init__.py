@@ -1,0 +1,1 @@
+"""Studies: what topology explains, over many networks at a time."""

@@ -1,0 +1,76 @@
+"""How well one number explains another: linear fit, rank correlations, and a table of several explanations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+__all__ = ["Fit", "explain", "fits_by_group"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How y follows x.
+
+    Attributes:
+        n: Points.
+        r2: Share of the variance of y that a straight line in x explains.
+        slope: Rise of y per unit of x.
+        spearman: Rank correlation, rho.
+        kendall: Rank correlation, tau-b.
+    """
+
+    n: int
+    r2: float
+    slope: float
+    spearman: float
+    kendall: float
+
+
+def explain(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> Fit:
+    """Fit a line and rank, over the points where both numbers are finite.
+
+    Args:
+        x: Explaining numbers, (n,).
+        y: Explained numbers, (n,).
+
+    Returns:
+        The fit; all but ``n`` are NaN where fewer than three points are left, or all x or all y are equal.
+
+    Example:
+        >>> explain([1, 2, 3, 4], [2, 4, 6, 8])
+        Fit(n=4, r2=1.0, slope=2.0, spearman=1.0, kendall=1.0)
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    both = np.isfinite(x) & np.isfinite(y)
+    x, y = x[both], y[both]
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Fit(len(x), *[float("nan")] * 4)
+    line = stats.linregress(x, y)
+    spearman, kendall = stats.spearmanr(x, y).statistic, stats.kendalltau(x, y).statistic
+    return Fit(len(x), *(float(round(value, 12)) for value in (line.rvalue**2, line.slope, spearman, kendall)))
+
+
+def fits_by_group(table: pd.DataFrame, explained: str, explaining: Mapping[str, str], group: str) -> pd.DataFrame:
+    """One row per group and explaining column, the whole table first; logarithms of the explaining columns.
+
+    Args:
+        table: One row per network.
+        explained: Column of the explained numbers.
+        explaining: Column of each explaining number, by the name it gets in the result, such as ``log params``.
+        group: Column that names the group; groups of fewer than five networks are left to the whole.
+
+    Returns:
+        Columns ``group``, ``explaining`` and those of :class:`Fit`. Rows whose explaining number is 0 or less have no
+        logarithm, and are left out of every fit of that group so that the fits stand on the same networks.
+    """
+    rows = []
+    groups = [("all", table), *((str(name), part) for name, part in table.groupby(group) if len(part) >= 5)]
+    for name, part in groups:
+        part = part[(part[list(explaining.values())] > 0).all(axis=1)]
+        for label, column in explaining.items():
+            fit = explain(np.log(part[column].to_numpy(dtype=float)), part[explained].to_numpy())
+            rows.append({"group": name, "explaining": label, **asdict(fit)})
+    return pd.DataFrame(rows)
