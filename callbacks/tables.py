@@ -1,13 +1,22 @@
 """Tables for the terminal: what a network's topology is, and what came out of a run."""
 
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-__all__ = ["results_table", "rich_table", "topology_table"]
+__all__ = ["results_table", "rich_table", "terminal", "topology_table"]
 
 _HEADINGS = ("quantity", "value")
+
+
+def terminal() -> Console:
+    """Where tables are printed; wide enough for them where the output goes to a file or a pipe."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=160 if piped else None)
 
 
 def topology_table(topology: dict[str, Any]) -> Table:

@@ -33,17 +33,17 @@ def run(arguments: Sequence[str]) -> int:
     if options.accuracies is not None and not options.accuracies.is_file():
         raise FileNotFoundError(f"Expected --accuracies to be a file, but {options.accuracies} does not exist.")
     import timm
-    from rich.console import Console
     from rich.progress import track
-    from studies.atlas_report import write_report
 
+    from callbacks.tables import terminal
     from studies.atlas import read_atlas, update_atlas
+    from studies.atlas_report import write_report
 
     names = timm.list_models(options.pattern)
     if not names:
         raise ValueError(f"Expected --pattern to match names that timm knows, but got {options.pattern!r}.")
     file = options.output_dir / "atlas.jsonl"
-    console = Console()
+    console = terminal()
     known = set(read_atlas(file)["name"]) if file.exists() else set()
     missing = len([name for name in names if name not in known])
     for _ in track(update_atlas(file, names, options.workers), "Reading", total=missing, console=console):

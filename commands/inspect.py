@@ -88,12 +88,10 @@ def _read(names: list[str], configs: list[str], input_size: tuple[int, ...] | No
 
 
 def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: bool) -> None:
-    from rich.console import Console
-
-    from callbacks.tables import rich_table
+    from callbacks.tables import rich_table, terminal
     from zoo import degree_distributions, draw_cells, draw_degrees
 
-    console = Console()
+    console = terminal()
     for name, record in records.items():
         wirings = [block.wiring for block in record.blocks if block.wiring is not None]
         if not wirings:

@@ -1,9 +1,8 @@
 """What ``inspect`` found, as rows for files and as tables for the terminal."""
 
 import pandas as pd
-from rich.console import Console
 
-from callbacks.tables import rich_table
+from callbacks.tables import rich_table, terminal
 from zoo import Topology
 
 __all__ = ["block_rows", "network_rows", "show"]
@@ -50,7 +49,7 @@ def show(records: dict[str, Topology], per_block: bool) -> None:
         records: Topology by name.
         per_block: Whether to print a table of blocks for each, and every joint that is not judged.
     """
-    console = Console()
+    console = terminal()
     headings = ["network", "NN-Mass", "density", "average degree", "parameters", "MACs", "layers", "cells", "input"]
     rows = [
         (

@@ -14,6 +14,7 @@ _UNKNOWN_KEY = re.compile(r"does not accept (?:nested )?(?:option|key) '([^']+)'
 _UNKNOWN_ARGUMENT = re.compile(r"Option '([^']+)' is not accepted")
 _CLASS_PATH = re.compile(r"class_path'?[ :=]+'([^']+)'")
 _NOT_A_CLASS = re.compile(r"Expected a path but (\S+) either")
+_NO_SUCH_CLASS = re.compile(r"Problem with given class_path '([^']+)': (?:module '|No module named)")
 _MISSING = re.compile(r"arguments are required: (.+)")
 _KEY = re.compile(r'[Pp]arser key "([^"]+)"')
 _VALUE = re.compile(r"(?:Given value: |Got value: )(.+?)\s*$")
@@ -41,7 +42,7 @@ def explain(error: ArgumentError, parser: ArgumentParser) -> str:
         owner = classes[0] if classes else "its class"
         near = _near(found[1], _parameters(owner))
         return f"Expected {key} to have only arguments of {owner}, but got {found[1]!r}{near}"
-    if found := _NOT_A_CLASS.search(text):
+    if found := _NOT_A_CLASS.search(text) or _NO_SUCH_CLASS.search(text):
         return _not_a_class(key, found[1])
     if found := _MISSING.search(text):
         return f"Expected {found[1]} to be given, in a --config file or as options, but got nothing."

@@ -1,0 +1,142 @@
+"""inspect: one row per network, whatever names it; files and figures; and mistakes in one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import zoo
+from cli import main
+from commands.named_networks import find_network
+from zoo import RandomSkipDenseNet, degree_distributions, draw_cells, topology
+
+
+def inspect(*arguments: object) -> int:
+    return main(["inspect", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output_dir = tmp_path_factory.mktemp("runs")
+    limits = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--seed_everything", "5"]
+    assert main(["fit", "--config", "digits_dense.yaml", "--output_dir", str(output_dir), *limits]) == 0
+    return output_dir / "latest" / "checkpoints" / "last.ckpt"
+
+
+def test_a_row_for_every_kind_of_name(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    names = ("mobilenetv2_075", "densenet121", "hrnet_w18_small", checkpoint)
+    files = ("--csv", tmp_path / "a" / "rows.csv", "--json", tmp_path / "rows.json")
+    assert inspect(*names, "--config", "cifar10_dense.yaml", "-c", "mnist_mlp", *files) == 0
+    out = capsys.readouterr().out
+    assert "not judged, and so without mass" in out
+    assert "no common ancestor chain" in out
+    table = pd.read_csv(tmp_path / "a" / "rows.csv").set_index("network")
+    trained = f"{checkpoint.resolve().parent.parent.name}/last.ckpt"
+    assert list(table.index) == [*names[:3], trained, "cifar10_dense", "mnist_mlp"]
+    assert table.loc["mobilenetv2_075", ["nn_mass", "num_params", "macs"]].tolist() == [975, 2_636_424, 209_069_792]
+    assert table.loc["densenet121", "nn_mass"] == 1856
+    assert table.loc["cifar10_dense", "average_degree"] == pytest.approx(203.095, abs=0.001)
+    assert table.loc["mnist_mlp", "nn_mass"] == pytest.approx(4.1739, abs=1e-4)
+    assert table["average_degree"].isna().tolist() == [True, True, True, False, False, False]
+    assert table.loc["hrnet_w18_small", "not_judged"] > 0
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["network"] for row in rows] == list(table.index)
+    assert rows[0]["average_degree"] is None
+
+
+def test_a_checkpoint_brings_its_own_links(checkpoint: Path) -> None:
+    network: Any = find_network(str(checkpoint)).network
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    links = network.cells[0].layers[3].links
+    assert torch.equal(links, state["network.cells.0.layers.3.links"])
+
+
+def test_blocks_are_listed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert inspect("resnet18", "--per-block", "--csv", tmp_path / "blocks.csv") == 0
+    blocks = pd.read_csv(tmp_path / "blocks.csv")
+    assert blocks["scope"].tolist()[:2] == ["layer1.0", "layer1.1"]
+    assert blocks["nn_mass"].sum() == 3392
+    assert "layer4.1" in capsys.readouterr().out
+
+
+def test_figures_and_degrees(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "figures"
+    assert inspect("resnet18", "dense_digits", "--plot", "--degrees", "--output_dir", folder) == 0
+    assert {path.name for path in folder.iterdir()} == {
+        f"dense_digits_{what}.{ending}" for what in ("cells", "degrees") for ending in ("png", "svg")
+    }
+    out = capsys.readouterr().out
+    assert "resnet18 holds no concatenation-type skips" in out
+    assert "layers reached" in out
+    assert (folder / "dense_digits_cells.svg").read_text().count("<path") > 10
+
+
+def test_the_input_size_may_be_given(tmp_path: Path) -> None:
+    assert inspect("resnet18", "--input_size", "3,32,32", "--csv", tmp_path / "rows.csv") == 0
+    row = pd.read_csv(tmp_path / "rows.csv").iloc[0]
+    assert (row["input_size"], row["nn_mass"]) == ("3x32x32", 3392)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Expected inspect to be given networks or --config, but got neither."),
+        (("resnet5O",), "but got 'resnet5O'; did you mean resnet50?"),
+        (("none.ckpt",), "Expected a checkpoint, but none.ckpt does not exist."),
+        (("--config", "cifar10_dens"), "did you mean cifar10_dense.yaml?"),
+        (("resnet18", "--input_size", "3,x"), "--input_size to be whole numbers with commas"),
+        (("resnet18", "--input_size", "4,32,32"), "can trace on one input of size (4, 32, 32)"),
+        (("resnet18", "--per-blok"), "Expected a known option, but got '--per-blok'; did you mean --per-block?"),
+        (("resnet18", "--csv"), "--csv: expected one argument."),
+    ],
+)
+def test_mistakes_get_one_sentence(arguments: tuple, message: str, capsys: pytest.CaptureFixture) -> None:
+    assert inspect(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_stray_checkpoint_and_a_wrong_configuration_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "stray.ckpt")
+    assert inspect(tmp_path / "stray.ckpt") == 2
+    assert "to lie in a run folder, but found no" in capsys.readouterr().err
+    (tmp_path / "wrong.yaml").write_text("model:\n  network:\n    class_path: zoo.RandomSkipDenseNett\n")
+    assert inspect("--config", tmp_path / "wrong.yaml") == 2
+    error = capsys.readouterr().err
+    assert "wrong.yaml: Expected model.network to be a class by its full name" in error
+    assert "did you mean 'zoo.RandomSkipDenseNet'?" in error
+
+
+def test_degrees_are_those_of_the_links() -> None:
+    network = RandomSkipDenseNet(6, 1, 7, base_widths=[4], seed=2)
+    wiring = topology(network, (3, 8, 8)).blocks[0].wiring
+    assert wiring is not None
+    layers: Any = network.cells[0].layers  # type: ignore[union-attr]
+    taken = np.zeros(6 * 4, dtype=int)
+    for layer in layers:
+        for link in layer.links.tolist():
+            taken[link] += 1
+    by_name = {distribution.degree: distribution for distribution in degree_distributions(wiring)}
+    assert by_name["layers reached"].values.tolist() == taken.tolist()
+    assert by_name["out-degree"].values.tolist() == (4 * taken).tolist()
+    assert by_name["in-degree"].values.tolist() == [len(layer.links) for layer in layers for _ in range(4)]
+    assert by_name["in-degree"].mean == by_name["out-degree"].mean == pytest.approx(4 * taken.sum() / 24)
+
+
+def test_poisson_degrees_have_distance_zero_and_equal_ones_dispersion_zero() -> None:
+    drawn = np.random.default_rng(0).poisson(3.0, 200_000)
+    distribution = zoo.DegreeDistribution("", "in-degree", drawn)
+    assert distribution.dispersion == pytest.approx(1, abs=0.02)
+    assert distribution.distance_to_poisson < 0.01
+    assert zoo.DegreeDistribution("", "in-degree", np.full(9, 5)).dispersion == 0
+    assert zoo.DegreeDistribution("", "in-degree", np.zeros(9, dtype=int)).distance_to_poisson == 0
+
+
+def test_without_cells_there_is_nothing_to_draw() -> None:
+    with pytest.raises(ValueError, match="Expected a network with cells of concatenated layers"):
+        draw_cells([])
