@@ -21,7 +21,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, home = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("environment")
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     for name in files or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.suffix in (".py", ".yaml")]:
-        if name.startswith(("zoo", "callbacks", "commands", "configs", "datamodules", "cli.py", "pyproject", "README")):
+        if name.startswith(
+            ("zoo", "callbacks", "commands", "configs", "datamodules", "studies", "cli.py", "pyproject", "README")
+        ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     venv.create(home, with_pip=False)
@@ -48,7 +50,7 @@ def in_project(installed: Path, project: Path, *command: str, **environment: str
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Somebody's project, whose folders are called like ours and must not be imported."""
-    for name in ("callbacks", "commands", "configs", "datamodules"):
+    for name in ("callbacks", "commands", "configs", "datamodules", "studies"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('this is somebody else')\n")
     return tmp_path
@@ -66,6 +68,12 @@ def test_the_console_script_works_beside_folders_of_the_same_names(
     assert (project / "runs" / "latest" / "run.json").is_file()
 
 
+def test_the_console_script_inspects(installed: Path, project: Path) -> None:
+    done = in_project(installed, project, "nnmass", "inspect", "resnet18", "--config", "digits_dense")
+    assert done.returncode == 0, done.stderr
+    assert "3,392.000" in done.stdout
+
+
 def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
     for arguments in (["--help"], ["fit", "--config", "nothing.yaml"]):
         script = in_project(installed, project, "nnmass", *arguments)
@@ -76,7 +84,8 @@ def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
 
 
 def test_the_installed_zoo_is_ours_and_knows_no_cli(installed: Path, project: Path) -> None:
-    code = "import zoo; print(zoo.__file__, round(zoo.create_model('dense_40_w2_60_130_170').nn_mass, 3))"
+    network = "zoo.create_model('dense_40_w2_60_130_170')"
+    code = f"import zoo; print(zoo.__file__, round(zoo.topology({network}).nn_mass, 3))"
     done = in_project(installed, project, "python", "-c", code)
     assert done.returncode == 0, done.stderr
     path, mass = done.stdout.split()

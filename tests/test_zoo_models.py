@@ -139,3 +139,11 @@ def test_an_expansion_block_is_written_out_in_the_dsconv_networks() -> None:
             assert last.out_channels == whole.conv.out_channels
             assert first.out_channels == depthwise.groups == last.in_channels == 6 * last.out_channels
             assert (first.stride, depthwise.stride, last.stride) == ((1, 1), whole.conv.stride, (1, 1))
+
+
+def test_imagenet_rows_give_unlike_depths_one_mass() -> None:
+    masses: dict[str, list[float]] = {}
+    for name in list_models("imagenet_dense_*"):
+        masses.setdefault(name.split("_", 3)[3], []).append(create_model(name).nn_mass)  # type: ignore[arg-type]
+    assert len(masses) == 6
+    assert all(len(row) == 5 and max(row) < 1.04 * min(row) for row in masses.values())
