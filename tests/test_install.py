@@ -12,6 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+SHIPPED = {"zoo", "callbacks", "commands", "configs", "datamodules", "studies", "cli.py", "pyproject.toml", "README.md"}
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ``bin`` folder of an environment into which this project was installed without its dependencies.
@@ -21,9 +24,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, home = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("environment")
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     for name in files or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.suffix in (".py", ".yaml")]:
-        if name.startswith(
-            ("zoo", "callbacks", "commands", "configs", "datamodules", "studies", "cli.py", "pyproject", "README")
-        ):
+        if name.partition("/")[0] in SHIPPED:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     venv.create(home, with_pip=False)

@@ -41,7 +41,7 @@ def test_every_public_name_is_there_and_none_is_a_submodule() -> None:
 
 def test_the_zoo_imports_nothing_from_its_neighbours() -> None:
     neighbours = {"callbacks", "commands", "configs", "datamodules", "studies", "cli"}
-    for path in (ROOT / "zoo").glob("*.py"):
+    for path in (ROOT / "zoo").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -50,7 +50,7 @@ def test_the_zoo_imports_nothing_from_its_neighbours() -> None:
 
 def test_only_one_of_the_two_lightnings_is_imported() -> None:
     """The package ``lightning`` had compromised releases, and its classes do not mix with pytorch_lightning's."""
-    for path in ROOT.glob("*/*.py"):
+    for path in (*ROOT.glob("*/*.py"), *ROOT.glob("zoo/*/*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
