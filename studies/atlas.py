@@ -152,7 +152,7 @@ def explained(joined: pd.DataFrame) -> pd.DataFrame:
         :func:`studies.explain.fits_by_group`.
     """
     parts = []
-    for networks, table in (("all", joined), ("no attention", joined[joined["attention_products"] == 0])):
+    for networks, table in (("all", joined), ("without attention", joined[joined["attention_products"] == 0])):
         for accuracy in ("top1", "top1_in1k"):
             known = table[table[accuracy].notna()]
             fits = fits_by_group(known, accuracy, EXPLAINING, "family")

@@ -63,13 +63,13 @@ def fits_by_group(table: pd.DataFrame, explained: str, explaining: Mapping[str, 
         group: Column that names the group; groups of fewer than five networks are left to the whole.
 
     Returns:
-        Columns ``group``, ``explaining`` and those of :class:`Fit`. Rows whose explaining number is 0 or less have no
-        logarithm, and are left out of every fit of that group so that the fits stand on the same networks.
+        Columns ``group``, ``explaining`` and those of :class:`Fit`. Rows of which any explaining number is 0 or less
+        have no logarithm, and are left out of every fit, so that all fits of a group stand on the same networks.
     """
     rows = []
+    table = table[(table[list(explaining.values())] > 0).all(axis=1)]
     groups = [("all", table), *((str(name), part) for name, part in table.groupby(group) if len(part) >= 5)]
     for name, part in groups:
-        part = part[(part[list(explaining.values())] > 0).all(axis=1)]
         for label, column in explaining.items():
             fit = explain(np.log(part[column].to_numpy(dtype=float)), part[explained].to_numpy())
             rows.append({"group": name, "explaining": label, **asdict(fit)})

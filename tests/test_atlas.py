@@ -115,4 +115,4 @@ def test_fits_of_a_group_stand_on_the_same_networks() -> None:
             macs=table["size"],
             attention_products=0,
         )
-    )["networks"].unique().tolist() == ["all", "no attention"]
+    )["networks"].unique().tolist() == ["all", "without attention"]
