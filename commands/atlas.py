@@ -44,8 +44,9 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"Expected --pattern to match names that timm knows, but got {options.pattern!r}.")
     file = options.output_dir / "atlas.jsonl"
     console = terminal()
-    known = set(read_atlas(file)["name"]) if file.exists() else set()
-    missing = len([name for name in names if name not in known])
+    known = read_atlas(file) if file.exists() else None
+    done = set() if known is None else set(known[known["nn_mass"].notna()]["name"] if "nn_mass" in known else ())
+    missing = len([name for name in names if name not in done])
     for _ in track(update_atlas(file, names, options.workers), "Reading", total=missing, console=console):
         pass
     for table in write_report(read_atlas(file), options.output_dir, options.accuracies):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["CONFIG_FOLDER", "find_config", "list_configs", "resolve_config_arguments"]
+__all__ = ["CONFIG_FOLDER", "config_name", "find_config", "list_configs", "resolve_config_arguments"]
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
@@ -42,8 +42,12 @@ def find_config(name: str) -> Path:
     )
 
 
-def _name(path: Path) -> str:
-    """A configuration's name; that of a run folder's ``config.yaml`` is the run's."""
+def config_name(path: Path) -> str:
+    """A configuration's name; that of a run folder's ``config.yaml`` is the run's.
+
+    Args:
+        path: The file.
+    """
     run = path.parent / "run.json"
     if path.name == "config.yaml" and run.is_file():
         return str(json.loads(run.read_text()).get("name", path.stem))
@@ -78,10 +82,10 @@ def resolve_config_arguments(arguments: list[str]) -> tuple[list[str], str]:
         option, separator, value = argument.partition("=")
         if expects_value:
             path = find_config(argument)
-            argument, name = str(path), _name(path)
+            argument, name = str(path), config_name(path)
         elif option in ("--config", "-c") and separator:
             path = find_config(value)
-            argument, name = f"{option}={path}", _name(path)
+            argument, name = f"{option}={path}", config_name(path)
         expects_value = argument in ("--config", "-c")
         resolved.append(argument)
     return resolved, name

@@ -48,6 +48,9 @@ def run(arguments: Sequence[str]) -> int:
     input_size = _input_size(options.input_size)
     from commands.inspect_tables import block_rows, network_rows, show
 
+    for file in (options.csv, options.json):
+        if file is not None and file.is_dir():
+            raise ValueError(f"Expected the name of a file to write, but {file} is a folder.")
     records = _read(options.networks, options.config, input_size)
     show(records, options.per_block)
     table = block_rows(records) if options.per_block else network_rows(records)
@@ -83,7 +86,11 @@ def _read(names: list[str], configs: list[str], input_size: tuple[int, ...] | No
     records = {}
     for find, name in track(ways, "Reading", transient=True, disable=not sys.stdout.isatty()):
         named = find(name)
-        records[named.name] = topology(named.network, input_size or named.input_size)
+        title, number = named.name, 1
+        while title in records:
+            number += 1
+            title = f"{named.name} ({number})"
+        records[title] = topology(named.network, input_size or named.input_size)
     return records
 
 

@@ -37,9 +37,9 @@ def block_rows(records: dict[str, Topology]) -> pd.DataFrame:
     Args:
         records: Topology by name.
     """
-    return pd.DataFrame(
-        {"network": name, **block.as_dict()} for name, record in records.items() for block in record.blocks
-    )
+    columns = ["network", "scope", "kind", "layers", "channels", "links", "possible_links", "density", "nn_mass"]
+    rows = [{"network": name, **block.as_dict()} for name, record in records.items() for block in record.blocks]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def show(records: dict[str, Topology], per_block: bool) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 import datamodules
 import zoo
 from callbacks.checkpoint_io import read_checkpoint
-from commands.config_names import find_config
+from commands.config_names import config_name, find_config
 from commands.option_errors import explain
 from commands.training_links import link_data_to_network
 
@@ -75,7 +75,7 @@ def network_of_config(name: str) -> NamedNetwork:
         built: Any = parser.instantiate_classes(parser.parse_object(known))
     except ArgumentError as error:
         raise ValueError(f"{path.name}: {explain(error, parser)}") from error
-    return NamedNetwork(path.stem, built.model.network, tuple(built.data.input_size))
+    return NamedNetwork(config_name(path), built.model.network, tuple(built.data.input_size))
 
 
 def _network_of_checkpoint(path: Path) -> NamedNetwork:

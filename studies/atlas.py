@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from callbacks.run_file import write_atomically
 from studies.explain import fits_by_group
 
 __all__ = ["EXPLAINING", "explained", "join_accuracies", "read_architecture", "read_atlas", "update_atlas"]
@@ -74,11 +75,12 @@ def update_atlas(file: Path, names: Sequence[str], workers: int) -> Iterator[dic
     Yields:
         The new rows, in the order in which they become known.
     """
-    known = read_atlas(file) if file.exists() else pd.DataFrame({"name": []})
-    if "error" in known:
-        known = known[known["error"].isna() | ~known["name"].isin(names)]
-    _rewrite(file, known)
-    wanted = [name for name in names if name not in set(known["name"])]
+    known = (
+        [row for row in _whole_rows(file) if "error" not in row or row["name"] not in names] if file.exists() else []
+    )
+    write_atomically(file, "".join(f"{json.dumps(row)}\n" for row in known))
+    done = {row["name"] for row in known}
+    wanted = [name for name in names if name not in done]
     # Numeric libraries read these when a worker starts.
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     with get_context("spawn").Pool(workers, maxtasksperchild=50) as pool:
@@ -94,25 +96,19 @@ def read_atlas(file: Path) -> pd.DataFrame:
     Args:
         file: What :func:`update_atlas` writes.
     """
+    table = pd.DataFrame(_whole_rows(file))
+    return table.sort_values("name", ignore_index=True) if len(table) else pd.DataFrame({"name": []})
+
+
+def _whole_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines, without one that was cut off."""
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
             continue
-    table = pd.DataFrame(rows)
-    return table.sort_values("name", ignore_index=True) if len(table) else pd.DataFrame({"name": []})
-
-
-def _rewrite(file: Path, table: pd.DataFrame) -> None:
-    """Drop what is no whole line."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [
-        json.dumps({key: value for key, value in row.items() if value == value}) for row in table.to_dict("records")
-    ]
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    temporary.replace(file)
+    return rows
 
 
 def join_accuracies(atlas: pd.DataFrame, accuracies: Path) -> pd.DataFrame:
@@ -127,12 +123,17 @@ def join_accuracies(atlas: pd.DataFrame, accuracies: Path) -> pd.DataFrame:
         that of their best weights whose tag names neither other data than ImageNet-1k nor pretraining nor a teacher.
 
     Raises:
-        ValueError: If a column is missing.
+        ValueError: If a column or all rows are missing, or an accuracy is no number.
     """
-    table = pd.read_csv(accuracies)
-    missing = {"model", "top1"} - set(table.columns)
-    if missing:
-        raise ValueError(f"Expected {accuracies} to have columns model and top1, but it lacks {', '.join(missing)}.")
+    try:
+        table = pd.read_csv(accuracies)
+        missing = {"model", "top1"} - set(table.columns)
+        table = table.astype({"top1": float}) if not missing else table
+    except ValueError as error:  # pandas' EmptyDataError and ParserError are ValueErrors too
+        raise ValueError(f"Expected {accuracies} to be a CSV with numbers in its column top1, but {error}.") from error
+    if missing or table.empty:
+        lack = f"it lacks {', '.join(sorted(missing))}" if missing else "it has no rows"
+        raise ValueError(f"Expected {accuracies} to have columns model and top1, but {lack}.")
     name, _, tag = zip(*(str(model).partition(".") for model in table["model"]), strict=True)
     table = table.assign(name=name, plain=[not _MORE_THAN_IN1K.search(part) for part in tag])
     best = table.groupby("name")["top1"].max().rename("top1")

@@ -12,6 +12,7 @@ from rich.table import Table
 from callbacks.run_file import write_atomically
 from callbacks.tables import rich_table
 from studies.atlas import EXPLAINING, explained, join_accuracies
+from studies.explain import explain
 
 __all__ = ["coverage", "draw_accuracies", "write_report"]
 
@@ -37,6 +38,8 @@ def write_report(atlas: pd.DataFrame, folder: Path, accuracies: Path | None) -> 
     if accuracies is None:
         return
     joined = join_accuracies(atlas, accuracies)
+    if joined.empty:
+        raise ValueError(f"Expected {accuracies} to name architectures of the atlas, but it names none that was read.")
     fits = explained(joined)
     write_atomically(folder / "accuracy.csv", joined[["name", "family", "top1", "top1_in1k"]].to_csv(index=False))
     write_atomically(folder / "explained.csv", fits.to_csv(index=False))
@@ -105,14 +108,14 @@ def draw_accuracies(joined: pd.DataFrame) -> Figure:
         for number, family in enumerate(large):
             part = table[table["family"] == family]
             axes.scatter(part[column], part["top1"], s=12, color=f"C{number}", label=family)
-        logs = np.log(table[column].to_numpy(dtype=float))
-        slope, height = np.polyfit(logs, table["top1"], 1)
-        ends = np.array([logs.min(), logs.max()])
-        axes.plot(np.exp(ends), slope * ends + height, color="black", linewidth=1)
-        r2 = np.corrcoef(logs, table["top1"])[0, 1] ** 2
+        logs, top1 = np.log(table[column].to_numpy(dtype=float)), table["top1"].to_numpy()
+        fit = explain(logs, top1)
+        if fit.slope == fit.slope:
+            ends = np.array([logs.min(), logs.max()])
+            axes.plot(np.exp(ends), top1.mean() + fit.slope * (ends - logs.mean()), color="black", linewidth=1)
         axes.set_xscale("log")
         axes.set_xlabel(label.removeprefix("log "))
-        axes.set_title(f"R² of top-1 on {label}: {r2:.2f}", loc="left")
+        axes.set_title(f"R² of top-1 on {label}: {fit.r2:.2f}", loc="left")
     figure.axes[0].set_ylabel("ImageNet top-1 of the best weights (%)")
     figure.axes[-1].legend(fontsize=7, loc="lower right")
     return figure

@@ -12,7 +12,7 @@ from scipy import stats
 import zoo
 from cli import main
 from studies.atlas import explained, join_accuracies, read_architecture, read_atlas, update_atlas
-from studies.atlas_report import coverage
+from studies.atlas_report import coverage, write_report
 from studies.explain import explain, fits_by_group
 
 
@@ -68,7 +68,6 @@ def test_an_architecture_is_read_as_topology_reads_it() -> None:
 
 
 def test_mistakes_get_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    (tmp_path / "bad.csv").write_text("name,top1\nresnet18,70\n")
     for arguments, message in (
         (["--pattern", "nothing*"], "Expected --pattern to match names that timm knows, but got 'nothing*'."),
         (["--accuracies", "none.csv"], "Expected --accuracies to be a file, but none.csv does not exist."),
@@ -77,8 +76,26 @@ def test_mistakes_get_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     ):
         assert main(["atlas", "--output_dir", str(tmp_path), *arguments]) == 2
         assert message in capsys.readouterr().err
-    with pytest.raises(ValueError, match="columns model and top1, but it lacks model"):
-        join_accuracies(pd.DataFrame({"name": ["resnet18"], "nn_mass": [1.0]}), tmp_path / "bad.csv")
+    atlas = pd.DataFrame({"name": ["resnet18"], "nn_mass": [1.0]})
+    for content, message in (
+        ("name,top1\nresnet18,70\n", "columns model and top1, but it lacks model"),
+        ("model,top1\n", "columns model and top1, but it has no rows"),
+        ("model,top1\nresnet18,high\n", "numbers in its column top1, but could not convert"),
+        ("", "to be a CSV"),
+    ):
+        (tmp_path / "bad.csv").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            join_accuracies(atlas, tmp_path / "bad.csv")
+
+
+def test_few_accuracies_are_drawn_without_a_line_and_none_is_a_mistake(tmp_path: Path) -> None:
+    row = {"name": "vgg11", "family": "vgg", "nn_mass": 0.0, "num_params": 5, "macs": 5, "attention_products": 0}
+    atlas = pd.DataFrame([{**row, "not_judged": 0, "joints": 0}, {**row, "name": "resnet18", "nn_mass": 7.0}])
+    (tmp_path / "top1.csv").write_text("model,top1\nvgg11,70\nresnet18,71\n")
+    assert len(list(write_report(atlas, tmp_path, tmp_path / "top1.csv"))) == 5
+    (tmp_path / "top1.csv").write_text("model,top1\nother,70\n")
+    with pytest.raises(ValueError, match="names none that was read"):
+        list(write_report(atlas, tmp_path, tmp_path / "top1.csv"))
 
 
 def test_fits_are_those_of_numpy_and_scipy() -> None:

@@ -11,6 +11,7 @@ import torch
 
 import zoo
 from cli import main
+from commands.config_names import CONFIG_FOLDER
 from commands.named_networks import find_network
 from zoo import RandomSkipDenseNet, degree_distributions, draw_cells, topology
 
@@ -140,3 +141,25 @@ def test_poisson_degrees_have_distance_zero_and_equal_ones_dispersion_zero() -> 
 def test_without_cells_there_is_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="Expected a network with cells of concatenated layers"):
         draw_cells([])
+
+
+def test_networks_of_one_name_keep_a_row_each(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for folder, depth in (("a", 4), ("b", 5)):
+        (tmp_path / folder).mkdir()
+        text = (CONFIG_FOLDER / "digits_dense.yaml").read_text().replace("cell_depth: 4", f"cell_depth: {depth}")
+        (tmp_path / folder / "mine.yaml").write_text(text)
+    files = [argument for folder in "ab" for argument in ("--config", tmp_path / folder / "mine.yaml")]
+    run = checkpoint.resolve().parent.parent / "config.yaml"
+    assert inspect(*files, "--config", run, "--csv", tmp_path / "rows.csv") == 0
+    table = pd.read_csv(tmp_path / "rows.csv")
+    assert table["network"].tolist() == ["mine", "mine (2)", "digits_dense"]
+    assert table["num_layers"].tolist() == [13, 16, 13]
+
+
+def test_a_table_without_rows_has_its_columns_and_a_folder_is_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert inspect("vgg11", "--per-block", "--csv", tmp_path / "blocks.csv") == 0
+    assert list(pd.read_csv(tmp_path / "blocks.csv").columns)[:2] == ["network", "scope"]
+    assert inspect("vgg11", "--csv", tmp_path) == 2
+    assert "Expected the name of a file to write" in capsys.readouterr().err

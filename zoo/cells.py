@@ -70,7 +70,8 @@ class RandomSkipLayer(nn.Module):
 class RandomSkipCell(nn.Module):
     """A cell of d_c convolution layers with random concatenation-type skip connections (CVPR 2021, section 3).
 
-    The links are drawn once, from ``seed``, and stored as buffers: a checkpoint brings its own links back.
+    The links are drawn once, from ``seed``, and stored as buffers: a checkpoint brings its own links back. ``is_cell``
+    tells :func:`zoo.topology` that the first and the last layer belong to the cell.
 
     Args:
         in_channels: Channels of the cell's input.
@@ -92,6 +93,8 @@ class RandomSkipCell(nn.Module):
         >>> cell.num_links
         [0, 0, 4, 6, 6]
     """
+
+    is_cell = True
 
     def __init__(
         self,

@@ -13,15 +13,17 @@ from torch.utils.flop_counter import FlopCounterMode
 __all__ = ["count_macs", "first_parameter"]
 
 # fvcore's names of convolutions, linear layers and matrix products; it counts one fused multiply-add as one.
-_COUNTED = ("conv", "linear", "addmm", "mm", "bmm", "baddbmm", "matmul", "einsum", "scaled_dot_product_attention")
+_COUNTED = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum", "scaled_dot_product_attention")
+# Operators that multiply matrices inside, of which fvcore does not know how many.
+_UNKNOWN = ("lstm", "gru", "rnn", "tensordot", "multi_dot", "baddbmm", "multi_head", "transformer", "bilinear")
 
 
 def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
     """Multiply-adds (MAC) of one forward pass: convolutions, linear layers and matrix products, nothing else.
 
     Batch 1, eval mode, on a copy: the model is left exactly as it was. FLOPs are twice this number. The figure equals
-    half of what ``torch.utils.flop_counter.FlopCounterMode`` prints, and is that half where fvcore cannot run the
-    network: with weights on the meta device, or with compiled parts.
+    half of what ``torch.utils.flop_counter.FlopCounterMode`` prints, and is that half where fvcore cannot count: with
+    weights on the meta device, compiled parts, recurrent layers.
 
     Args:
         model: Any network of one image-like input.
@@ -38,29 +40,35 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
         3456
     """
     # Without gradients: torch's counter stumbles over parameters that are passed to a module as an argument.
-    replica = copy.deepcopy(model).eval().requires_grad_(False)
-    parameter = first_parameter(replica)
-    images = torch.zeros(1, *input_size, device=parameter.device, dtype=parameter.dtype)
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fvcore still uses torch.jit, which is deprecated
-        if not images.is_meta:
-            try:
-                return _count_with_fvcore(replica, images)
-            except RuntimeError:
-                replica, images = replica.to("meta"), images.to("meta")
-        try:
-            return _count_with_torch(replica, images)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ValueError(f"Expected a network that takes input of size {tuple(input_size)}: {reason}") from error
+    try:
+        replica = copy.deepcopy(model).eval().requires_grad_(False)
+        parameter = first_parameter(replica)
+        images = torch.zeros(1, *input_size, device=parameter.device, dtype=parameter.dtype)
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # fvcore still uses torch.jit, which is deprecated
+            counted = None if images.is_meta else _count_with_fvcore(replica, images)
+            return _count_with_torch(replica.to("meta"), images.to("meta")) if counted is None else counted
+    except Exception as error:  # whatever a stranger's forward raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise ValueError(f"Expected a network that takes input of size {tuple(input_size)}: {reason}") from error
 
 
-def _count_with_fvcore(model: nn.Module, images: torch.Tensor) -> int:
+def _count_with_fvcore(model: nn.Module, images: torch.Tensor) -> int | None:
+    """None where fvcore cannot run the network, or meets operators that it does not know and that count."""
     from fvcore.nn import FlopCountAnalysis
 
     analysis = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
-    counts = analysis.by_operator()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # attention as operators that can be counted
+    try:
+        counts = analysis.by_operator()
+    except Exception:  # whatever torch.jit does not trace; torch's own counter runs the network as it is
+        return None
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    if any(unknown in operator for operator in analysis.unsupported_ops() for unknown in _UNKNOWN):
+        return None
     return int(sum(counts[operator] for operator in _COUNTED))
 
 

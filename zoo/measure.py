@@ -10,6 +10,7 @@ from zoo.macs import count_macs
 from zoo.reader.blocks import Block, Joint
 from zoo.reader.skips import read_skips
 from zoo.reader.tracing import trace
+from zoo.wrappers import unwrapped
 
 __all__ = ["Topology", "topology"]
 
@@ -91,7 +92,7 @@ def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topol
         >>> round(record.nn_mass, 3), record.macs, round(record.average_degree, 3)
         (755.345, 794346752, 203.095)
     """
-    network = _unwrap(model)
+    network = unwrapped(model)
     if input_size is None:
         configuration = getattr(network, "default_cfg", None) or {}
         input_size = configuration.get("input_size") or (3, 224, 224)
@@ -113,13 +114,3 @@ def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topol
         blocks=tuple(blocks),
         joints=tuple(joints),
     )
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    """The network inside a LightningModule's ``network``, a parallel wrapper's ``module``, a compiled ``_orig_mod``."""
-    inner: object = getattr(model, "_orig_mod", None)
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        inner = model.module
-    elif hasattr(model, "training_step"):  # a LightningModule, told without importing Lightning
-        inner = getattr(model, "network", None)
-    return _unwrap(inner) if isinstance(inner, nn.Module) else model

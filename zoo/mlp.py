@@ -63,6 +63,8 @@ class RandomSkipMLP(nn.Module):
         (4.17, 8310)
     """
 
+    is_cell = True
+
     def __init__(
         self,
         depth: int,

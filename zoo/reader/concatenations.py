@@ -1,12 +1,12 @@
 """Concatenation-type skip connections: which channels of which unit reach which other unit of a cell.
 
-A source is a value that was computed and not joined. Concatenations that share sources form a cell. A cell lies in the
-smallest module that holds its concatenations and all its sources but the first, because a block has one input; the
-sources within are its units, and so is a layer within that reads what was joined and whose own output is joined no
-more. A unit's level is one more than the highest of those it reads: units a level apart are neighbours, joined by
-short-range links, and channels that reach a unit past a level are skips. Density is channels that skip over channels
-that could, and the mass is density times the units' output channels (Eqs. 1 and 2 of CVPR 2021). A last layer that is
-joined no more counts with the mean width of the joined ones, as the classifier of an MLP does in the papers.
+A source is a value that was computed and not joined. Concatenations that share sources form a cell. Its units are the
+sources that take channels of other sources; those that take none are the block's input. In a module that states itself
+a cell (``is_cell``), as our own cells do, all layers are units: the first one too, and a last one that reads what was
+joined and is joined no more. A unit's level is one more than the highest of those it reads: units a level apart are
+neighbours, joined by short-range links, and channels that reach a unit past a level are skips. Density is channels that
+skip over channels that could, and the mass is density times the units' output channels (Eqs. 1 and 2 of CVPR 2021). A
+last layer that is joined no more counts with the mean width of the joined ones, as the papers' MLP classifier does.
 """
 
 from collections.abc import Sequence
@@ -123,10 +123,18 @@ def _judge_cell(
         return "joins pieces of one value", None
     if not any(flow.is_above(first, second) for first in sources for second in sources if first < second):
         return "parallel branches joined once", None
-    scope = _common_scope([flow.operations[position].scope for position in (*joints, *sources[1:])])
-    joined = [source for source in sources if _is_within(flow.operations[source].scope, scope)]
-    units = sorted(joined + _last_readers(flow, compositions, sources, scope))
-    wiring = _wire(flow, compositions, sources, units, scope)
+    reads = {source: _channels_read(flow, compositions, sources, source) for source in sources}
+    stated = {flow.operations[position].cell for position in joints}
+    cell = next(iter(stated)) if len(stated) == 1 else None
+    if cell is None:
+        joined = [source for source in sources if reads[source]]
+        scope = _common_scope([flow.operations[position].scope for position in (*joints, *joined)])
+    else:
+        joined, scope = [source for source in sources if flow.operations[source].cell == cell], cell
+        for last in _last_readers(flow, compositions, sources, cell):
+            reads[last] = _channels_read(flow, compositions, sources, last)
+    units = sorted({*joined, *(unit for unit in reads if unit not in sources)})
+    wiring = _wire(compositions, units, reads, scope)
     possible = sum(
         wiring.widths[source]
         for unit in range(len(units))
@@ -138,26 +146,25 @@ def _judge_cell(
         return "passes no unit: the units are neighbours", None
     if not present:
         return "joined at the end, and no unit reads the join", None
-    channels = len(units) * (sum(len(compositions[source][0]) for source in joined) / len(joined))
+    channels = len(units) * (sum(len(compositions[unit][0]) for unit in joined) / len(joined))
     block = Block(scope, "concatenation", len(units), channels, present, possible, wiring)
     return f"{present} of {possible} channels past units", block
 
 
-def _wire(flow: Flow, compositions: Compositions, sources: list[int], units: list[int], scope: str) -> Wiring:
+def _wire(compositions: Compositions, units: list[int], reads: dict[int, dict[int, set[int]]], scope: str) -> Wiring:
     position = {unit: index for index, unit in enumerate(units)}
     levels: list[int] = []
     entering: list[dict[int, tuple[int, ...]]] = []
     for unit in units:
-        read = _channels_read(flow, compositions, sources, unit)
-        own = {position[source]: tuple(sorted(channels)) for source, channels in read.items() if source in position}
+        own = {position[s]: tuple(sorted(channels)) for s, channels in reads[unit].items() if s in position}
         levels.append(1 + max((levels[source] for source in own), default=0))
         entering.append(own)
     widths = tuple(len(compositions[unit][0]) for unit in units)
     return Wiring(scope, widths, tuple(levels), tuple(entering))
 
 
-def _last_readers(flow: Flow, compositions: Compositions, sources: list[int], scope: str) -> list[int]:
-    """Layers in the block that read joined sources and lead to no other one, such as the last layer of a cell."""
+def _last_readers(flow: Flow, compositions: Compositions, sources: list[int], cell: str) -> list[int]:
+    """Layers of a stated cell that read joined sources and lead to no other one, such as its last layer."""
     leading = 0
     for source in sources:
         leading |= flow.above[source]
@@ -166,7 +173,7 @@ def _last_readers(flow: Flow, compositions: Compositions, sources: list[int], sc
         for position, operation in enumerate(flow.operations)
         if operation.kind == "layer"
         and not leading >> position & 1
-        and _is_within(operation.scope, scope)
+        and operation.cell == cell
         and len(compositions.sources(operation.inputs[0]) & set(sources)) > 1
     ]
 
@@ -198,7 +205,3 @@ def _common_scope(scopes: Sequence[str]) -> str:
             break
         common.append(names[0])
     return ".".join(common)
-
-
-def _is_within(scope: str, block: str) -> bool:
-    return not block or scope == block or scope.startswith(f"{block}.")

@@ -35,6 +35,7 @@ class Operation:
             signal: a gate lies on no path. -1 stands for a constant among concatenated values.
         shape: Shape of its value, with a batch of one.
         scope: Dotted name of the module that ran it; empty for the network itself.
+        cell: Dotted name of the innermost module around it that states itself a cell (``is_cell``), if one does.
         axis: Dimension that a concatenation joins, or that a slice cuts.
         taken: Entries along ``axis`` that a slice takes.
         in_channels: Channels, or features, that enter a layer.
@@ -47,6 +48,7 @@ class Operation:
     inputs: tuple[int, ...]
     shape: tuple[int, ...]
     scope: str
+    cell: str | None = None
     axis: int = 0
     taken: tuple[int, ...] = ()
     in_channels: int = 0
@@ -59,19 +61,22 @@ class Reduction:
     """The operations of one graph, in the order in which they run.
 
     Args:
-        graph: ATen operators, with shapes in ``meta["val"]`` and module names in ``meta["scope"]``.
+        graph: ATen operators, marked as :class:`zoo.reader.tracing.TracedGraph` says.
         constant: What a node that stands for a parameter, a buffer or another constant holds; None for other nodes.
 
     Attributes:
         operations: The result.
+        nodes: Of each operation, its node in the graph.
     """
 
     def __init__(self, graph: fx.Graph, constant: Callable[[fx.Node], Any]) -> None:
         self.operations: list[Operation] = []
+        self.nodes: list[fx.Node] = []
         self._constant = constant
         self._position: dict[Any, int] = {}  # of the operation that a node became
         self._pieces: dict[fx.Node, list[tuple[int, Sequence[int]]]] = {}  # (axis, entries) of a cut's outputs
         self._learnt: set[Any] = set()  # constants that depend on a parameter
+        self._slices: dict[tuple, int] = {}  # the operation that takes these entries of that value
         self._above: list[int] = []  # per operation: bit set of all it depends on, through gates too
         for node in graph.nodes:
             value = constant(node)
@@ -93,7 +98,7 @@ class Reduction:
                 self._learnt.add(node)
         elif name == "getitem" and sources[0] in self._pieces:
             axis, taken = self._pieces[sources[0]][arguments[1]]
-            self._add(node, "slice", inputs, axis=axis, taken=tuple(taken))
+            self._slice(node, inputs, axis, taken)
         elif name in _CUTS:
             self._cut(node, inputs[0], self._axis(node, arguments, 1 if name == "unbind" else 2, inputs[0]))
         elif "conv" in name and arguments[0] in self._position and self._is_learnt(arguments[1]):
@@ -102,14 +107,14 @@ class Reduction:
             self._multiply(node, inputs, *(arguments[factor] for factor in _PRODUCTS[name]))
         elif "attention" in name:
             self._add(node, "product", inputs)
-        elif name == "cat" and len(sources) > 1:
+        elif name == "cat" and sum(part in self._position for part in arguments[0]) > 1:
             parts = tuple(self._position.get(part, -1) for part in arguments[0])
             self._add(node, "concatenation", parts, axis=self._axis(node, arguments, 1, inputs[0]))
         elif name == "stack" and len(sources) > 1:
             self._add(node, "stack", inputs)
         elif name in _SELECTIONS and len(sources) == 1:
             self._select(node, inputs, name, arguments)
-        elif name == "add" and len(sources) == 2:
+        elif name in ("add", "sub") and len(sources) == 2:
             self._add(node, "addition", inputs)
         elif name in ("mul", "div") and len(sources) == 2:
             self._add(node, "other", self._signal(*inputs))
@@ -130,7 +135,9 @@ class Reduction:
                 bits |= self._above[self._position[argument]]
         self._above.append(bits)
         self._position[node] = len(self.operations)
-        self.operations.append(Operation(kind, inputs, shape, node.meta.get("scope", ""), keeps_channels=keeps, **more))
+        self.nodes.append(node)
+        place = {"scope": node.meta.get("scope", ""), "cell": node.meta.get("cell")}
+        self.operations.append(Operation(kind, inputs, shape, **place, keeps_channels=keeps, **more))
 
     def _axis(self, node: fx.Node, arguments: list[Any], place: int, source: int) -> int:
         axis: Any = arguments[place] if len(arguments) > place else node.kwargs.get("dim", 0)
@@ -196,10 +203,21 @@ class Reduction:
                 taken = [arguments[2] % shape[axis]]
             else:
                 taken = self._indices(arguments[2])
-        if taken is None or (list(taken) == list(range(shape[axis])) and _shape(node) == shape):
+        if taken is None:
             self._add(node, "other", inputs)
+        elif list(taken) == list(range(shape[axis])) and _shape(node) == shape:
+            self._position[node] = inputs[0]  # all of it
+        else:
+            self._slice(node, inputs, axis, taken)
+
+    def _slice(self, node: fx.Node, inputs: tuple[int, ...], axis: int, taken: Sequence[int]) -> None:
+        """The same entries, taken twice, are one value."""
+        key = (inputs, axis, tuple(taken), _shape(node))
+        if key in self._slices:
+            self._position[node] = self._slices[key]
         else:
             self._add(node, "slice", inputs, axis=axis, taken=tuple(taken))
+            self._slices[key] = self._position[node]
 
     def _indices(self, node: fx.Node) -> Sequence[int] | None:
         """A constant list of indices."""

@@ -1,6 +1,6 @@
 """Every addition and concatenation of a traced network, judged, and the blocks that hold its skip connections."""
 
-from zoo.reader.additions import judge_addition
+from zoo.reader.additions import judge_additions
 from zoo.reader.blocks import Block, Joint, judged
 from zoo.reader.concatenations import judge_concatenations
 from zoo.reader.flow import Flow
@@ -26,11 +26,10 @@ def read_skips(operations: list[Operation]) -> tuple[list[Block], list[Joint]]:
     """
     flow = Flow(operations)
     joints, blocks = judge_concatenations(flow)
+    of_additions, closed_by_additions = judge_additions(flow)
+    joints.update(of_additions)
+    blocks.update(closed_by_additions)
     for position, operation in enumerate(operations):
-        if operation.kind == "addition":
-            joints[position], block = judge_addition(flow, position)
-            if block is not None:
-                blocks[position] = block
-        elif operation.kind == "stack":
+        if operation.kind == "stack":
             joints[position] = judged(operation, "not judged", "branches stacked to be weighed against each other")
     return [blocks[position] for position in sorted(blocks)], [joints[position] for position in sorted(joints)]

@@ -1,26 +1,44 @@
 """A network as the operations that its input passes through, read off a traced graph and never off class names."""
 
 import copy
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 
 from zoo.macs import first_parameter
+from zoo.mass import whole_number
 from zoo.reader.operations import Operation, Reduction
 
-__all__ = ["trace"]
+__all__ = ["TracedGraph", "trace", "traced_graph"]
+
+
+@dataclass(frozen=True)
+class TracedGraph:
+    """A graph of ATen operators without in-place ones, every node marked with the module that ran it.
+
+    Attributes:
+        graph: The nodes; ``meta["val"]`` has the shape, ``meta["scope"]`` the dotted name of the module, and
+            ``meta["cell"]`` that of the innermost one around it whose attribute ``is_cell`` is true.
+        constant: What a node that stands for a parameter, a buffer or another constant holds; None for other nodes.
+    """
+
+    graph: fx.Graph
+    constant: Callable[[fx.Node], Any]
 
 
 def trace(network: nn.Module, input_size: Sequence[int]) -> list[Operation]:
     """Record what happens to one input, in eval mode, without computing it.
 
     The network is traced by torch.fx on tensors that have a shape and no values; where that fails, by torch.export.
-    The network, its mode, its buffers and all random state stay as they were.
+    The network, its mode, its parameters and buffers and torch's random state stay as they were.
 
     Args:
         network: Any network of one image-like input.
@@ -36,43 +54,105 @@ def trace(network: nn.Module, input_size: Sequence[int]) -> list[Operation]:
         >>> [operation.kind for operation in trace(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), (4,))]
         ['input', 'layer', 'other']
     """
-    # The copy shares the weights: it is cheap, it can be put in eval mode, and it forgets in-place compilation.
-    shared = {id(tensor): tensor for tensor in [*network.parameters(), *network.buffers()]}
-    replica = copy.deepcopy(network, shared).eval()
-    parameter = first_parameter(replica)
-    images = torch.zeros(1, *input_size, device=parameter.device, dtype=parameter.dtype)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    sizes = [whole_number("input_size", size, 1) for size in input_size]
+    parameter = first_parameter(network)
+    reasons: list[str] = []
+    for name, way in (("torch.fx", _graph_of_fx), ("torch.export", _graph_of_export)):
         try:
-            return Reduction(*_trace_with_fx(replica, images)).operations
-        except Exception as failure:  # whatever a stranger's forward raises
-            try:
-                return Reduction(*_trace_with_export(replica, images)).operations
-            except Exception as second_failure:
-                reasons = [f"{type(error).__name__}: {_first_line(error)}" for error in (failure, second_failure)]
-                both = f"torch.fx stopped with {reasons[0]!r}"
-                if reasons[1] != reasons[0]:
-                    both += f" and torch.export with {reasons[1]!r}"
-                raise ValueError(
-                    f"Expected a network that torch can trace on one input of size {tuple(input_size)}, but {both}."
-                ) from failure
+            with _quiet(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+                replica, reals = _twin(network, mode)
+                images = torch.zeros(1, *sizes, device=parameter.device, dtype=parameter.dtype)
+                graph = way(replica, images, reals)
+                return Reduction(graph.graph, graph.constant).operations
+        except Exception as error:  # whatever a stranger's forward raises
+            reason = f"stopped with '{type(error).__name__}: {_first_line(error)}'"
+            if not any(reason in earlier for earlier in reasons):
+                reasons.append(f"{name} {reason}")
+    raise ValueError(
+        f"Expected a network that torch can trace on one input of size {tuple(sizes)}, but {' and '.join(reasons)}."
+    )
+
+
+def traced_graph(network: nn.Module, batch: Tensor) -> TracedGraph:
+    """The graph of a network at one batch, by torch.fx, in eval mode; its constants are the network's own tensors.
+
+    Args:
+        network: Any network of one input; it stays as it was.
+        batch: Inputs, (N, ...); only their shape, device and precision matter.
+
+    Raises:
+        ValueError: If torch.fx cannot trace the network on such a batch.
+    """
+    try:
+        with _quiet(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            replica, reals = _twin(network, mode)
+            return _graph_of_fx(replica, mode.from_tensor(batch), reals)
+    except Exception as error:  # whatever a stranger's forward raises
+        raise ValueError(
+            f"Expected a network that torch.fx can trace on a batch of shape {tuple(batch.shape)}, "
+            f"but it stopped with '{type(error).__name__}: {_first_line(error)}'."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
 
 
-def _trace_with_fx(network: nn.Module, images: Tensor) -> tuple[fx.Graph, Callable[[fx.Node], Any]]:
-    """The graph of ATen operators, every node marked with the module that ran it, and what a constant node holds."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings, no tracebacks of PyTorch's own about operators that fail, and its random state put back."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        # Attention as its separate operators, and not as one fused kernel of unknown content.
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.callback(logger.setLevel, level)
+        logger.setLevel(logging.CRITICAL + 1)
+        yield
+
+
+def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int, Tensor]]:
+    """A copy in eval mode whose tensors have no values, and by the id of each such tensor the one that it stands for.
+
+    Whatever the copy's forward writes to, the network does not feel it. Observing hooks are left out.
+    """
+    twins: dict[int, Any] = {}
+    reals: dict[int, Tensor] = {}
+    for tensor in [*network.parameters(), *network.buffers()]:
+        if id(tensor) not in twins:
+            fake: Tensor = mode.from_tensor(tensor.detach())
+            if isinstance(tensor, nn.Parameter):
+                fake = nn.Parameter(fake, requires_grad=False)
+            twins[id(tensor)], reals[id(fake)] = fake, tensor
+    replica = copy.deepcopy(network, twins).eval()
+    for module in replica.modules():
+        module._forward_hooks.clear()
+    return replica, reals
+
+
+def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -> TracedGraph:
     with _scopes_marked(network):
-        module = make_fx(network, tracing_mode="fake", _allow_non_fake_inputs=True)(images)
-    return module.graph, lambda node: getattr(module, str(node.target)) if node.op == "get_attr" else None
+        module = make_fx(torch.func.functionalize(network), tracing_mode="fake", _allow_non_fake_inputs=True)(images)
+    module.graph.eliminate_dead_code()
+
+    def constant(node: fx.Node) -> Any:
+        if node.op != "get_attr":
+            return None
+        value = getattr(module, str(node.target))
+        return reals.get(id(value), value)
+
+    return TracedGraph(module.graph, constant)
 
 
 @contextmanager
 def _scopes_marked(network: nn.Module) -> Iterator[None]:
     """Within this context, a node that a module's forward adds to the graph carries the module's name."""
-    stack = [""]
+    scopes: list[str] = [""]
+    cells: list[str | None] = [None]
 
     def mark() -> None:
         mode = get_proxy_mode()
@@ -80,18 +160,20 @@ def _scopes_marked(network: nn.Module) -> Iterator[None]:
         for node in nodes:
             if "scope" in node.meta:
                 return
-            node.meta["scope"] = stack[-1]
+            node.meta.update(scope=scopes[-1], cell=cells[-1])
 
     def enter(name: str) -> Callable:
         def hook(module: nn.Module, arguments: Any) -> None:
             mark()
-            stack.append(name)
+            scopes.append(name)
+            cells.append(name if getattr(module, "is_cell", False) else cells[-1])
 
         return hook
 
     def leave(module: nn.Module, arguments: Any, value: Any) -> None:
         mark()
-        stack.pop()
+        scopes.pop()
+        cells.pop()
 
     handles = []
     for name, module in network.named_modules():
@@ -103,8 +185,7 @@ def _scopes_marked(network: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _trace_with_export(network: nn.Module, images: Tensor) -> tuple[fx.Graph, Callable[[fx.Node], Any]]:
-    """The same from torch.export, whose placeholders stand for the weights too."""
+def _graph_of_export(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -> TracedGraph:
     program = torch.export.export(network, (images,), strict=False)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
@@ -113,7 +194,15 @@ def _trace_with_export(network: nn.Module, images: Tensor) -> tuple[fx.Graph, Ca
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
+    cells = {name for name, module in network.named_modules() if getattr(module, "is_cell", False)}
     for node in program.graph.nodes:
-        callers = list((node.meta.get("nn_module_stack") or {}).values())
-        node.meta["scope"] = callers[-1][0] if callers else ""
-    return program.graph, lambda node: state.get(names.get(node.name, ""))
+        callers = [scope for scope, _ in (node.meta.get("nn_module_stack") or {}).values()]
+        within = [scope for scope in callers if scope in cells]
+        node.meta.update(scope=callers[-1] if callers else "", cell=within[-1] if within else None)
+
+    def constant(node: fx.Node) -> Any:
+        value = state.get(names.get(node.name, ""))
+        real = reals.get(id(value), value)
+        return None if isinstance(real, FakeTensor) and not isinstance(real, nn.Parameter) else real
+
+    return TracedGraph(program.graph, constant)
