@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zoo.densenet import RandomSkipDenseNet
     from zoo.drawing import draw_cells, draw_degrees
     from zoo.expansion import ExpansionBlock
+    from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
     from zoo.macs import count_macs
     from zoo.mass import (
         average_degree,
@@ -53,6 +54,9 @@ _HOME = {
     "draw_cells": "drawing",
     "draw_degrees": "drawing",
     "draw_links": "cells",
+    "LayerSpectrum": "jacobian.spectra",
+    "hidden_mean": "jacobian.spectra",
+    "layer_spectra": "jacobian.spectra",
     "link_counts": "mass",
     "list_models": "variants",
     "nn_mass": "mass",
@@ -67,6 +71,7 @@ __all__ = [
     "DegreeDistribution",
     "ExpansionBlock",
     "Joint",
+    "LayerSpectrum",
     "MobileNetV2",
     "RandomSkipCell",
     "RandomSkipDenseNet",
@@ -83,6 +88,8 @@ __all__ = [
     "draw_cells",
     "draw_degrees",
     "draw_links",
+    "hidden_mean",
+    "layer_spectra",
     "link_counts",
     "list_models",
     "nn_mass",

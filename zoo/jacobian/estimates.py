@@ -1,0 +1,165 @@
+"""Estimates of a Jacobian's spectrum from products with it, where the matrix itself would not fit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+__all__ = ["Estimate", "Spectrum", "estimate_spectrum"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its standard error; the error is 0 for a number that is exact."""
+
+    value: float
+    standard_error: float = 0.0
+
+    @classmethod
+    def of(cls, draws: Tensor) -> "Estimate":
+        """Mean of independent draws, (n,), and its standard error; NaN for a single draw."""
+        spread = draws.std().item() / sqrt(len(draws)) if len(draws) > 1 else float("nan")
+        return cls(draws.mean().item(), spread)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular values of one layer's Jacobian, or what is known of them.
+
+    Attributes:
+        rows: Numbers in one sample's output.
+        columns: Numbers in one sample's input.
+        mean: Mean of the min(rows, columns) singular values.
+        mean_square: Mean of their squares.
+        isometry: Mean of |sigma - 1|, the distance from isometry.
+        values: Singular values, (n,); for an estimate the nodes of the quadrature.
+        weights: Share of the spectrum at each value, (n,), adding up to 1.
+        exact: Whether the values are all there are.
+    """
+
+    rows: int
+    columns: int
+    mean: Estimate
+    mean_square: Estimate
+    isometry: Estimate
+    values: Tensor
+    weights: Tensor
+    exact: bool
+
+    @classmethod
+    def of(cls, values: Tensor, rows: int, columns: int) -> "Spectrum":
+        """The spectrum of exact singular values (N, min(rows, columns)) of N samples."""
+        mean, square, isometry = (float(v.mean()) for v in (values, values.square(), (values - 1).abs()))
+        flat = values.flatten().double()
+        weights = torch.full_like(flat, 1 / len(flat))
+        return cls(rows, columns, Estimate(mean), Estimate(square), Estimate(isometry), flat, weights, exact=True)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the singular values."""
+        return max(self.mean_square.value - self.mean.value**2, 0.0) ** 0.5
+
+    @property
+    def largest(self) -> float:
+        """The largest singular value; of an estimate a bound from below."""
+        return self.values.max().item()
+
+    @property
+    def smallest(self) -> float:
+        """The smallest singular value; of an estimate a bound from above."""
+        return self.values.min().item()
+
+    @property
+    def condition_number(self) -> float:
+        """Largest over smallest; of an estimate a bound from below."""
+        return self.largest / self.smallest if self.smallest > 0 else float("inf")
+
+    def histogram(self, bins: int = 32) -> tuple[Tensor, Tensor]:
+        """Shares of the spectrum (bins,) between edges (bins + 1,) from 0 to the largest value."""
+        edges = torch.linspace(0, max(self.largest, 1e-12), bins + 1, dtype=torch.float64)
+        place = torch.bucketize(self.values.double(), edges[1:-1], right=True)
+        return torch.zeros(bins, dtype=torch.float64).index_add_(0, place, self.weights.double()), edges
+
+
+@torch.no_grad()
+def estimate_spectrum(
+    layer: Callable[[Tensor], Tensor], x: Tensor, generator: torch.Generator, probes: int = 4, steps: int = 24
+) -> Spectrum:
+    r"""Stochastic Lanczos quadrature for the spectrum of a layer's Jacobian, averaged over the samples of a batch.
+
+    Lanczos' recurrence on the smaller of J^T J and J J^T, from ``probes`` random sign vectors per sample, gives nodes
+    and weights of a quadrature whose integral of sqrt(lambda) is the mean singular value, of \|sqrt(lambda) - 1\| the
+    distance from isometry, and of lambda the mean square (there it is Hutchinson's estimator, free of bias). The
+    standard errors are those of the probes and samples together; the bias of the quadrature, which falls with
+    ``steps``, is not in them.
+
+    Args:
+        layer: Maps (N, ...) to (N, ...), each sample on its own.
+        x: Where, (N, ...). It needs memory for about six tensors of ``probes`` times this, and the layer's own.
+        generator: Source of the probes, on the CPU.
+        probes: Random vectors per sample, at least 2 for a standard error.
+        steps: Lanczos steps; each costs one product with J and one with its transpose.
+
+    Returns:
+        The spectrum, with one value and weight per node, probe and sample.
+
+    Source:
+        Ubaru, Chen, Saad: "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM J. Matrix Anal. 2017.
+    """
+    points = x.repeat_interleave(probes, dim=0)
+    output, transposed = torch.func.vjp(layer, points)[:2]
+    rows, columns = output[0].numel(), points[0].numel()
+
+    def times(vector: Tensor) -> Tensor:
+        return torch.func.jvp(layer, (points,), (vector,))[1]
+
+    def times_transposed(vector: Tensor) -> Tensor:
+        return transposed(vector)[0]
+
+    if columns <= rows:
+        start, first, second = points, times, times_transposed
+    else:
+        start, first, second = output, times_transposed, times
+    signs = torch.randint(0, 2, start.shape, generator=generator).to(start) * 2 - 1
+    diagonal, off_diagonal = _lanczos(lambda vector: second(first(vector)), signs.flatten(1), start.shape, steps)
+    tridiagonal = torch.diag_embed(diagonal)
+    tridiagonal += torch.diag_embed(off_diagonal, 1) + torch.diag_embed(off_diagonal, -1)
+    eigenvalues, eigenvectors = torch.linalg.eigh(tridiagonal)
+    values, weights = eigenvalues.clamp(min=0).sqrt(), eigenvectors[:, 0].square()
+    mean, isometry = (weights * values).sum(1), (weights * (values - 1).abs()).sum(1)
+    seen = weights.flatten() > 1e-12  # a recurrence that ended early leaves nodes without weight
+    return Spectrum(
+        rows,
+        columns,
+        Estimate.of(mean),
+        Estimate.of(diagonal[:, 0]),
+        Estimate.of(isometry),
+        values.flatten()[seen],
+        (weights / len(weights)).flatten()[seen],
+        exact=False,
+    )
+
+
+def _lanczos(
+    operator: Callable[[Tensor], Tensor], vectors: Tensor, shape: torch.Size, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Diagonals (B, steps) and off-diagonals (B, steps - 1), in float64, of the tridiagonal matrices of B vectors."""
+    current, previous = vectors / vectors.norm(dim=1, keepdim=True), torch.zeros_like(vectors)
+    beta = torch.zeros(len(vectors), 1, dtype=vectors.dtype, device=vectors.device)
+    diagonal: list[Tensor] = []
+    off_diagonal: list[Tensor] = []
+    for _ in range(min(steps, vectors.shape[1])):
+        product = operator(current.view(shape)).flatten(1)
+        alpha = (current * product).sum(1, keepdim=True)
+        product = product - alpha * current - beta * previous
+        beta = product.norm(dim=1, keepdim=True)
+        diagonal.append(alpha)
+        # Where nothing is left in the space of the probe, what follows has no weight.
+        ended = beta <= 1e-5 * (diagonal[0].abs() + (off_diagonal[0] if off_diagonal else beta))
+        beta = beta.masked_fill(ended, 0)
+        off_diagonal.append(beta)
+        previous, current = current, (product / beta.masked_fill(ended, 1)).masked_fill(ended, 0)
+    both = torch.cat(diagonal, 1), torch.cat(off_diagonal, 1)[:, :-1]
+    return both[0].double().cpu(), both[1].double().cpu()

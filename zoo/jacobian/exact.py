@@ -1,0 +1,105 @@
+"""Exact singular values of a layer's Jacobian J = d s_i / d x_{i-1}, where the whole matrix is small or structured."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["circular_convolution_singular_values", "dense_jacobian", "dense_singular_values", "linear_singular_values"]
+
+
+def linear_singular_values(weight: Tensor, slopes: Tensor) -> Tensor:
+    r"""Singular values of a linear layer with activation, s = phi(W x + b), for many samples.
+
+    .. math:: J_n = D_n W, \quad D_n = diag(\phi'(W x_n + b))
+
+    Args:
+        weight: W, (rows, columns); every number that enters is a column, linked ones included.
+        slopes: phi' at the pre-activations, (N, rows).
+
+    Returns:
+        (N, min(rows, columns)) in falling order, zeros included, in the precision of the arguments.
+
+    Raises:
+        ValueError: If the shapes do not match.
+
+    Example:
+        >>> linear_singular_values(torch.eye(2, 3), torch.tensor([[3.0, -4.0], [0.0, 1.0]]))
+        tensor([[4., 3.],
+                [1., 0.]])
+    """
+    if weight.ndim != 2 or slopes.ndim != 2 or slopes.shape[1] != weight.shape[0]:
+        raise ValueError(
+            f"Expected weight (rows, columns) and slopes (N, rows), "
+            f"but got {tuple(weight.shape)} and {tuple(slopes.shape)}."
+        )
+    return torch.linalg.svdvals(slopes[:, :, None] * weight)
+
+
+def dense_jacobian(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int = 256) -> Tensor:
+    """The whole Jacobian of a layer at each sample of a batch, by forward-mode differentiation.
+
+    Args:
+        layer: Maps (N, ...) to (N, ...), each sample on its own.
+        x: Where, (N, ...).
+        chunk: Columns computed at once.
+
+    Returns:
+        (N, rows, columns): rows and columns number the entries of one sample's output and input.
+    """
+    columns = x[0].numel()
+    parts = []
+    for start in range(0, columns, chunk):
+        directions = torch.eye(columns, dtype=x.dtype, device=x.device)[start : start + chunk]
+
+        def product(direction: Tensor) -> Tensor:
+            return torch.func.jvp(layer, (x,), (direction.view(x[0].shape).expand_as(x),))[1].flatten(1)
+
+        parts.append(torch.func.vmap(product)(directions))
+    return torch.cat(parts).permute(1, 2, 0)
+
+
+def dense_singular_values(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Singular values of the whole Jacobian of a layer at each sample of a batch.
+
+    Args:
+        layer: Maps (N, ...) to (N, ...), each sample on its own.
+        x: Where, (N, ...).
+
+    Returns:
+        (N, min(rows, columns)) in falling order, zeros included.
+
+    Example:
+        >>> dense_singular_values(lambda x: 2 * x, torch.zeros(1, 3))
+        tensor([[2., 2., 2.]])
+    """
+    return torch.linalg.svdvals(dense_jacobian(layer, x))
+
+
+def circular_convolution_singular_values(weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """Singular values of a convolution of stride 1 with circular padding, by the Fourier transform of its kernel.
+
+    With zero padding the spectrum differs by what happens at the border: of the size x size positions those within half
+    a kernel of it, a share of about 2 (k - 1) / size for a k x k kernel.
+
+    Args:
+        weight: Kernel, (out, in, k, k).
+        size: Height and width of the image, in px, at least those of the kernel.
+
+    Returns:
+        (height * width * min(out, in),) in falling order.
+
+    Raises:
+        ValueError: If the image is smaller than the kernel.
+
+    Source:
+        Sedghi, Gupta, Long: "The singular values of convolutional layers", ICLR 2019.
+
+    Example:
+        >>> circular_convolution_singular_values(torch.full((1, 1, 1, 1), 3.0), (2, 2))
+        tensor([3., 3., 3., 3.])
+    """
+    if size[0] < weight.shape[2] or size[1] < weight.shape[3]:
+        raise ValueError(f"Expected size of at least the kernel's {tuple(weight.shape[2:])}, but got {size}.")
+    transformed = torch.fft.fft2(weight, s=size).permute(2, 3, 0, 1)
+    return torch.linalg.svdvals(transformed).flatten().sort(descending=True).values

@@ -1,0 +1,130 @@
+"""Singular values of the Jacobian of every layer of a network."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.jacobian.estimates import Spectrum, estimate_spectrum
+from zoo.jacobian.exact import dense_singular_values, linear_singular_values
+from zoo.jacobian.layers import Layer, layers_at
+from zoo.mass import whole_number
+
+__all__ = ["LayerSpectrum", "hidden_mean", "layer_spectra"]
+
+
+@dataclass(frozen=True)
+class LayerSpectrum:
+    """The spectrum of one layer's Jacobian.
+
+    Attributes:
+        position: Place among the network's layers, from 0.
+        name: Dotted name of the module with the weights.
+        bn: How batch norms were treated, ``eval`` or ``batch``.
+        spectrum: The singular values, or what is known of them.
+    """
+
+    position: int
+    name: str
+    bn: str
+    spectrum: Spectrum
+
+    def as_dict(self) -> dict[str, Any]:
+        """One row of a table."""
+        found = self.spectrum
+        return {
+            "layer": self.position,
+            "name": self.name,
+            "rows": found.rows,
+            "columns": found.columns,
+            "bn": self.bn,
+            "exact": found.exact,
+            "mean": found.mean.value,
+            "mean_standard_error": found.mean.standard_error,
+            "std": found.std,
+            "min": found.smallest,
+            "max": found.largest,
+            "condition_number": found.condition_number,
+            "isometry": found.isometry.value,
+            "isometry_standard_error": found.isometry.standard_error,
+            "mean_square": found.mean_square.value,
+            "mean_square_standard_error": found.mean_square.standard_error,
+        }
+
+
+def layer_spectra(
+    model: nn.Module,
+    batch: Tensor,
+    bn: Literal["eval", "batch"] = "batch",
+    *,
+    exact_up_to: int = 1024,
+    probes: int = 4,
+    steps: int = 24,
+    seed: int = 0,
+) -> Iterator[LayerSpectrum]:
+    r"""Singular values of every layer's Jacobian J_i = d s_i / d x_{i-1}, one layer after the other.
+
+    x_{i-1} is everything that enters layer i, concatenated skips included. A layer is a convolution or linear layer
+    with its activations and normalisations, as :func:`zoo.jacobian.layers.layers_at` says. J is the Jacobian of each
+    sample; gates such as squeeze-excitation belong to no layer.
+
+    Args:
+        model: Any network of one input, bare or wrapped.
+        batch: Inputs, (N, ...).
+        bn: ``batch`` lets batch norms use mean and variance of this batch, as in training; ``eval`` their running
+            statistics, which at initialisation make them the identity. Either way they are constants in the derivative.
+        exact_up_to: Layers of at most so many rows and columns get a dense SVD; larger ones an estimate.
+        probes: Random vectors per sample of an estimate.
+        steps: Lanczos steps of an estimate.
+        seed: Decides the random vectors.
+
+    Yields:
+        One spectrum per layer, in the order in which they run. The model, its mode, its buffers, its gradients and all
+        random state stay as they were.
+
+    Raises:
+        ValueError: If an argument is out of range, or the network cannot be traced or has no layer.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(3, 3, bias=False), nn.ReLU())
+        >>> _ = nn.init.eye_(network[0].weight)
+        >>> [found.spectrum.mean.value for found in layer_spectra(network, torch.tensor([[1.0, 2.0, 3.0]]))]
+        [1.0]
+    """
+    if bn not in ("eval", "batch"):
+        raise ValueError(f"Expected bn to be eval or batch, but got {bn!r}.")
+    probes, steps = whole_number("probes", probes, 1), whole_number("steps", steps, 1)
+    exact_up_to = whole_number("exact_up_to", exact_up_to, 0)
+    generator = torch.Generator().manual_seed(whole_number("seed", seed, 0))
+    for position, layer in enumerate(layers_at(model, batch, bn)):
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            spectrum = _spectrum(layer, exact_up_to, probes, steps, generator)
+        yield LayerSpectrum(position, layer.name, bn, spectrum)
+
+
+def hidden_mean(spectra: Sequence[LayerSpectrum]) -> float:
+    """The network's mean singular value: over the hidden layers, neither the first one nor the last.
+
+    Args:
+        spectra: What :func:`layer_spectra` yields.
+
+    Raises:
+        ValueError: If there is no hidden layer.
+    """
+    hidden = spectra[1:-1]
+    if not hidden:
+        raise ValueError(f"Expected a network with hidden layers, but it has {len(spectra)} layers.")
+    return sum(found.spectrum.mean.value for found in hidden) / len(hidden)
+
+
+def _spectrum(layer: Layer, exact_up_to: int, probes: int, steps: int, generator: torch.Generator) -> Spectrum:
+    rows, columns = layer.function(layer.entering[:1])[0].numel(), layer.entering[0].numel()
+    if max(rows, columns) > exact_up_to:
+        return estimate_spectrum(layer.function, layer.entering, generator, probes, steps)
+    if layer.weight is not None and layer.slopes is not None:
+        return Spectrum.of(linear_singular_values(layer.weight, layer.slopes(layer.entering)), rows, columns)
+    return Spectrum.of(dense_singular_values(layer.function, layer.entering), rows, columns)
