@@ -5,6 +5,7 @@ from callbacks.confusion_matrix import ConfusionMatrix
 from callbacks.curves import LearningCurves
 from callbacks.data_wait import DataWait
 from callbacks.finite_loss import FiniteLoss, NonFiniteLossError
+from callbacks.jacobian_recorder import JacobianRecorder
 from callbacks.metrics_table import MetricsTable
 from callbacks.progress import EpochLines
 from callbacks.run_recorder import RunRecorder
@@ -16,6 +17,7 @@ __all__ = [
     "DataWait",
     "EpochLines",
     "FiniteLoss",
+    "JacobianRecorder",
     "LearningCurves",
     "MetricsTable",
     "NonFiniteLossError",

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from commands.parser import Parser
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from commands.named_networks import NamedNetwork
     from zoo import Topology
 
 __all__ = ["run"]
@@ -39,6 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--per-block", action="store_true", help="one row per block, and all that was not judged")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows as CSV")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument("--ldi", action="store_true", help="singular values of every layer's initial Jacobian")
     parser.add_argument("--degrees", action="store_true", help="degree distributions against Poisson: table, figure")
     parser.add_argument("--plot", action="store_true", help="draw the cells and their links")
     parser.add_argument("--output_dir", type=Path, default=Path("inspected"), help="folder of figures (inspected)")
@@ -51,13 +53,16 @@ def run(arguments: Sequence[str]) -> int:
     for file in (options.csv, options.json):
         if file is not None and file.is_dir():
             raise ValueError(f"Expected the name of a file to write, but {file} is a folder.")
-    records = _read(options.networks, options.config, input_size)
+    networks = _find(options.networks, options.config, weights=options.ldi)
+    records = _read(networks, input_size)
     show(records, options.per_block)
     table = block_rows(records) if options.per_block else network_rows(records)
     if options.csv:
         _write(options.csv, table.to_csv(index=False))
     if options.json:
         _write(options.json, json.dumps(json.loads(table.to_json(orient="records")), indent=2) + "\n")
+    if options.ldi:
+        _show_jacobians(networks, records)
     if options.degrees or options.plot:
         _draw(records, options.output_dir, options.plot, options.degrees)
     return 0
@@ -71,27 +76,53 @@ def _input_size(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(size) for size in re.split("[,x]", text))
 
 
-def _read(names: list[str], configs: list[str], input_size: tuple[int, ...] | None) -> dict[str, "Topology"]:
-    from rich.progress import track
-
+def _find(names: list[str], configs: list[str], weights: bool) -> dict[str, "NamedNetwork"]:
+    """The networks by names of their own."""
     from commands.lightning_cli import quieten
-    from commands.named_networks import NamedNetwork, find_network, network_of_config
-    from zoo import topology
+    from commands.named_networks import find_network, network_of_config
 
     quieten()
-    ways: list[tuple[Callable[[str], NamedNetwork], str]] = [
-        *((find_network, name) for name in names),
-        *((network_of_config, name) for name in configs),
-    ]
-    records = {}
-    for find, name in track(ways, "Reading", transient=True, disable=not sys.stdout.isatty()):
-        named = find(name)
+    found: dict[str, NamedNetwork] = {}
+    for named in (*(find_network(name, weights) for name in names), *map(network_of_config, configs)):
         title, number = named.name, 1
-        while title in records:
+        while title in found:
             number += 1
             title = f"{named.name} ({number})"
-        records[title] = topology(named.network, input_size or named.input_size)
-    return records
+        found[title] = named
+    return found
+
+
+def _read(networks: dict[str, "NamedNetwork"], input_size: tuple[int, ...] | None) -> dict[str, "Topology"]:
+    from rich.progress import track
+
+    from zoo import topology
+
+    names = track(networks, "Reading", transient=True, disable=not sys.stdout.isatty())
+    return {name: topology(networks[name].network, input_size or networks[name].input_size) for name in names}
+
+
+def _show_jacobians(networks: dict[str, "NamedNetwork"], records: dict[str, "Topology"]) -> None:
+    import torch
+    from rich.progress import track
+
+    from callbacks.tables import rich_table, terminal
+    from zoo import hidden_mean, layer_spectra
+
+    console = terminal()
+    headings = ["layer", "rows", "columns", "mean", "standard error", "std", "smallest", "largest", "mean |s - 1|"]
+    for name, named in networks.items():
+        inputs = torch.randn(4, *records[name].input_size, generator=torch.Generator().manual_seed(0))
+        layers = layer_spectra(named.network, inputs, probes=2)
+        total = records[name].num_layers
+        spectra = list(track(layers, name, total=total, transient=True, disable=not sys.stdout.isatty()))
+        rows = []
+        for found in spectra:
+            row = found.as_dict()
+            values = ("mean", "mean_standard_error", "std", "min", "max", "isometry")
+            rows.append((row["name"], row["rows"], row["columns"], *(f"{row[value]:.4f}" for value in values)))
+        console.print(rich_table(f"{name}: singular values of the initial Jacobians", headings, rows))
+        if len(spectra) > 2:
+            console.print(f"{name}: mean singular value of the hidden layers {hidden_mean(spectra):.4f}")
 
 
 def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: bool) -> None:

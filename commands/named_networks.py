@@ -16,6 +16,7 @@ from callbacks.checkpoint_io import read_checkpoint
 from commands.config_names import config_name, find_config
 from commands.option_errors import explain
 from commands.training_links import link_data_to_network
+from zoo.seeding import seeded
 
 __all__ = ["NamedNetwork", "find_network", "network_of_config"]
 
@@ -28,12 +29,12 @@ class NamedNetwork(NamedTuple):
     input_size: tuple[int, ...] | None
 
 
-def find_network(name: str) -> NamedNetwork:
+def find_network(name: str, weights: bool = False) -> NamedNetwork:
     """The network that a word on the command line means.
 
     Args:
-        name: A checkpoint of a run (``*.ckpt``), a name of the zoo, or one of timm's. timm's networks are built without
-            weights, on the meta device.
+        name: A checkpoint of a run (``*.ckpt``), a name of the zoo, or one of timm's.
+        weights: Whether timm's networks get initial weights, from the seed 0; else they are on the meta device.
 
     Raises:
         ValueError: If nothing bears the name; the message names the nearest.
@@ -46,7 +47,7 @@ def find_network(name: str) -> NamedNetwork:
     import timm
 
     if timm.is_model(name):
-        with torch.device("meta"):
+        with seeded(0), torch.device("cpu" if weights else "meta"):
             return NamedNetwork(name, timm.create_model(name), None)
     near = get_close_matches(name, [*zoo.list_models(), *timm.list_models()], n=1)
     hint = f"did you mean {near[0]}?" if near else "a configuration is given by --config."

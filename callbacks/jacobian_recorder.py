@@ -1,0 +1,116 @@
+"""Record the singular values of the layers' Jacobians before training, and every k epochs on request."""
+
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from callbacks.run_file import update_run, write_atomically
+from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
+
+__all__ = ["JacobianRecorder", "draw_spectra"]
+
+
+class JacobianRecorder(Callback):
+    """Measures J_i = d s_i / d x_{i-1} of every layer on the first batch of training, before its first step.
+
+    ``jacobian.csv`` in the run folder has a row per layer and epoch, ``jacobian_epoch_<n>.png`` the spectra and the
+    mean against depth. The loggers and ``run.json`` get the network's mean singular value over the hidden layers,
+    ``jacobian/mean_singular_value``, and the mean distance from isometry. The network, its mode, its buffers, its
+    gradients and all random state stay as they were. Rank 0 measures while other processes wait.
+
+    Args:
+        every_k_epochs: Measure again at the start of every so many epochs; None measures once.
+        samples: Images of the batch that are used.
+        bn: ``batch`` normalises with the statistics of these images, ``eval`` with the running ones.
+        exact_up_to: Layers of at most so many rows and columns get a dense SVD, larger ones an estimate.
+        probes: Random vectors per image of an estimate.
+        steps: Lanczos steps of an estimate.
+
+    Raises:
+        ValueError: If a number is below 1.
+    """
+
+    def __init__(
+        self,
+        every_k_epochs: int | None = None,
+        samples: int = 4,
+        bn: Literal["eval", "batch"] = "batch",
+        exact_up_to: int = 1024,
+        probes: int = 2,
+        steps: int = 24,
+    ) -> None:
+        for name, value in (("every_k_epochs", every_k_epochs), ("samples", samples), ("probes", probes)):
+            if value is not None and value < 1:
+                raise ValueError(f"Expected {name} to be at least 1, but got {value}.")
+        self.every_k_epochs = every_k_epochs
+        self.samples = samples
+        self.options: dict[str, Any] = {"bn": bn, "exact_up_to": exact_up_to, "probes": probes, "steps": steps}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Measure if this is the time for it."""
+        epoch = trainer.current_epoch
+        again = self.every_k_epochs is not None and epoch % self.every_k_epochs == 0
+        if batch_idx == 0 and (trainer.global_step == 0 or again):
+            if trainer.is_global_zero:
+                self._record(trainer, pl_module, batch[0][: self.samples].detach(), epoch)
+            trainer.strategy.barrier("jacobian")
+
+    def _record(self, trainer: Trainer, pl_module: LightningModule, images: torch.Tensor, epoch: int) -> None:
+        spectra = list(layer_spectra(pl_module, images, **self.options))
+        figures = {
+            "jacobian/mean_singular_value": hidden_mean(spectra),
+            "jacobian/isometry": sum(found.spectrum.isometry.value for found in spectra) / len(spectra),
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=trainer.global_step)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        folder = Path(trainer.default_root_dir)
+        table = pd.DataFrame([{"epoch": epoch, **found.as_dict()} for found in spectra])
+        file = folder / "jacobian.csv"
+        if file.is_file():  # a resumed run measures an epoch again rather than twice
+            earlier = pd.read_csv(file)
+            table = pd.concat([earlier[earlier["epoch"] < epoch], table], ignore_index=True)
+        write_atomically(file, table.to_csv(index=False))
+        content = io.BytesIO()
+        draw_spectra(spectra).savefig(content, format="png", dpi=150)
+        write_atomically(folder / f"jacobian_epoch_{epoch}.png", content.getvalue())
+        if epoch == 0:
+            update_run(folder, jacobian={name.partition("/")[2]: value for name, value in figures.items()})
+
+
+def draw_spectra(spectra: list[LayerSpectrum]) -> Figure:
+    """Draw the spectrum of each layer as a column of shades, and the mean singular value against depth.
+
+    Args:
+        spectra: What :func:`zoo.layer_spectra` yields.
+
+    Returns:
+        Two panels, one above the other.
+    """
+    figure = Figure(figsize=(max(6.0, 0.25 * len(spectra)), 7), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    top = max(found.spectrum.largest for found in spectra) or 1.0
+    edges = torch.linspace(0, top, 41, dtype=torch.float64)
+    shares = torch.zeros(40, len(spectra), dtype=torch.float64)
+    for position, found in enumerate(spectra):
+        place = torch.bucketize(found.spectrum.values.double(), edges[1:-1], right=True)
+        shares[:, position].index_add_(0, place, found.spectrum.weights.double())
+    shades = upper.imshow(
+        shares.numpy(), origin="lower", aspect="auto", extent=(-0.5, len(spectra) - 0.5, 0, top), cmap="Blues"
+    )
+    upper.set_ylabel("singular value")
+    figure.colorbar(shades, label="share of the layer's spectrum")
+    means = [found.spectrum.mean for found in spectra]
+    lower.errorbar(
+        range(len(spectra)), [mean.value for mean in means], [mean.standard_error for mean in means], marker=".", lw=1
+    )
+    lower.axhline(1, color="0.6", linewidth=0.8)
+    lower.set_xlabel("layer")
+    lower.set_ylabel("mean singular value")
+    return figure

@@ -1,0 +1,54 @@
+"""The Jacobian recorder in real runs: measured before training, at epochs on request, and nothing changed by it."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from callbacks import JacobianRecorder
+from cli import main
+from zoo import create_model, hidden_mean, layer_spectra
+
+FIT = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.limit_train_batches", "2"]
+RECORDER = ["--trainer.callbacks+=callbacks.JacobianRecorder", "--trainer.callbacks.exact_up_to", "300"]
+
+
+def fit(folder: Path, *arguments: str) -> Path:
+    assert main([*FIT, "--output_dir", str(folder), *arguments]) == 0
+    return (folder / "latest").resolve()
+
+
+def test_a_run_with_the_recorder_ends_with_the_weights_of_one_without(tmp_path: Path) -> None:
+    epochs = ["--trainer.max_epochs", "3"]
+    with_it = fit(tmp_path / "a", *epochs, *RECORDER, "--trainer.callbacks.every_k_epochs", "2")
+    without = fit(tmp_path / "b", *epochs)
+    weights = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (with_it, without)
+    ]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    table = pd.read_csv(with_it / "jacobian.csv")
+    assert table["epoch"].unique().tolist() == [0, 2]
+    assert len(table) == 2 * 13
+    assert {path.name for path in with_it.glob("jacobian_epoch_*.png")} == {
+        "jacobian_epoch_0.png",
+        "jacobian_epoch_2.png",
+    }
+    hidden = table[(table["epoch"] == 0) & table["layer"].between(1, 11)]
+    logged = pd.read_csv(with_it / "metrics.csv")["jacobian/mean_singular_value"].dropna()
+    assert logged.iloc[0] == pytest.approx(hidden["mean"].mean())
+
+
+def test_inspect_shows_the_same_without_training(capsys: pytest.CaptureFixture) -> None:
+    assert main(["inspect", "mlp_d16_w8_t2", "--ldi"]) == 0
+    out = capsys.readouterr().out
+    inputs = torch.randn(4, 784, generator=torch.Generator().manual_seed(0))
+    spectra = list(layer_spectra(create_model("mlp_d16_w8_t2"), inputs))
+    assert f"mlp_d16_w8_t2: mean singular value of the hidden layers {hidden_mean(spectra):.4f}" in out
+    assert "layers.15.linear" in out
+
+
+@pytest.mark.parametrize("name", ["every_k_epochs", "samples", "probes"])
+def test_bad_arguments_are_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"Expected {name} to be at least 1, but got 0"):
+        JacobianRecorder(**{name: 0})
