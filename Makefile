@@ -24,6 +24,7 @@ test-slow: .venv/ready  ## the tests that take minutes
 bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/jacobian.py --large
 
 clean:
 	rm -rf .venv build dist *.egg-info

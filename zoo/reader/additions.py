@@ -3,7 +3,8 @@
 A block reaches from where the operands part to where they are added. Its main branch is the way of most layers,
 1..k, with W_j input channels in layer j. The other way is a skip if it has no layer (identity) or at most one that is
 not depthwise (projection), and the main branch has two or more. Then (Eq. 3 of CVPR 2021) i_c = sum_j W_j, the links
-present are W_1, those possible sum_{j<k} (k-j) W_j, and the mass is i_c times present over possible.
+present are W_1, those possible sum_{j<k} (k-j) W_j, and the mass is i_c times present over possible. Of several
+additions past the same layers, such as those of x + f(x) + g(x), one counts.
 """
 
 from zoo.reader.blocks import Block, Joint, Verdict, judged
@@ -11,7 +12,6 @@ from zoo.reader.flow import Flow, members
 from zoo.reader.operations import Operation
 
 __all__ = ["judge_additions"]
-
 
 # A joint; for a skip the block that it closes, and the positions of the layers on the block's main branch.
 _Judgement = tuple[Joint, Block | None, tuple[int, ...]]
@@ -42,11 +42,7 @@ def _judge_addition(flow: Flow, position: int) -> _Judgement:
     operation = flow.operations[position]
     first, second = operation.inputs
     if _size(flow, first) != _size(flow, second):
-        return (
-            judged(operation, "not a skip", "adds a smaller value everywhere, as a bias or a pooled context"),
-            None,
-            (),
-        )
+        return _no_block(operation, "not a skip", "adds a smaller value everywhere, as a bias or a pooled context")
     start, end = sorted((first, second))
     if flow.is_above(start, end):
         return _judge_branches(flow, position, start, main=end, beside=start)
@@ -56,11 +52,7 @@ def _judge_addition(flow: Flow, position: int) -> _Judgement:
     if _uses_only_pieces(flow, split, position):
         return _no_block(operation, "not a skip", "adds different pieces of one value")
     if flow.above[first] & flow.above[second] & flow.between(split, position) & ~(1 << split):
-        return (
-            judged(operation, "not judged", "no common ancestor chain: the operands share layers on the way"),
-            None,
-            (),
-        )
+        return _no_block(operation, "not judged", "no common ancestor chain: the operands share layers on the way")
     main, beside = sorted((first, second), key=lambda operand: -len(flow.longest_path(split, operand)))
     return _judge_branches(flow, position, split, main, beside)
 
@@ -74,19 +66,11 @@ def _judge_branches(flow: Flow, position: int, split: int, main: int, beside: in
     if any(flow.operations[inner].kind == "product" for inner in members(flow.between(split, position))):
         return _no_block(operation, "not judged", "attention lies between")
     if len(layers) < 2:
-        return (
-            judged(operation, "not a skip", f"passes {len(layers)} layers, where a skip passes two or more"),
-            None,
-            (),
-        )
+        return _no_block(operation, "not a skip", f"passes {len(layers)} layers, where a skip passes two or more")
     if len(shortcut) >= len(layers) or sum(not layer.depthwise for layer in shortcut) > 1:
         if flow.is_closed(split, position):
             return _no_block(operation, "not a skip", "parallel branches, each with layers of its own")
-        return (
-            judged(operation, "not judged", "no common ancestor chain: the branches are used elsewhere too"),
-            None,
-            (),
-        )
+        return _no_block(operation, "not judged", "no common ancestor chain: the branches are used elsewhere too")
     widths = [layer.in_channels for layer in layers]
     if layers[0].depthwise:
         widths.insert(0, widths[0])  # as if a 1x1 expansion of ratio 1 stood before it: MobileNetV2's first blocks
