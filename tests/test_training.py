@@ -107,6 +107,7 @@ def interrupt(arguments: list[str], line: str, how: signal.Signals) -> str:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -236,19 +237,35 @@ def test_a_run_whose_time_is_over_can_go_on(tmp_path: Path) -> None:
     assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "interrupted"
 
 
-def test_a_network_of_ones_own_is_trained_and_a_line_says_that_it_has_no_cells(
-    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+OWN_NETWORK = """
+from torch import nn
+
+class Own(nn.Sequential):
+    def __init__(self, num_classes: int = 3):
+        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))
+        self.num_classes = num_classes
+
+class Moody(Own):
+    def forward(self, x):
+        return super().forward(x) if x.sum() > 0 else super().forward(-x)
+"""
+
+
+@pytest.mark.parametrize("name", ["Own", "Moody"])
+def test_a_network_of_ones_own_is_trained_whether_its_topology_can_be_read_or_not(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own_network.py").write_text(
-        "from torch import nn\n\nclass Own(nn.Sequential):\n    def __init__(self, num_classes: int = 3):\n"
-        "        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))\n        self.num_classes = num_classes\n"
-    )
+    (tmp_path / "own_network.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     config = tmp_path / "own.yaml"
-    config.write_text("model: {network: own_network.Own}\ndata: datamodules.Digits\ntrainer: {max_epochs: 1}\n")
+    config.write_text(f"model: {{network: own_network.{name}}}\ndata: datamodules.Digits\ntrainer: {{max_epochs: 1}}\n")
     assert main(["fit", "--config", str(config), "--output_dir", str(tmp_path / "runs")]) == 0
-    assert "No topology is recorded: Expected model to hold random-skip cells" in capsys.readouterr().out
-    assert "topology" not in json.loads((only_run(tmp_path / "runs") / "run.json").read_text())
+    run = json.loads((only_run(tmp_path / "runs") / "run.json").read_text())
+    if name == "Own":
+        assert (run["topology"]["nn_mass"], run["topology"]["num_layers"]) == (0, 1)
+    else:
+        assert "No topology is recorded: Expected a network that torch can trace" in capsys.readouterr().out
+        assert "topology" not in run
 
 
 def test_validation_on_the_test_set_is_recorded(tmp_path: Path) -> None:
