@@ -19,6 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 Run = subprocess.CompletedProcess[str]
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are not folded to the width of whatever terminal the tests run in."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+
 @pytest.fixture(scope="session")
 def nnmass() -> Callable[..., Run]:
     """Run ``python cli.py`` with these arguments, in a process of its own."""
