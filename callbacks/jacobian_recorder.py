@@ -1,6 +1,5 @@
 """Record the singular values of the layers' Jacobians before training, and every k epochs on request."""
 
-import io
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from callbacks.run_file import update_run, write_atomically
+from callbacks.run_file import update_run, write_atomically, write_figure
 from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
 
 __all__ = ["JacobianRecorder", "draw_spectra"]
@@ -21,7 +20,8 @@ class JacobianRecorder(Callback):
     ``jacobian.csv`` in the run folder has a row per layer and epoch, ``jacobian_epoch_<n>.png`` the spectra and the
     mean against depth. The loggers and ``run.json`` get the network's mean singular value over the hidden layers,
     ``jacobian/mean_singular_value``, and the mean distance from isometry. The network, its mode, its buffers, its
-    gradients and all random state stay as they were. Rank 0 measures while other processes wait.
+    gradients and all random state stay as they were. Rank 0 measures while other processes wait; a network that cannot
+    be measured is trained all the same, and a line says why.
 
     Args:
         every_k_epochs: Measure again at the start of every so many epochs; None measures once.
@@ -57,7 +57,10 @@ class JacobianRecorder(Callback):
         again = self.every_k_epochs is not None and epoch % self.every_k_epochs == 0
         if batch_idx == 0 and (trainer.global_step == 0 or again):
             if trainer.is_global_zero:
-                self._record(trainer, pl_module, batch[0][: self.samples].detach(), epoch)
+                try:
+                    self._record(trainer, pl_module, batch[0][: self.samples].detach(), epoch)
+                except ValueError as error:
+                    print(f"No Jacobian is recorded: {error}")
             trainer.strategy.barrier("jacobian")
 
     def _record(self, trainer: Trainer, pl_module: LightningModule, images: torch.Tensor, epoch: int) -> None:
@@ -77,9 +80,7 @@ class JacobianRecorder(Callback):
             earlier = pd.read_csv(file)
             table = pd.concat([earlier[earlier["epoch"] < epoch], table], ignore_index=True)
         write_atomically(file, table.to_csv(index=False))
-        content = io.BytesIO()
-        draw_spectra(spectra).savefig(content, format="png", dpi=150)
-        write_atomically(folder / f"jacobian_epoch_{epoch}.png", content.getvalue())
+        write_figure(folder / f"jacobian_epoch_{epoch}.png", draw_spectra(spectra))
         if epoch == 0:
             update_run(folder, jacobian={name.partition("/")[2]: value for name, value in figures.items()})
 
@@ -96,11 +97,7 @@ def draw_spectra(spectra: list[LayerSpectrum]) -> Figure:
     figure = Figure(figsize=(max(6.0, 0.25 * len(spectra)), 7), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     top = max(found.spectrum.largest for found in spectra) or 1.0
-    edges = torch.linspace(0, top, 41, dtype=torch.float64)
-    shares = torch.zeros(40, len(spectra), dtype=torch.float64)
-    for position, found in enumerate(spectra):
-        place = torch.bucketize(found.spectrum.values.double(), edges[1:-1], right=True)
-        shares[:, position].index_add_(0, place, found.spectrum.weights.double())
+    shares = torch.stack([found.spectrum.histogram(40, top)[0] for found in spectra], dim=1)
     shades = upper.imshow(
         shares.numpy(), origin="lower", aspect="auto", extent=(-0.5, len(spectra) - 0.5, 0, top), cmap="Blues"
     )

@@ -1,11 +1,15 @@
-"""run.json: the record of one run, always whole on disk."""
+"""run.json, the record of one run, and the other files of a run: always whole on disk."""
 
+import io
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["read_run", "update_run", "write_atomically"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["read_run", "update_run", "write_atomically", "write_figure"]
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -41,3 +45,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure in the format that the file's ending names, such as ``.png`` or ``.svg``."""
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix.removeprefix("."), dpi=150)
+    write_atomically(path, content.getvalue())

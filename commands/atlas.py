@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--workers",
         type=at_least("--workers", 1),
-        default=max(1, (os.cpu_count() or 1)),
+        default=os.cpu_count() or 1,
         help="processes (default: one per core)",
     )
     options = parser.parse_args(list(arguments)[1:])
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     from rich.progress import track
 
     from callbacks.tables import terminal
-    from studies.atlas import read_atlas, update_atlas
+    from studies.atlas import read_atlas, unread, update_atlas
     from studies.atlas_report import write_report
 
     names = timm.list_models(options.pattern)
@@ -44,10 +44,8 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"Expected --pattern to match names that timm knows, but got {options.pattern!r}.")
     file = options.output_dir / "atlas.jsonl"
     console = terminal()
-    known = read_atlas(file) if file.exists() else None
-    done = set() if known is None else set(known[known["nn_mass"].notna()]["name"] if "nn_mass" in known else ())
-    missing = len([name for name in names if name not in done])
-    for _ in track(update_atlas(file, names, options.workers), "Reading", total=missing, console=console):
+    rows = update_atlas(file, names, options.workers)
+    for _ in track(rows, "Reading", total=len(unread(file, names)), console=console):
         pass
     for table in write_report(read_atlas(file), options.output_dir, options.accuracies):
         console.print(table)

@@ -1,6 +1,5 @@
 """inspect: topology and size of any networks, side by side, without training."""
 
-import io
 import json
 import re
 import sys
@@ -48,6 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     if not options.networks and not options.config:
         raise ValueError("Expected inspect to be given networks or --config, but got neither.")
     input_size = _input_size(options.input_size)
+    from callbacks.run_file import write_atomically
     from commands.inspect_tables import block_rows, network_rows, show
 
     for file in (options.csv, options.json):
@@ -58,9 +58,9 @@ def run(arguments: Sequence[str]) -> int:
     show(records, options.per_block)
     table = block_rows(records) if options.per_block else network_rows(records)
     if options.csv:
-        _write(options.csv, table.to_csv(index=False))
+        write_atomically(options.csv, table.to_csv(index=False))
     if options.json:
-        _write(options.json, json.dumps(json.loads(table.to_json(orient="records")), indent=2) + "\n")
+        write_atomically(options.json, json.dumps(json.loads(table.to_json(orient="records")), indent=2) + "\n")
     if options.ldi:
         _show_jacobians(networks, records)
     if options.degrees or options.plot:
@@ -158,14 +158,7 @@ def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: boo
 
 
 def _save(figure: "Figure", path: Path) -> None:
+    from callbacks.run_file import write_figure
+
     for ending in ("png", "svg"):
-        content = io.BytesIO()
-        figure.savefig(content, format=ending, dpi=150)
-        _write(path.with_name(f"{path.name}.{ending}"), content.getvalue())
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    from callbacks.run_file import write_atomically
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
+        write_figure(path.with_name(f"{path.name}.{ending}"), figure)

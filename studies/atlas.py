@@ -13,7 +13,7 @@ import pandas as pd
 from callbacks.run_file import write_atomically
 from studies.explain import fits_by_group
 
-__all__ = ["EXPLAINING", "explained", "join_accuracies", "read_architecture", "read_atlas", "update_atlas"]
+__all__ = ["EXPLAINING", "explained", "join_accuracies", "read_architecture", "read_atlas", "unread", "update_atlas"]
 
 EXPLAINING = {"log NN-Mass": "nn_mass", "log params": "num_params", "log MACs": "macs"}
 
@@ -64,6 +64,17 @@ def read_architecture(name: str) -> dict[str, Any]:
     }
 
 
+def unread(file: Path, names: Sequence[str]) -> list[str]:
+    """Of these architectures, those that the file does not hold, or holds as failed.
+
+    Args:
+        file: What :func:`update_atlas` writes; it need not exist.
+        names: Architectures wanted.
+    """
+    done = {row["name"] for row in _whole_rows(file) if "error" not in row}
+    return [name for name in names if name not in done]
+
+
 def update_atlas(file: Path, names: Sequence[str], workers: int) -> Iterator[dict[str, Any]]:
     """Read the architectures that the file does not hold yet, or that failed, and add each row as soon as it is known.
 
@@ -75,12 +86,9 @@ def update_atlas(file: Path, names: Sequence[str], workers: int) -> Iterator[dic
     Yields:
         The new rows, in the order in which they become known.
     """
-    known = (
-        [row for row in _whole_rows(file) if "error" not in row or row["name"] not in names] if file.exists() else []
-    )
+    wanted = unread(file, names)
+    known = [row for row in _whole_rows(file) if row["name"] not in wanted]
     write_atomically(file, "".join(f"{json.dumps(row)}\n" for row in known))
-    done = {row["name"] for row in known}
-    wanted = [name for name in names if name not in done]
     # Numeric libraries read these when a worker starts.
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     with get_context("spawn").Pool(workers, maxtasksperchild=50) as pool:
@@ -101,8 +109,10 @@ def read_atlas(file: Path) -> pd.DataFrame:
 
 
 def _whole_rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines, without one that was cut off."""
-    rows = []
+    """The rows of a file of JSON lines, without one that was cut off; none where there is no file."""
+    rows: list[dict[str, Any]] = []
+    if not file.exists():
+        return rows
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
             rows.append(json.loads(line))

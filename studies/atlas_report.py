@@ -1,6 +1,5 @@
 """Tables and figure of the topology atlas."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from callbacks.run_file import write_atomically
+from callbacks.run_file import write_atomically, write_figure
 from callbacks.tables import rich_table
 from studies.atlas import EXPLAINING, explained, join_accuracies
 from studies.explain import explain
 
-__all__ = ["coverage", "draw_accuracies", "write_report"]
+__all__ = ["coverage", "draw_accuracies", "within_families", "write_report"]
 
 
 def write_report(atlas: pd.DataFrame, folder: Path, accuracies: Path | None) -> Iterator[Table]:
@@ -45,9 +44,7 @@ def write_report(atlas: pd.DataFrame, folder: Path, accuracies: Path | None) -> 
     write_atomically(folder / "explained.csv", fits.to_csv(index=False))
     figure = draw_accuracies(joined)
     for ending in ("png", "svg"):
-        content = io.BytesIO()
-        figure.savefig(content, format=ending, dpi=120)
-        write_atomically(folder / f"explained.{ending}", content.getvalue())
+        write_figure(folder / f"explained.{ending}", figure)
     for networks in ("all", "without attention"):
         for accuracy in ("top1", "top1_in1k"):
             part = fits[(fits["networks"] == networks) & (fits["accuracy"] == accuracy)]
@@ -56,6 +53,25 @@ def write_report(atlas: pd.DataFrame, folder: Path, accuracies: Path | None) -> 
                 part = part[part["group"] == "all"]
             shown = part.drop(columns=["networks", "accuracy"]).round(3)
             yield _as_table(f"What explains {accuracy}: {networks}", shown)
+            if len(part) > len(EXPLAINING):
+                yield _as_table("Within families", within_families(part))
+
+
+def within_families(fits: pd.DataFrame) -> pd.DataFrame:
+    """How well each number explains accuracy within a family, over all families that have fits.
+
+    Args:
+        fits: Rows of :func:`studies.atlas.explained` for one choice of networks and accuracy.
+
+    Returns:
+        One row per explaining number: families, mean R2 and Spearman, and in how many families its R2 is the highest.
+    """
+    families = fits[fits["group"] != "all"].dropna()
+    highest = families.loc[families.groupby("group")["r2"].idxmax(), "explaining"].value_counts()
+    means = families.groupby("explaining")[["r2", "spearman"]].mean().round(3)
+    return means.assign(
+        families=families["group"].nunique(), highest_r2=highest.reindex(means.index, fill_value=0)
+    ).reset_index()
 
 
 def coverage(atlas: pd.DataFrame) -> pd.DataFrame:

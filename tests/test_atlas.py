@@ -12,7 +12,7 @@ from scipy import stats
 import zoo
 from cli import main
 from studies.atlas import explained, join_accuracies, read_architecture, read_atlas, update_atlas
-from studies.atlas_report import coverage, write_report
+from studies.atlas_report import coverage, within_families, write_report
 from studies.explain import explain, fits_by_group
 
 
@@ -133,3 +133,16 @@ def test_fits_of_a_group_stand_on_the_same_networks() -> None:
             attention_products=0,
         )
     )["networks"].unique().tolist() == ["all", "without attention"]
+
+
+def test_within_families_the_best_fit_wins() -> None:
+    rows = [("all", 0.9, 0.1), ("a", 0.5, 0.7), ("b", 0.8, 0.2), ("c", 0.6, 0.4)]
+    fits = pd.DataFrame(
+        {"group": group, "explaining": name, "n": 9, "r2": r2, "slope": 1.0, "spearman": r2, "kendall": r2}
+        for group, *values in rows
+        for name, r2 in zip(("log mass", "log size"), values, strict=True)
+    )
+    table = within_families(fits).set_index("explaining")
+    assert table["highest_r2"].to_dict() == {"log mass": 2, "log size": 1}
+    assert table["families"].tolist() == [3, 3]
+    assert table.loc["log mass", "r2"] == pytest.approx((0.5 + 0.8 + 0.6) / 3, abs=1e-3)

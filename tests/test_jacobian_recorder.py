@@ -48,6 +48,15 @@ def test_inspect_shows_the_same_without_training(capsys: pytest.CaptureFixture) 
     assert "layers.15.linear" in out
 
 
+def test_a_network_without_hidden_layers_is_trained_and_a_line_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    network = ["--model.network", "zoo.RandomSkipMLP", "--model.network.depth", "2", "--model.network.width", "4"]
+    folder = fit(tmp_path, "--trainer.max_epochs", "1", *network, "--model.network.tc", "0", *RECORDER[:1])
+    assert "No Jacobian is recorded: Expected a network with hidden layers" in capsys.readouterr().out
+    assert not (folder / "jacobian.csv").exists()
+
+
 @pytest.mark.parametrize("name", ["every_k_epochs", "samples", "probes"])
 def test_bad_arguments_are_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"Expected {name} to be at least 1, but got 0"):

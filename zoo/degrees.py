@@ -1,8 +1,6 @@
 """Degree distributions of a cell's long-range links, against the Poisson distribution that the papers assume."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -10,11 +8,6 @@ from scipy import stats
 from zoo.reader.blocks import Wiring
 
 __all__ = ["DegreeDistribution", "degree_distributions"]
-
-
-class _Degrees(NamedTuple):
-    name: str
-    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -72,10 +65,6 @@ def degree_distributions(wiring: Wiring) -> list[DegreeDistribution]:
         >>> [(d.degree, d.mean) for d in degree_distributions(wiring)]
         [('in-degree', 4.2), ('out-degree', 4.2), ('layers reached', 1.05)]
     """
-    return [DegreeDistribution(wiring.scope, name, values) for name, values in _count(wiring)]
-
-
-def _count(wiring: Wiring) -> Iterator[_Degrees]:
     entering = [sum(map(len, wiring.long_range(unit).values())) for unit in range(len(wiring.widths))]
     links = [np.zeros(width, dtype=np.int64) for width in wiring.widths]
     layers = [np.zeros(width, dtype=np.int64) for width in wiring.widths]
@@ -83,6 +72,8 @@ def _count(wiring: Wiring) -> Iterator[_Degrees]:
         for source, channels in wiring.long_range(unit).items():
             links[source][list(channels)] += width
             layers[source][list(channels)] += 1
-    yield _Degrees("in-degree", np.repeat(entering, wiring.widths))
-    yield _Degrees("out-degree", np.concatenate(links))
-    yield _Degrees("layers reached", np.concatenate(layers))
+    return [
+        DegreeDistribution(wiring.scope, "in-degree", np.repeat(entering, wiring.widths)),
+        DegreeDistribution(wiring.scope, "out-degree", np.concatenate(links)),
+        DegreeDistribution(wiring.scope, "layers reached", np.concatenate(layers)),
+    ]

@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["count_macs", "first_parameter"]
+__all__ = ["attention_in_parts", "count_macs", "first_parameter"]
 
 # fvcore's names of convolutions, linear layers and matrix products; it counts one fused multiply-add as one.
 _COUNTED = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum", "scaled_dot_product_attention")
@@ -59,14 +60,11 @@ def _count_with_fvcore(model: nn.Module, images: torch.Tensor) -> int | None:
 
     analysis = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # attention as operators that can be counted
     try:
-        counts = analysis.by_operator()
+        with attention_in_parts():
+            counts = analysis.by_operator()
     except Exception:  # whatever torch.jit does not trace; torch's own counter runs the network as it is
         return None
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
     if any(unknown in operator for operator in analysis.unsupported_ops() for unknown in _UNKNOWN):
         return None
     return int(sum(counts[operator] for operator in _COUNTED))
@@ -82,6 +80,17 @@ def _count_with_torch(model: nn.Module, images: torch.Tensor) -> int:
     with FlopCounterMode(display=False) as counter, torch.compiler.set_stance("force_eager"):
         model(images)
     return counter.get_total_flops() // 2
+
+
+@contextmanager
+def attention_in_parts() -> Iterator[None]:
+    """Within this context attention runs as its separate operators, and not as one fused kernel of unknown content."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def first_parameter(model: nn.Module) -> torch.Tensor:

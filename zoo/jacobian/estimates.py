@@ -76,9 +76,9 @@ class Spectrum:
         """Largest over smallest; of an estimate a bound from below."""
         return self.largest / self.smallest if self.smallest > 0 else float("inf")
 
-    def histogram(self, bins: int = 32) -> tuple[Tensor, Tensor]:
-        """Shares of the spectrum (bins,) between edges (bins + 1,) from 0 to the largest value."""
-        edges = torch.linspace(0, max(self.largest, 1e-12), bins + 1, dtype=torch.float64)
+    def histogram(self, bins: int = 32, top: float | None = None) -> tuple[Tensor, Tensor]:
+        """Shares of the spectrum (bins,) between edges (bins + 1,) from 0 to ``top``, by default the largest value."""
+        edges = torch.linspace(0, max(self.largest, 1e-12) if top is None else top, bins + 1, dtype=torch.float64)
         place = torch.bucketize(self.values.double(), edges[1:-1], right=True)
         return torch.zeros(bins, dtype=torch.float64).index_add_(0, place, self.weights.double()), edges
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.reader.flow import Flow
-from zoo.reader.operations import Reduction
+from zoo.reader.operations import Reduction, common_names
 from zoo.reader.tracing import traced_graph
 from zoo.wrappers import unwrapped
 
@@ -48,12 +49,12 @@ class _Span:
     weighted: fx.Node
     leaving: fx.Node
 
-    @property
+    @cached_property
     def nodes(self) -> list[fx.Node]:
         """Everything on the way from ``entering`` to ``leaving``."""
         return _between(self.entering, self.leaving)
 
-    @property
+    @cached_property
     def others(self) -> set[fx.Node]:
         """Values that the nodes take beside each other's: weights, and gates computed elsewhere."""
         inside = {self.entering, *self.nodes}
@@ -122,8 +123,8 @@ def _spans(reduction: Reduction) -> list[_Span]:
         chain, current = [], layer
         while len(flow.users[current]) == 1 and operations[user := flow.users[current][0]].keeps_channels:
             following = _layers_after(flow, user)
-            own = _shared_names(operations[user].scope, operations[layer].scope)
-            if any(_shared_names(operations[user].scope, operations[other].scope) > own for other in following):
+            own = len(common_names((operations[user].scope, operations[layer].scope)))
+            if any(len(common_names((operations[user].scope, operations[other].scope))) > own for other in following):
                 break
             chain.append(user)
             current = user
@@ -144,16 +145,16 @@ def _spans(reduction: Reduction) -> list[_Span]:
 
 def _between(start: fx.Node, end: fx.Node) -> list[fx.Node]:
     """The nodes that depend on ``start`` and that ``end`` depends on, in order; ``end`` too, unless it is ``start``."""
-    dependent, node = [start], start
+    dependent, node = {start: None}, start  # a dict, because it keeps the order
     while node is not end:
         node = node.next
         if any(argument in dependent for argument in node.all_input_nodes):
-            dependent.append(node)
+            dependent[node] = None
     needed = {end}
     for node in reversed(dependent):
         if node in needed:
             needed.update(node.all_input_nodes)
-    return [node for node in dependent[1:] if node in needed]
+    return [node for node in dependent if node in needed and node is not start]
 
 
 def _layers_after(flow: Flow, position: int) -> list[int]:
@@ -166,16 +167,6 @@ def _layers_after(flow: Flow, position: int) -> list[int]:
             elif flow.operations[user].keeps_channels:
                 waiting.append(user)
     return found
-
-
-def _shared_names(scope: str, other: str) -> int:
-    """How many names two scopes have in common from the front."""
-    common = 0
-    for first, second in zip(scope.split("."), other.split("."), strict=False):
-        if first != second:
-            break
-        common += 1
-    return common
 
 
 def _run(nodes: list[fx.Node], spans: list[_Span], constant: Callable, batch: Tensor) -> Iterator[Layer]:

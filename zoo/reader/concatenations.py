@@ -9,13 +9,11 @@ skip over channels that could, and the mass is density times the units' output c
 last layer that is joined no more counts with the mean width of the joined ones, as the papers' MLP classifier does.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from zoo.reader.blocks import Block, Joint, Wiring, judged
 from zoo.reader.flow import Flow
-from zoo.reader.operations import Operation
+from zoo.reader.operations import Operation, common_names
 
 __all__ = ["judge_concatenations"]
 
@@ -126,14 +124,15 @@ def _judge_cell(
     reads = {source: _channels_read(flow, compositions, sources, source) for source in sources}
     stated = {flow.operations[position].cell for position in joints}
     cell = next(iter(stated)) if len(stated) == 1 else None
+    last_readers: list[int] = []
     if cell is None:
         joined = [source for source in sources if reads[source]]
-        scope = _common_scope([flow.operations[position].scope for position in (*joints, *joined)])
+        scope = ".".join(common_names(flow.operations[position].scope for position in (*joints, *joined)))
     else:
         joined, scope = [source for source in sources if flow.operations[source].cell == cell], cell
-        for last in _last_readers(flow, compositions, sources, cell):
-            reads[last] = _channels_read(flow, compositions, sources, last)
-    units = sorted({*joined, *(unit for unit in reads if unit not in sources)})
+        last_readers = _last_readers(flow, compositions, sources, cell)
+        reads |= {last: _channels_read(flow, compositions, sources, last) for last in last_readers}
+    units = sorted([*joined, *last_readers])
     wiring = _wire(compositions, units, reads, scope)
     possible = sum(
         wiring.widths[source]
@@ -195,13 +194,3 @@ def _channels_read(flow: Flow, compositions: Compositions, sources: list[int], u
         else:
             waiting += flow.operations[position].inputs
     return found
-
-
-def _common_scope(scopes: Sequence[str]) -> str:
-    """The dotted name that all of these begin with."""
-    common = []
-    for names in zip(*(scope.split(".") for scope in scopes), strict=False):
-        if len(set(names)) > 1:
-            break
-        common.append(names[0])
-    return ".".join(common)

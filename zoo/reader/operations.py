@@ -1,14 +1,15 @@
 """A graph of ATen operators, reduced to the operations that matter to topology."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from math import prod
 from typing import Any, Literal
 
 from torch import Tensor, fx, nn
 from torch._ops import HigherOrderOperator
 
-__all__ = ["Operation", "Reduction"]
+__all__ = ["Operation", "Reduction", "common_names"]
 
 Kind = Literal["input", "layer", "addition", "concatenation", "stack", "slice", "product", "other"]
 
@@ -237,3 +238,14 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
     value = node.meta.get("val")
     value = value[0] if isinstance(value, list | tuple) and value else value
     return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()
+
+
+def common_names(scopes: Iterable[str]) -> list[str]:
+    """The names that all of these dotted names begin with.
+
+    Example:
+        >>> common_names(["cells.0.layers.1", "cells.0.layers.2.conv"])
+        ['cells', '0', 'layers']
+    """
+    columns = zip(*(scope.split(".") for scope in scopes), strict=False)
+    return [names[0] for names in takewhile(lambda names: len(set(names)) == 1, columns)]

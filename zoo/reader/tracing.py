@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 
-from zoo.macs import first_parameter
+from zoo.macs import attention_in_parts, first_parameter
 from zoo.mass import whole_number
 from zoo.reader.operations import Operation, Reduction
 
@@ -107,9 +107,7 @@ def _quiet() -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        # Attention as its separate operators, and not as one fused kernel of unknown content.
-        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
-        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(attention_in_parts())
         stack.callback(logger.setLevel, level)
         logger.setLevel(logging.CRITICAL + 1)
         yield
