@@ -8,8 +8,9 @@ import torch
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from callbacks.run_file import update_run, write_atomically, write_figure
+from callbacks.run_file import update_run, write_figure, write_table
 from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
+from zoo.wrappers import unwrapped
 
 __all__ = ["JacobianRecorder", "draw_spectra"]
 
@@ -17,11 +18,11 @@ __all__ = ["JacobianRecorder", "draw_spectra"]
 class JacobianRecorder(Callback):
     """Measures J_i = d s_i / d x_{i-1} of every layer on the first batch of training, before its first step.
 
-    ``jacobian.csv`` in the run folder has a row per layer and epoch, ``jacobian_epoch_<n>.png`` the spectra and the
-    mean against depth. The loggers and ``run.json`` get the network's mean singular value over the hidden layers,
-    ``jacobian/mean_singular_value``, and the mean distance from isometry. The network, its mode, its buffers, its
-    gradients and all random state stay as they were. Rank 0 measures while other processes wait; a network that cannot
-    be measured is trained all the same, and a line says why.
+    ``jacobian.csv`` and ``.parquet`` in the run folder have a row per layer and epoch, ``jacobian_epoch_<n>.png`` the
+    spectra and the mean against depth. The loggers and ``run.json`` get the network's mean singular value over the
+    hidden layers, ``jacobian/mean_singular_value``, and the mean distance from isometry. The network, its mode, its
+    buffers, its gradients and all random state stay as they were. Rank 0 measures while other processes wait; a network
+    that cannot be measured is trained all the same, and a line says why.
 
     Args:
         every_k_epochs: Measure again at the start of every so many epochs; None measures once.
@@ -59,7 +60,7 @@ class JacobianRecorder(Callback):
             if trainer.is_global_zero:
                 try:
                     self._record(trainer, pl_module, batch[0][: self.samples].detach(), epoch)
-                except ValueError as error:
+                except (ValueError, ArithmeticError) as error:
                     print(f"No Jacobian is recorded: {error}")
             trainer.strategy.barrier("jacobian")
 
@@ -75,28 +76,30 @@ class JacobianRecorder(Callback):
             return
         folder = Path(trainer.default_root_dir)
         table = pd.DataFrame([{"epoch": epoch, **found.as_dict()} for found in spectra])
-        file = folder / "jacobian.csv"
-        if file.is_file():  # a resumed run measures an epoch again rather than twice
-            earlier = pd.read_csv(file)
-            table = pd.concat([earlier[earlier["epoch"] < epoch], table], ignore_index=True)
-        write_atomically(file, table.to_csv(index=False))
-        write_figure(folder / f"jacobian_epoch_{epoch}.png", draw_spectra(spectra))
+        earlier = folder / "jacobian.parquet"
+        if earlier.is_file():  # a resumed run measures an epoch again rather than twice
+            rows = pd.read_parquet(earlier)
+            table = pd.concat([rows[rows["epoch"] < epoch], table], ignore_index=True)
+        write_table(folder / "jacobian.csv", table)
+        bounds = getattr(unwrapped(pl_module), "singular_value_bounds", None)
+        write_figure(folder / f"jacobian_epoch_{epoch}.png", draw_spectra(spectra, bounds))
         if epoch == 0:
             update_run(folder, jacobian={name.partition("/")[2]: value for name, value in figures.items()})
 
 
-def draw_spectra(spectra: list[LayerSpectrum]) -> Figure:
+def draw_spectra(spectra: list[LayerSpectrum], bounds: tuple[float, float] | None = None) -> Figure:
     """Draw the spectrum of each layer as a column of shades, and the mean singular value against depth.
 
     Args:
         spectra: What :func:`zoo.layer_spectra` yields.
+        bounds: The least and the greatest mean that CVPR Proposition 2 allows the hidden layers, to be shaded.
 
     Returns:
         Two panels, one above the other.
     """
     figure = Figure(figsize=(max(6.0, 0.25 * len(spectra)), 7), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    top = max(found.spectrum.largest for found in spectra) or 1.0
+    top = max(found.spectrum.largest.value for found in spectra) or 1.0
     shares = torch.stack([found.spectrum.histogram(40, top)[0] for found in spectra], dim=1)
     shades = upper.imshow(
         shares.numpy(), origin="lower", aspect="auto", extent=(-0.5, len(spectra) - 0.5, 0, top), cmap="Blues"
@@ -107,6 +110,9 @@ def draw_spectra(spectra: list[LayerSpectrum]) -> Figure:
     lower.errorbar(
         range(len(spectra)), [mean.value for mean in means], [mean.standard_error for mean in means], marker=".", lw=1
     )
+    if bounds is not None:
+        lower.axhspan(*bounds, color="C1", alpha=0.15, label="bounds of CVPR Prop. 2")
+        lower.legend()
     lower.axhline(1, color="0.6", linewidth=0.8)
     lower.set_xlabel("layer")
     lower.set_ylabel("mean singular value")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["read_run", "update_run", "write_atomically", "write_figure"]
+__all__ = ["read_run", "update_run", "write_atomically", "write_figure", "write_table"]
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -52,3 +53,16 @@ def write_figure(path: Path, figure: "Figure") -> None:
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix.removeprefix("."), dpi=150)
     write_atomically(path, content.getvalue())
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV, for people, and as Parquet, which keeps types and lists, beside it.
+
+    Args:
+        path: The CSV; the other file has the ending ``.parquet``.
+        table: Its columns; the index is left out.
+    """
+    write_atomically(path, table.to_csv(index=False))
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    write_atomically(path.with_suffix(".parquet"), content.getvalue())

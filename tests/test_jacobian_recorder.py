@@ -1,5 +1,7 @@
 """The Jacobian recorder in real runs: measured before training, at epochs on request, and nothing changed by it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +36,9 @@ def test_a_run_with_the_recorder_ends_with_the_weights_of_one_without(tmp_path: 
         "jacobian_epoch_0.png",
         "jacobian_epoch_2.png",
     }
+    typed = pd.read_parquet(with_it / "jacobian.parquet")
+    assert typed["mean"].tolist() == pytest.approx(table["mean"].tolist())
+    assert all(sum(shares) == pytest.approx(1) for shares in typed["histogram"])
     hidden = table[(table["epoch"] == 0) & table["layer"].between(1, 11)]
     logged = pd.read_csv(with_it / "metrics.csv")["jacobian/mean_singular_value"].dropna()
     assert logged.iloc[0] == pytest.approx(hidden["mean"].mean())
@@ -55,6 +60,15 @@ def test_a_network_without_hidden_layers_is_trained_and_a_line_says_why(
     folder = fit(tmp_path, "--trainer.max_epochs", "1", *network, "--model.network.tc", "0", *RECORDER[:1])
     assert "No Jacobian is recorded: Expected a network with hidden layers" in capsys.readouterr().out
     assert not (folder / "jacobian.csv").exists()
+
+
+def test_of_two_processes_one_measures_and_the_other_waits(tmp_path: Path) -> None:
+    spread = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_epochs", "2"]
+    command = [*FIT, "--output_dir", str(tmp_path), *spread, *RECORDER, "--trainer.callbacks.every_k_epochs", "1"]
+    done = subprocess.run([sys.executable, "cli.py", *command], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv((tmp_path / "latest").resolve() / "jacobian.csv")
+    assert table["epoch"].tolist() == [0] * 13 + [1] * 13
 
 
 @pytest.mark.parametrize("name", ["every_k_epochs", "samples", "probes"])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.cells import draw_links
-from zoo.mass import average_degree, cell_density, nn_mass, whole_number
+from zoo.mass import average_degree, cell_density, nn_mass, singular_value_bounds, whole_number
 from zoo.seeding import seeded
 
 __all__ = ["RandomSkipMLP"]
@@ -121,6 +121,16 @@ class RandomSkipMLP(nn.Module):
         """Long-range links that each layer takes, counted on the built network."""
         return [len(layer.links) for layer in self.layers]  # type: ignore[arg-type]
 
+    @property
+    def singular_value_bounds(self) -> tuple[float, float]:
+        """Bounds on the mean singular value of its Jacobians (CVPR Prop. 2), q the hidden weights' mean variance.
+
+        The proposition is about linear networks with one q for all layers.
+        """
+        variances = [layer.linear.weight.detach().var(unbiased=False).item() for layer in self.layers[1:-1]]  # type: ignore[union-attr, operator]
+        variance = sum(variances) / max(len(variances), 1)
+        return singular_value_bounds(self.width, self.nn_mass, variance)  # type: ignore[return-value]
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Map inputs (N, ...) to all that enters the classifier (N, num_features)."""
         entering = x.flatten(1)
@@ -136,6 +146,35 @@ class RandomSkipMLP(nn.Module):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Map the classifier's input (N, num_features) to logits (N, num_classes)."""
         return x if pre_logits else self.layers[-1].linear(x)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def linear_layers(self, x: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+        """What a layer's Jacobian D W is made of, for :func:`zoo.layer_spectra`, which then need not trace the network.
+
+        Args:
+            x: Inputs, (N, ...).
+
+        Returns:
+            Per layer the name of its weights, W (rows, columns), and the slopes phi' at its pre-activations (N, rows).
+
+        Raises:
+            ValueError: If the inputs are of another size than the network's.
+        """
+        entering = x.flatten(1)
+        if entering.shape[1] != self.in_chans:
+            raise ValueError(f"Expected inputs of {self.in_chans} numbers each, but got {tuple(x.shape)}.")
+        outputs: list[Tensor] = []
+        pre_activations = []
+        for position, layer in enumerate(self.layers):
+            if position:
+                entering = layer.entering(outputs[-1], outputs[:-1])  # type: ignore[operator]
+            pre_activations.append(layer.linear(entering))  # type: ignore[operator]
+            outputs.append(self.activation(pre_activations[-1]))
+        hidden = torch.stack(pre_activations[:-1])
+        slopes = torch.func.jvp(self.activation, (hidden,), (torch.ones_like(hidden),))[1]
+        weights = [layer.linear.weight.detach() for layer in self.layers]  # type: ignore[union-attr, operator]
+        names = [f"layers.{position}.linear" for position in range(self.depth)]
+        return list(zip(names, weights, [*slopes, torch.ones_like(pre_activations[-1])], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs (N, ...) to logits (N, num_classes)."""

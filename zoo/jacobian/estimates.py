@@ -12,7 +12,12 @@ __all__ = ["Estimate", "Spectrum", "estimate_spectrum"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its standard error; the error is 0 for a number that is exact."""
+    """A number and its standard error; the error is 0 for a number that is exact.
+
+    Attributes:
+        value: The number.
+        standard_error: Its standard error; of an extreme singular value the residual that bounds its error.
+    """
 
     value: float
     standard_error: float = 0.0
@@ -34,6 +39,8 @@ class Spectrum:
         mean: Mean of the min(rows, columns) singular values.
         mean_square: Mean of their squares.
         isometry: Mean of |sigma - 1|, the distance from isometry.
+        largest: The largest singular value of all samples.
+        smallest: The smallest one.
         values: Singular values, (n,); for an estimate the nodes of the quadrature.
         weights: Share of the spectrum at each value, (n,), adding up to 1.
         exact: Whether the values are all there are.
@@ -44,6 +51,8 @@ class Spectrum:
     mean: Estimate
     mean_square: Estimate
     isometry: Estimate
+    largest: Estimate
+    smallest: Estimate
     values: Tensor
     weights: Tensor
     exact: bool
@@ -54,7 +63,18 @@ class Spectrum:
         mean, square, isometry = (float(v.mean()) for v in (values, values.square(), (values - 1).abs()))
         flat = values.flatten().double()
         weights = torch.full_like(flat, 1 / len(flat))
-        return cls(rows, columns, Estimate(mean), Estimate(square), Estimate(isometry), flat, weights, exact=True)
+        return cls(
+            rows,
+            columns,
+            Estimate(mean),
+            Estimate(square),
+            Estimate(isometry),
+            Estimate(flat.max().item()),
+            Estimate(flat.min().item()),
+            flat,
+            weights,
+            exact=True,
+        )
 
     @property
     def std(self) -> float:
@@ -62,23 +82,14 @@ class Spectrum:
         return max(self.mean_square.value - self.mean.value**2, 0.0) ** 0.5
 
     @property
-    def largest(self) -> float:
-        """The largest singular value; of an estimate a bound from below."""
-        return self.values.max().item()
-
-    @property
-    def smallest(self) -> float:
-        """The smallest singular value; of an estimate a bound from above."""
-        return self.values.min().item()
-
-    @property
     def condition_number(self) -> float:
         """Largest over smallest; of an estimate a bound from below."""
-        return self.largest / self.smallest if self.smallest > 0 else float("inf")
+        return self.largest.value / self.smallest.value if self.smallest.value > 0 else float("inf")
 
     def histogram(self, bins: int = 32, top: float | None = None) -> tuple[Tensor, Tensor]:
         """Shares of the spectrum (bins,) between edges (bins + 1,) from 0 to ``top``, by default the largest value."""
-        edges = torch.linspace(0, max(self.largest, 1e-12) if top is None else top, bins + 1, dtype=torch.float64)
+        top = max(self.largest.value, 1e-12) if top is None else top
+        edges = torch.linspace(0, top, bins + 1, dtype=torch.float64)
         place = torch.bucketize(self.values.double(), edges[1:-1], right=True)
         return torch.zeros(bins, dtype=torch.float64).index_add_(0, place, self.weights.double()), edges
 
@@ -93,7 +104,9 @@ def estimate_spectrum(
     and weights of a quadrature whose integral of sqrt(lambda) is the mean singular value, of \|sqrt(lambda) - 1\| the
     distance from isometry, and of lambda the mean square (there it is Hutchinson's estimator, free of bias). The
     standard errors are those of the probes and samples together; the bias of the quadrature, which falls with
-    ``steps``, is not in them.
+    ``steps``, is not in them. The largest and smallest singular values are those that the recurrence has reached, a
+    bound from below and one from above; a true one lies within the residual that is stated as their error, and where
+    many lie close to zero that residual is large beside the smallest.
 
     Args:
         layer: Maps (N, ...) to (N, ...), each sample on its own.
@@ -123,10 +136,13 @@ def estimate_spectrum(
     else:
         start, first, second = output, times_transposed, times
     signs = torch.randint(0, 2, start.shape, generator=generator).to(start) * 2 - 1
-    diagonal, off_diagonal = _lanczos(lambda vector: second(first(vector)), signs.flatten(1), start.shape, steps)
+    diagonal, off_diagonal, residual = _lanczos(
+        lambda vector: second(first(vector)), signs.flatten(1), start.shape, steps
+    )
     tridiagonal = torch.diag_embed(diagonal)
     tridiagonal += torch.diag_embed(off_diagonal, 1) + torch.diag_embed(off_diagonal, -1)
     eigenvalues, eigenvectors = torch.linalg.eigh(tridiagonal)
+    residuals = residual[:, None] * eigenvectors[:, -1].abs()
     values, weights = eigenvalues.clamp(min=0).sqrt(), eigenvectors[:, 0].square()
     mean, isometry = (weights * values).sum(1), (weights * (values - 1).abs()).sum(1)
     seen = weights.flatten() > 1e-12  # a recurrence that ended early leaves nodes without weight
@@ -136,16 +152,26 @@ def estimate_spectrum(
         Estimate.of(mean),
         Estimate.of(diagonal[:, 0]),
         Estimate.of(isometry),
+        _extreme(eigenvalues.flatten()[seen], residuals.flatten()[seen], torch.argmax),
+        _extreme(eigenvalues.flatten()[seen], residuals.flatten()[seen], torch.argmin),
         values.flatten()[seen],
         (weights / len(weights)).flatten()[seen],
         exact=False,
     )
 
 
+def _extreme(eigenvalues: Tensor, residuals: Tensor, choose: Callable[[Tensor], Tensor]) -> Estimate:
+    """An extreme singular value: the root of an eigenvalue of J^T J, to within the root of its residual's interval."""
+    chosen = choose(eigenvalues)
+    squared, error = max(eigenvalues[chosen].item(), 0.0), residuals[chosen].item()
+    value = squared**0.5
+    return Estimate(value, max((squared + error) ** 0.5 - value, value - max(squared - error, 0.0) ** 0.5))
+
+
 def _lanczos(
     operator: Callable[[Tensor], Tensor], vectors: Tensor, shape: torch.Size, steps: int
-) -> tuple[Tensor, Tensor]:
-    """Diagonals (B, steps) and off-diagonals (B, steps - 1), in float64, of the tridiagonal matrices of B vectors."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Diagonals (B, steps), off-diagonals (B, steps - 1) and what is left (B,) of the matrices of B vectors."""
     current, previous = vectors / vectors.norm(dim=1, keepdim=True), torch.zeros_like(vectors)
     beta = torch.zeros(len(vectors), 1, dtype=vectors.dtype, device=vectors.device)
     diagonal: list[Tensor] = []
@@ -161,5 +187,5 @@ def _lanczos(
         beta = beta.masked_fill(ended, 0)
         off_diagonal.append(beta)
         previous, current = current, (product / beta.masked_fill(ended, 1)).masked_fill(ended, 0)
-    both = torch.cat(diagonal, 1), torch.cat(off_diagonal, 1)[:, :-1]
-    return both[0].double().cpu(), both[1].double().cpu()
+    along, beside = torch.cat(diagonal, 1).double().cpu(), torch.cat(off_diagonal, 1).double().cpu()
+    return along, beside[:, :-1], beside[:, -1]
