@@ -17,5 +17,6 @@ SUBCOMMANDS = {
     "validate": Subcommand("commands.training", "evaluate a checkpoint on the validation set"),
     "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
     "inspect": Subcommand("commands.inspect", "show the topology of networks, without training"),
+    "gradients": Subcommand("commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"),
     "atlas": Subcommand("commands.atlas", "read the topology of every architecture of timm"),
 }
