@@ -94,7 +94,7 @@ def _reduce(matrix: Any, diagonal: Any, beside: Any) -> None:
             length = -length if below > 0 else length
             pivot = below - length
             weight = length * pivot
-            scale[lane] = -1.0 / weight if weight < 0 else 0.0
+            scale[lane] = -1.0 / weight if weight < -_TINY else 0.0
             diagonal[k, lane] = matrix[k, k, lane]
             beside[k, lane] = length
             matrix[k + 1, k, lane] = pivot
@@ -160,9 +160,10 @@ def _iterate(diagonal: Any, beside: Any) -> bool:
                 for lane in range(LANES):
                     total = power[lane] + beside[i, lane]
                     beside[i + 1, lane] = sine[lane] * total
-                    inverse = 1.0 / (total + _TINY)
                     before, last = cosine[lane], gamma[lane]
-                    cosine[lane], sine[lane] = power[lane] * inverse, beside[i, lane] * inverse
+                    # Nothing to rotate where both are zero: the matrix falls into blocks there.
+                    cosine[lane] = power[lane] / total if total > _TINY else 1.0
+                    sine[lane] = beside[i, lane] / total if total > _TINY else 0.0
                     gamma[lane] = cosine[lane] * (diagonal[i, lane] - shift[lane]) - sine[lane] * last
                     diagonal[i + 1, lane] = last + (diagonal[i, lane] - gamma[lane])
                     quotient = gamma[lane] * gamma[lane] / cosine[lane]
