@@ -1,0 +1,293 @@
+"""The pass on shared outputs against the cell's modules run one after the other, which are the oracle."""
+
+import copy
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import zoo.cells
+from zoo import RandomSkipCell, RandomSkipDenseNet, count_macs, hidden_mean, layer_spectra, topology
+from zoo.shared import loops, outputs
+
+pytestmark = pytest.mark.skipif(not loops.available(torch.float32), reason="PyTorch was built without GNU OpenMP")
+
+
+@pytest.fixture(autouse=True)
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by an entry with each pass on shared outputs, so that no test compares the oracle with itself."""
+    counted: list[int] = []
+
+    class Counted(outputs.SharedOutputs):
+        def __init__(self, *arguments: Any) -> None:
+            counted.append(1)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(zoo.cells, "SharedOutputs", Counted)
+    return counted
+
+
+def pair(precision: torch.dtype = torch.float64, **arguments: Any) -> tuple[RandomSkipCell, RandomSkipCell]:
+    """A cell and the same one that runs module by module, with weights and statistics that are no special case."""
+    cell = RandomSkipCell(**arguments).to(precision)
+    generator = torch.Generator().manual_seed(1)
+    for name, value in cell.state_dict().items():
+        if "norm" in name and value.is_floating_point():
+            value.copy_(torch.rand(value.shape, generator=generator) + (0.5 if "var" in name else -0.3))
+    plain = copy.deepcopy(cell)
+    plain.share_outputs = False
+    return cell, plain
+
+
+def step(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Output, gradients and buffers after forward and backward from a loss that weighs every entry."""
+    x = x.clone().requires_grad_()
+    output = network(x)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (output * weights.to(output.dtype)).sum().backward()
+    assert x.grad is not None
+    found = {"output": output.detach(), "input's gradient": x.grad}
+    found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters() if value.grad is not None}
+    return found | {name: value.clone() for name, value in network.named_buffers() if "links" not in name}
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    """To this share of each tensor's largest entry; gradients that cancel to nothing, to that of the largest of all."""
+    assert found.keys() == expected.keys()
+    largest = max(value.abs().max() for name, value in expected.items() if "gradient" in name)
+    for name, value in expected.items():
+        scale = value.abs().max().double().item()
+        if "gradient" in name:  # one that vanishes next to the others has no digits of its own
+            scale = max(scale, 1e-4 * largest.item())
+        if name.endswith("norm_out.bias"):  # a shift that the next normalisation takes away again
+            scale = max(scale, largest.item())
+        if name.endswith("running_mean"):
+            scale = max(scale, 1.0)
+        assert (found[name].double() - value.double()).abs().max().item() <= tolerance * scale, name
+
+
+SHAPES: list[dict[str, Any]] = [
+    {"in_channels": 3, "width": 4, "depth": 3, "tc": 0},
+    {"in_channels": 3, "width": 4, "depth": 3, "tc": 2},
+    {"in_channels": 2, "width": 1, "depth": 5, "tc": 99},
+    {"in_channels": 4, "width": 5, "depth": 7, "tc": 9, "stride": 2},
+    {"in_channels": 3, "width": 4, "depth": 5, "tc": 7, "expansion": 1},
+    {"in_channels": 3, "width": 4, "depth": 5, "tc": 7, "expansion": 6, "expand_first": False},
+]
+
+
+@pytest.mark.parametrize("arguments", SHAPES)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_outputs_gradients_and_statistics_are_the_oracles(
+    arguments: dict[str, Any], memory_format: torch.memory_format, batch: int, passes: list[int]
+) -> None:
+    cell, plain = pair(**arguments)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):  # the second step begins with the statistics of the first
+        x = torch.randn(batch, arguments["in_channels"], 6, 7, generator=generator, dtype=torch.float64)
+        found, expected = (step(network, x.to(memory_format=memory_format)) for network in (cell, plain))
+        assert_close(found, expected, 1e-10)
+    assert len(passes) == 2
+
+
+@given(
+    width=st.integers(1, 6),
+    depth=st.integers(1, 8),
+    tc=st.integers(0, 40),
+    batch=st.integers(2, 5),
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=40)
+def test_any_cell(width: int, depth: int, tc: int, batch: int, size: tuple[int, int], seed: int) -> None:
+    cell, plain = pair(in_channels=2, width=width, depth=depth, tc=tc, seed=seed)
+    x = torch.randn(batch, 2, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    assert_close(step(cell, x), step(plain, x), 1e-8)  # a few samples of a channel may have nearly no variance
+
+
+def test_single_precision_and_bfloat16_are_as_exact_as_the_oracle(passes: list[int]) -> None:
+    exact, _ = pair(in_channels=3, width=16, depth=9, tc=30)
+    exact.share_outputs = False
+    cell, plain = pair(torch.float32, in_channels=3, width=16, depth=9, tc=30)
+    x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    truth = step(exact, x.double())
+
+    def error(network: nn.Module, bfloat16: bool) -> float:
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            found = step(network, x)
+        errors = [
+            (found[name].double() - value.double()).norm() / value.double().norm()
+            for name, value in truth.items()
+            if ("gradient" in name and "norm_out.bias" not in name) or name == "output"
+        ]
+        return torch.stack(errors).max().item()
+
+    # A pre-activation next to zero may come out on either side of it, in the oracle as well.
+    assert error(cell, False) < 1.5 * error(plain, False) + 1e-6
+    assert error(cell, True) < 1.5 * error(plain, True)
+    found, expected = step(cell, x), step(plain, x)
+    differences = [
+        (found[name] - value).abs().max() / value.abs().max() for name, value in expected.items() if value.any()
+    ]
+    assert torch.stack(differences).median() < 1e-5
+
+
+def test_evaluation_without_gradients(passes: list[int]) -> None:
+    cell, plain = pair(in_channels=3, width=4, depth=6, tc=9)
+    cell.eval()
+    plain.eval()
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(cell(x), plain(x), rtol=1e-12, atol=1e-12)
+    assert len(passes) == 1
+    assert_close(step(cell, x), step(plain, x), 1e-12)
+    assert len(passes) == 1  # with gradients, the running statistics are constants: the modules run
+
+
+@pytest.mark.parametrize("change", ["momentum None", "no running statistics", "frozen weights", "frozen norm weights"])
+def test_other_settings_of_the_normalisation(change: str, passes: list[int]) -> None:
+    cells = pair(in_channels=3, width=4, depth=5, tc=6)
+    for cell in cells:
+        for name, parameter in cell.named_parameters():
+            parameter.requires_grad_(
+                change == "frozen" or not ("frozen" in change and ("norm_in" in name) == ("norm" in change))
+            )
+        for module in cell.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None if change == "momentum None" else 0.3
+                if change == "no running statistics":
+                    module.track_running_stats = False
+                    module.running_mean = module.running_var = module.num_batches_tracked = None
+    for seed in range(3):
+        x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        found, expected = (step(cell, x) for cell in cells)
+        assert_close(found, expected, 1e-10)
+    assert len(passes) == 3
+
+
+def test_gradients_accumulate_and_a_retained_graph_goes_back_twice() -> None:
+    cell, plain = pair(in_channels=3, width=4, depth=5, tc=6)
+    x = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    for network in (cell, plain):
+        step(network, x)
+        loss = network(x).square().sum()
+        partial = torch.autograd.grad(loss, [network.layers[3].conv.weight], retain_graph=True)[0]  # type: ignore[union-attr, list-item]
+        loss.backward(retain_graph=True)
+        loss.backward()
+        assert partial.abs().max() > 0
+    for one, other in zip(cell.parameters(), plain.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert (one.grad - other.grad).abs().max() <= 1e-9 * max(other.grad.abs().max().item(), 1)
+
+
+def test_two_passes_before_one_step_back() -> None:
+    cell, plain = pair(in_channels=3, width=4, depth=5, tc=6)
+    x = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    losses = [sum(network(x * factor).square().sum() for factor in (1, -2)) for network in (cell, plain)]
+    for loss in losses:
+        loss.backward()  # type: ignore[union-attr]
+    for one, other in zip(cell.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-9, atol=1e-9)  # type: ignore[arg-type]
+
+
+def test_memory_is_freed_without_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref] = []
+
+    class Watched(outputs.SharedOutputs):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(zoo.cells, "SharedOutputs", Watched)
+    cell, _ = pair(in_channels=3, width=4, depth=5, tc=6)
+    gc.disable()
+    try:
+        loss = cell(torch.randn(2, 3, 6, 6, dtype=torch.float64)).sum()
+        shared = made[0]()
+        assert shared is not None
+        loss.backward()
+        assert shared.values.numel() == 0
+        del loss, shared
+        assert made[0]() is None
+    finally:
+        gc.enable()
+
+
+def lookers_on() -> Iterator[tuple[str, Callable[[RandomSkipCell, Tensor], Any]]]:
+    def hooked(cell: RandomSkipCell, x: Tensor) -> Any:
+        seen: list[Tensor] = []
+        handle = cell.layers[3].norm_in.register_forward_hook(lambda module, given, found: seen.append(found))  # type: ignore[union-attr, operator]
+        cell(x)
+        handle.remove()
+        return seen[0]
+
+    def below(cell: RandomSkipCell, x: Tensor) -> Any:
+        seen: list[Tensor] = []
+        handle = cell.layers[3].conv.register_forward_pre_hook(lambda module, given: seen.append(given[0]))  # type: ignore[union-attr, operator]
+        cell(x)
+        handle.remove()
+        return seen[0]
+
+    yield "a hook", hooked
+    yield "a hook on a convolution", below
+    yield "torch.func.jvp", jvp
+    yield "make_fx", lambda cell, x: make_fx(cell)(x)(x)
+    yield "torch.jit.trace", lambda cell, x: torch.jit.trace(cell, x, check_trace=False)(x)
+    yield "SyncBatchNorm", lambda cell, x: nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(cell)).eval()(x)
+    yield "dual numbers", dual
+    yield "an activation of another kind", other_activation
+
+
+def jvp(cell: RandomSkipCell, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.func.jvp(copy.deepcopy(cell).eval(), (x,), (x,))[1]
+
+
+def dual(cell: RandomSkipCell, x: Tensor) -> Tensor:
+    with torch.autograd.forward_ad.dual_level():
+        return torch.autograd.forward_ad.unpack_dual(cell(torch.autograd.forward_ad.make_dual(x, x))).tangent
+
+
+def other_activation(cell: RandomSkipCell, x: Tensor) -> Tensor:
+    changed = copy.deepcopy(cell)
+    for layer in changed.layers[1:]:
+        layer.activation = nn.SiLU()
+    return changed(x)
+
+
+@pytest.mark.parametrize(("name", "look"), list(lookers_on()))
+def test_with_somebody_looking_on_the_modules_run(name: str, look: Callable, passes: list[int]) -> None:
+    cell, plain = pair(in_channels=3, width=4, depth=5, tc=6)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    assert torch.equal(look(cell, x), look(plain, x))
+    assert not passes
+
+
+def test_topology_macs_and_spectra_do_not_depend_on_the_switch() -> None:
+    shared, plain = (RandomSkipDenseNet(4, 1, [9, 18, 36], share_outputs=share) for share in (True, False))
+    x = torch.rand(2, 3, 8, 8)
+    assert topology(shared) == topology(plain)
+    assert count_macs(shared, (3, 32, 32)) == count_macs(plain, (3, 32, 32))
+    assert hidden_mean(list(layer_spectra(shared, x))) == hidden_mean(list(layer_spectra(plain, x)))
+    assert shared.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_a_checkpoint_of_the_plain_network_loads_and_goes_on_alike() -> None:
+    shared, plain = (
+        RandomSkipDenseNet(4, 1, [9, 18, 36], share_outputs=share, seed=int(share)).double() for share in (True, False)
+    )
+    x = torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    step(plain, x)
+    shared.load_state_dict(plain.state_dict())
+    plain.zero_grad()
+    assert_close(step(shared, x), step(plain, x), 1e-10)

@@ -1,0 +1,50 @@
+"""Run a compiled function on PyTorch's own threads.
+
+A second pool beside PyTorch's would fight it for the cores: OpenMP's threads go on spinning for a while after each
+convolution. So the loops between convolutions enter the same pool, through the entry point that compilers emit for a
+parallel block. Where PyTorch was built with another OpenMP than GNU's there is none, and ``available`` is False.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["THREAD_NUMBER", "available", "run"]
+
+THREAD_NUMBER = "nnmass_thread_number"
+"""Name under which compiled code finds the number of the thread that it runs on."""
+
+
+@cache
+def _openmp() -> ctypes.CDLL | None:
+    for library in (Path(torch.__file__).parent / "lib").glob("libgomp*"):
+        import llvmlite.binding
+
+        openmp = ctypes.CDLL(str(library))
+        address = ctypes.cast(openmp.omp_get_thread_num, ctypes.c_void_p).value
+        llvmlite.binding.add_symbol(THREAD_NUMBER, address)
+        return openmp
+    return None
+
+
+def available() -> bool:
+    """Whether compiled functions can run on PyTorch's threads."""
+    return _openmp() is not None
+
+
+def run(function: Any, *numbers: int) -> None:
+    """Run a compiled function once on each of PyTorch's threads.
+
+    Args:
+        function: A numba cfunc of one argument, a pointer to int64.
+        numbers: What it points to, behind the count of threads: sizes and addresses.
+    """
+    openmp = _openmp()
+    assert openmp is not None
+    threads = torch.get_num_threads()
+    arguments = np.array([threads, *numbers], dtype=np.int64)
+    openmp.GOMP_parallel(ctypes.c_void_p(function.address), ctypes.c_void_p(arguments.ctypes.data), threads, 0)
