@@ -25,6 +25,9 @@ bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/jacobian.py --large
+	$(BIN)/python benchmarks/cells.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/ensemble.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,190 @@
+"""Train many small MLPs at once: each exactly the network that it would be alone, one to a core, in a compiled loop.
+
+The members may differ in depth, links and seed. A member sees the samples in the order in which ``nnmass fit`` would
+show them to it, and its weights agree with those of a Trainer to the rounding of single precision.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from datamodules.loader import ShardedBatches
+from studies.ensemble_kernel import compiled
+from zoo.mlp import RandomSkipMLP
+
+__all__ = ["EpochResult", "Samples", "train_together"]
+
+
+class Samples(NamedTuple):
+    """Inputs by what of them is not zero, and labels.
+
+    Attributes:
+        starts: Where each sample's entries begin, (N + 1,).
+        pixels: Column of each entry.
+        values: Value of each entry, float32.
+        labels: (N,).
+    """
+
+    starts: NDArray
+    pixels: NDArray
+    values: NDArray
+    labels: NDArray
+
+    @classmethod
+    def of(cls, inputs: Tensor, labels: Tensor) -> "Samples":
+        """Samples (N, ...) with labels (N,)."""
+        rows = inputs.flatten(1).float().numpy()
+        sample, pixel = np.nonzero(rows)
+        starts = np.searchsorted(sample, np.arange(len(rows) + 1))
+        return cls(starts, pixel.astype(np.int32), rows[sample, pixel], labels.numpy())
+
+
+class EpochResult(NamedTuple):
+    """What one member has reached.
+
+    Attributes:
+        member: Its place among the networks.
+        epoch: From 0.
+        train_loss: Mean over the epoch's samples, each at the weights of its step.
+        test_loss: Mean cross-entropy over the test samples.
+        test_accuracy: Share of right answers among them.
+    """
+
+    member: int
+    epoch: int
+    train_loss: float
+    test_loss: float
+    test_accuracy: float
+
+
+def train_together(
+    networks: Sequence[RandomSkipMLP],
+    seeds: Sequence[int],
+    train: Samples,
+    test: Samples,
+    epochs: int,
+    batch_size: int = 64,
+    rate: float = 1e-3,
+    workers: int | None = None,
+) -> Iterator[EpochResult]:
+    """Train every network with Adam at a constant rate, the authors' protocol for the MLPs.
+
+    Args:
+        networks: Members; their weights are the trained ones in the end.
+        seeds: Of each member, the seed that decides the order of its samples.
+        train: Samples to train on.
+        test: Samples to test on after each epoch.
+        epochs: How often each sample is seen.
+        batch_size: Samples per step.
+        rate: Adam's learning rate.
+        workers: Members trained at once, one per core by default.
+
+    Yields:
+        Results as they come in, those of one member in the order of its epochs.
+
+    Raises:
+        ValueError: If there are not as many seeds as networks, or a network has fewer than two layers.
+    """
+    if len(networks) != len(seeds):
+        raise ValueError(f"Expected one seed per network ({len(networks)}), but got {len(seeds)}.")
+    order = lru_cache(maxsize=4 * len(set(seeds)))(
+        lambda seed, epoch: _order(len(train.labels), batch_size, seed, epoch)
+    )
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        waiting: dict[Future, tuple[_Member, int]] = {}
+        rest = [
+            (_Member(number, network), seed) for number, (network, seed) in enumerate(zip(networks, seeds, strict=True))
+        ]
+        rest.reverse()
+
+        def start(member: _Member, seed: int) -> None:
+            work = (train, test, order(seed, member.epoch), batch_size, rate)
+            waiting[pool.submit(member.run_epoch, *work)] = (member, seed)
+
+        try:
+            for member, seed in [rest.pop() for _ in range(min(len(rest), pool._max_workers))] if epochs else []:
+                start(member, seed)
+            while waiting:
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    member, seed = waiting.pop(future)
+                    result = future.result()
+                    if member.epoch < epochs:
+                        start(member, seed)
+                    else:
+                        member.write_back()
+                        if rest:
+                            start(*rest.pop())
+                    yield result
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Member:
+    """One network as flat arrays."""
+
+    def __init__(self, number: int, network: RandomSkipMLP) -> None:
+        self.number, self.network, self.epoch, self.step = number, network, 0, 0
+        layers: list[Any] = list(network.layers)
+        width = network.width
+        self.train, self.evaluate = compiled(width, isinstance(network.activation, nn.ELU))
+        first = layers[0].linear
+        self.flat = np.concatenate(
+            [_numbers(first.weight).T.ravel(), _numbers(first.bias)]
+            + [_numbers(layer.linear.bias) for layer in layers[1:]]
+            + [_numbers(layer.linear.weight).ravel() for layer in layers[1:]]
+        )
+        self.moments = np.zeros_like(self.flat), np.zeros_like(self.flat)
+        sources = [
+            [*range(position * width, (position + 1) * width), *layer.links.tolist()]
+            for position, layer in enumerate(layers[1:])
+        ]
+        self.shape = (
+            network.in_chans,
+            sum(len(layer.linear.bias) for layer in layers[1:]),
+            np.array(list(chain.from_iterable(sources)), dtype=np.int64),
+            np.array([len(row) for row in sources], dtype=np.int64),
+        )
+
+    def run_epoch(self, train: Samples, test: Samples, order: NDArray, batch_size: int, rate: float) -> EpochResult:
+        """Train on every sample once, then test."""
+        loss = self.train(order, batch_size, self.step, rate, *train, self.flat, *self.moments, *self.shape)
+        self.step += -(-len(order) // batch_size)
+        everything = np.arange(len(test.labels))
+        test_loss, right = self.evaluate(everything, batch_size, *test, self.flat, *self.shape)
+        self.epoch += 1
+        return EpochResult(self.number, self.epoch - 1, loss, test_loss, right / len(test.labels))
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Give the network its trained weights."""
+        layers: list[Any] = list(self.network.layers)
+        first = layers[0].linear
+        targets = [
+            first.bias,
+            *(layer.linear.bias for layer in layers[1:]),
+            *(layer.linear.weight for layer in layers[1:]),
+        ]
+        begin = first.weight.numel()
+        first.weight.copy_(torch.from_numpy(self.flat[:begin]).view(first.weight.shape[1], -1).T)
+        for target in targets:
+            target.copy_(torch.from_numpy(self.flat[begin : begin + target.numel()]).view_as(target))
+            begin += target.numel()
+
+
+def _numbers(parameter: Tensor) -> NDArray[np.float32]:
+    return parameter.detach().float().numpy()
+
+
+def _order(count: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The epoch's samples in the order in which the loaders of ``datamodules`` hand them out."""
+    sampler = ShardedBatches(count, batch_size, shuffle=True, seed=seed)
+    sampler.set_epoch(epoch)
+    return torch.cat(list(sampler)).numpy()

@@ -1,0 +1,135 @@
+"""MLPs trained together against each of them trained alone."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import Tensor, nn
+
+from datamodules import Digits, Seg
+from studies.ensemble import EpochResult, Samples, train_together
+from studies.ensemble_kernel import compiled
+from zoo import Classifier, RandomSkipMLP
+
+
+def adam(parameters: Any) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters)
+
+
+def alone(network: RandomSkipMLP, data: Any, epochs: int) -> Any:
+    """Through the Trainer, as ``nnmass fit`` does it."""
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    model = Classifier(network, adam, schedule="constant")
+    trainer.fit(model, datamodule=data)
+    return trainer.test(model, datamodule=data, verbose=False)[0]
+
+
+def samples(data: Any, split: Any) -> Samples:
+    inputs, labels = data.load_checked(split)
+    return Samples.of(data.prepare_eval(inputs), labels)
+
+
+CASES: list[dict[str, Any]] = [
+    {"depth": 16, "tc": 8, "seed": 3},
+    {"depth": 32, "tc": 0, "seed": 1},
+    {"depth": 5, "tc": 99, "seed": 2, "activation": "relu"},
+    {"depth": 2, "tc": 0, "seed": 0},
+    {"depth": 4, "tc": 2, "seed": 0, "width": 1},
+]
+
+
+def test_each_member_is_the_network_that_it_is_alone() -> None:
+    """More than a hundred steps, batches of unlike size, members of unlike depth and width on two threads."""
+    built = [RandomSkipMLP(**{"width": 8, "in_features": 64, **case}) for case in CASES]
+    together = copy.deepcopy(built)
+    data = Digits(batch_size=48, val_on_test=True)
+    results = list(
+        train_together(
+            together,
+            [case["seed"] for case in CASES],
+            samples(data, "train"),
+            samples(data, "test"),
+            epochs=4,
+            batch_size=48,
+            workers=2,
+        )
+    )
+    assert len(results) == 4 * len(CASES)
+    for number, (network, case) in enumerate(zip(built, CASES, strict=True)):
+        metrics = alone(network, Digits(batch_size=48, val_on_test=True, seed=case["seed"]), epochs=4)
+        for name, value in network.named_parameters():
+            assert (value - together[number].get_parameter(name)).abs().max() <= 1e-5, (case, name)
+        mine = [result for result in results if result.member == number]
+        assert [result.epoch for result in mine] == [0, 1, 2, 3]
+        assert mine[-1].test_loss == pytest.approx(metrics["test/loss"], abs=1e-4)
+        assert mine[-1].test_accuracy == pytest.approx(metrics["test/accuracy"], abs=1e-6)
+
+
+def test_the_papers_synthetic_problem() -> None:
+    data = Seg(segments=20, batch_size=100, val_on_test=True)
+    train = samples(data, "train")
+    few = Samples(train.starts[:2001], train.pixels, train.values, train.labels[:2000])
+    network = RandomSkipMLP(depth=6, width=8, tc=5, num_classes=2, in_features=2, activation="relu")
+    results = list(train_together([network], [0], few, few, epochs=3, batch_size=100))
+    assert results[-1].train_loss < results[0].train_loss
+    with torch.no_grad():
+        inputs, labels = data.load("train")
+        right = (network(inputs[:2000]).argmax(1) == labels[:2000]).float().mean()
+    assert results[-1].test_accuracy == pytest.approx(right.item(), abs=1e-6)
+
+
+def test_the_order_of_work_changes_nothing() -> None:
+    train, test = (samples(Digits(), split) for split in ("train", "test"))
+
+    def run(workers: int) -> tuple[list[EpochResult], list[Tensor]]:
+        networks = [RandomSkipMLP(6, 8, tc, in_features=64, seed=tc) for tc in range(5)]
+        found = list(train_together(networks, range(5), train, test, epochs=2, workers=workers))
+        return sorted(found), [value for network in networks for value in network.parameters()]
+
+    (one, weights), (several, other_weights) = run(1), run(3)
+    assert one == several
+    assert all(torch.equal(a, b) for a, b in zip(weights, other_weights, strict=True))
+
+
+def test_no_member_and_no_epoch() -> None:
+    digits = samples(Digits(), "test")
+    assert list(train_together([], [], digits, digits, epochs=3)) == []
+    network = RandomSkipMLP(3, 8, 1, in_features=64)
+    before = copy.deepcopy(network.state_dict())
+    assert list(train_together([network], [0], digits, digits, epochs=0)) == []
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    with pytest.raises(ValueError, match=r"one seed per network \(1\), but got 2"):
+        list(train_together([network], [0, 1], digits, digits, epochs=1))
+
+
+def test_inputs_are_kept_by_what_is_not_zero() -> None:
+    inputs = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, -3.0]])
+    found = Samples.of(inputs, torch.tensor([0, 1, 2]))
+    assert found.starts.tolist() == [0, 1, 1, 3]
+    assert found.pixels.tolist() == [1, 0, 2]
+    assert found.values.tolist() == [2.0, 1.0, -3.0]
+
+
+def test_evaluation_counts_what_torch_counts() -> None:
+    network = RandomSkipMLP(8, 8, 3, in_features=64, seed=5)
+    inputs, labels = Digits().load_checked("test")
+    rows = Digits().prepare_eval(inputs)
+    results = list(train_together([network], [0], Samples.of(rows, labels), Samples.of(rows, labels), epochs=1))
+    with torch.no_grad():
+        logits = network(rows)
+    assert results[0].test_accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert results[0].test_loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), abs=1e-5)
+
+
+def test_the_compiled_functions_are_made_once() -> None:
+    assert compiled(8, True) is compiled(8, True)
