@@ -34,7 +34,7 @@ def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
 def loop_of_dense_decompositions(network: RandomSkipMLP, images: torch.Tensor) -> list[float]:
     """The baseline: per layer and image the matrix D W, and a dense decomposition of it."""
     means = []
-    for _, weight, slopes in network.linear_layers(images):
+    for _, weight, slopes in network.jacobian_factors(images):
         values = [torch.linalg.svdvals(slope[:, None] * weight) for slope in slopes]
         means.append(torch.stack(values).mean().item())
     return means

@@ -91,10 +91,18 @@ def train_together(
         Results as they come in, those of one member in the order of its epochs.
 
     Raises:
-        ValueError: If there are not as many seeds as networks, or a network has fewer than two layers.
+        ValueError: If there are not as many seeds as networks, or the samples do not fit a network.
     """
     if len(networks) != len(seeds):
         raise ValueError(f"Expected one seed per network ({len(networks)}), but got {len(seeds)}.")
+    for samples in (train, test):
+        columns, classes = samples.pixels.max(initial=-1) + 1, samples.labels.max(initial=-1) + 1
+        for network in networks:
+            if columns > network.in_chans or classes > network.num_classes or samples.labels.min(initial=0) < 0:
+                raise ValueError(
+                    f"Expected samples of at most {network.in_chans} numbers and {network.num_classes} classes, as the "
+                    f"networks take them, but got {columns} and {classes}."
+                )
     order = lru_cache(maxsize=4 * len(set(seeds)))(
         lambda seed, epoch: _order(len(train.labels), batch_size, seed, epoch)
     )

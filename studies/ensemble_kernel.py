@@ -20,11 +20,8 @@ _LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), n
 
 
 def _njit(function: Callable) -> Callable:
-    rules: dict[str, Any] = {"fastmath": {"contract", "nsz", "reassoc", "arcp"}, "error_model": "numpy", "nogil": True}
-    try:
-        return numba.njit(cache=True, **rules)(function)
-    except RuntimeError:  # no folder that can be written to
-        return numba.njit(**rules)(function)
+    """The function, compiled. Not kept on disk: functions that hold others are never found there again."""
+    return numba.njit(fastmath={"contract", "nsz", "reassoc", "arcp"}, error_model="numpy", nogil=True)(function)
 
 
 @_njit

@@ -110,6 +110,10 @@ def test_no_member_and_no_epoch() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     with pytest.raises(ValueError, match=r"one seed per network \(1\), but got 2"):
         list(train_together([network], [0, 1], digits, digits, epochs=1))
+    with pytest.raises(ValueError, match="at most 8 numbers and 10 classes, as the networks take them, but got 6"):
+        list(train_together([RandomSkipMLP(3, 8, 1, in_features=8)], [0], digits, digits, epochs=1))
+    with pytest.raises(ValueError, match="at most 64 numbers and 3 classes"):
+        list(train_together([RandomSkipMLP(3, 8, 1, 3, in_features=64)], [0], digits, digits, epochs=1))
 
 
 def test_inputs_are_kept_by_what_is_not_zero() -> None:

@@ -2,6 +2,9 @@
 
 import copy
 import gc
+import os
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -153,7 +156,7 @@ def test_evaluation_without_gradients(passes: list[int]) -> None:
     assert len(passes) == 1  # with gradients, the running statistics are constants: the modules run
 
 
-@pytest.mark.parametrize("change", ["momentum None", "no running statistics", "frozen weights", "frozen norm weights"])
+@pytest.mark.parametrize("change", ["momentum None", "frozen weights", "frozen norm weights"])
 def test_other_settings_of_the_normalisation(change: str, passes: list[int]) -> None:
     cells = pair(in_channels=3, width=4, depth=5, tc=6)
     for cell in cells:
@@ -164,9 +167,6 @@ def test_other_settings_of_the_normalisation(change: str, passes: list[int]) -> 
         for module in cell.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None if change == "momentum None" else 0.3
-                if change == "no running statistics":
-                    module.track_running_stats = False
-                    module.running_mean = module.running_var = module.num_batches_tracked = None
     for seed in range(3):
         x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         found, expected = (step(cell, x) for cell in cells)
@@ -263,6 +263,58 @@ def other_activation(cell: RandomSkipCell, x: Tensor) -> Tensor:
     for layer in changed.layers[1:]:
         layer.activation = nn.SiLU()
     return changed(x)
+
+
+def test_fewer_threads_than_asked_for_do_all_the_work() -> None:
+    """Forward only: with such a limit PyTorch's own convolutions wait for ever on their way back."""
+    code = (
+        "import torch, copy; from zoo import RandomSkipCell; torch.set_num_threads(4)\n"
+        "cell = RandomSkipCell(3, 4, 5, 6); plain = copy.deepcopy(cell); plain.share_outputs = False\n"
+        "x = torch.randn(4, 3, 6, 6)\n"
+        "one, other = cell(x), plain(x)\n"
+        "assert torch.allclose(one, other, atol=1e-4), (one - other).abs().max()"
+    )
+    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    cell, _ = pair(in_channels=3, width=4, depth=5, tc=6)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(RuntimeError, match="share_outputs=False for gradients of gradients"):
+        torch.autograd.grad(cell(x).square().sum(), [x], create_graph=True)
+
+
+@pytest.mark.parametrize("part", ["layers.3.conv.weight", "layers.3.norm_in.weight", "layers.3.norm_in.bias"])
+def test_weights_that_change_before_the_step_back_are_noticed(part: str) -> None:
+    cell, _ = pair(in_channels=3, width=4, depth=5, tc=6)
+    loss = cell(torch.randn(2, 3, 6, 6, dtype=torch.float64)).square().sum()
+    with torch.no_grad():
+        cell.get_parameter(part).mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_what_the_pass_does_not_know_is_left_to_the_modules(passes: list[int]) -> None:
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    for change in range(5):
+        cells = pair(in_channels=3, width=4, depth=5, tc=6)
+        for cell in cells:
+            layer: Any = cell.layers[4]
+            if change == 0:
+                layer.norm_in.eval()
+            elif change == 1:
+                layer.norm_in.track_running_stats = False
+            elif change == 2:
+                layer.norm_in.running_mean = layer.norm_in.running_var = layer.norm_in.num_batches_tracked = None
+            elif change == 3:
+                layer.norm_out = nn.Tanh()
+            else:
+                layer.norm_in.register_full_backward_pre_hook(lambda module, gradient: None)
+        assert_close(step(cells[0], x), step(cells[1], x), 1e-12)
+    assert cells[0](x[:0]).shape == (0, 4, 6, 6)
+    assert not passes
 
 
 @pytest.mark.parametrize(("name", "look"), list(lookers_on()))

@@ -36,7 +36,7 @@ class Classifier(LightningModule):
         label_smoothing: Share of the target spread evenly over the classes in training, in [0, 1).
         num_classes: Classes; by default the network's own ``num_classes``.
         channels_last: Lay images and convolution weights out with the channels innermost, which convolutions are
-            faster on; results differ by rounding alone.
+            faster on; results differ by rounding alone. The network's own code must not rely on the order in memory.
         compile_network: Run the network through ``torch.compile``; the first step then takes a minute or more.
 
     Raises:
@@ -59,7 +59,7 @@ class Classifier(LightningModule):
         warmup_epochs: int = 0,
         label_smoothing: float = 0.0,
         num_classes: int | None = None,
-        channels_last: bool = True,
+        channels_last: bool = False,
         compile_network: bool = False,
     ) -> None:
         super().__init__()
@@ -83,7 +83,6 @@ class Classifier(LightningModule):
         self.schedule = schedule
         self.interval = interval
         self.warmup_epochs = warmup_epochs
-        self._logged: set[str] = set()  # stages whose figures Lightning holds in this epoch
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_mean_loss, self.val_mean_loss, self.test_mean_loss = MeanMetric(), MeanMetric(), MeanMetric()
@@ -138,27 +137,12 @@ class Classifier(LightningModule):
         # In training only the answer counts; else probabilities, because torchmetrics guesses whether it gets logits.
         answers = logits.detach().argmax(dim=1) if stage == "train" else logits.detach().float().softmax(dim=1)
         metrics.update(answers, labels if labels.ndim == 1 else labels.argmax(dim=1))
-        if stage not in self._logged:  # Lightning then holds the objects, and reads them at the epoch's end
-            self._logged.add(stage)
+        if (
+            mean_loss.update_count == 1
+        ):  # Lightning then holds the objects, and reads and resets them at the epoch's end
             self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(labels))
             self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss, logits.detach()
-
-    def setup(self, stage: str) -> None:
-        """Begin anew, also after a run that was broken off."""
-        self._logged.clear()
-
-    def on_train_epoch_end(self) -> None:
-        """Log again in the next epoch."""
-        self._logged.discard("train")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log again in the next validation."""
-        self._logged.discard("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log again in the next test."""
-        self._logged.discard("test")
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, whose length is that of the training, in epochs or in steps."""

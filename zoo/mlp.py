@@ -148,7 +148,7 @@ class RandomSkipMLP(nn.Module):
         return x if pre_logits else self.layers[-1].linear(x)  # type: ignore[operator]
 
     @torch.no_grad()
-    def linear_layers(self, x: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+    def jacobian_factors(self, x: Tensor) -> list[tuple[str, Tensor, Tensor]]:
         """What a layer's Jacobian D W is made of, for :func:`zoo.layer_spectra`, which then need not trace the network.
 
         Args:

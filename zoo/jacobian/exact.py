@@ -18,7 +18,7 @@ def linear_singular_values(weights: Sequence[Tensor], slopes: Sequence[Tensor]) 
 
     In double precision they come from decompositions of each J_n, to 1e-10 of the largest value. In single precision,
     on the processor, they come from the Gram matrices of :mod:`zoo.jacobian.gram`, in double precision: to 1e-7 of the
-    largest value, as decompositions in single precision have it.
+    largest value, as decompositions in single precision have it, and without a gradient.
 
     Args:
         weights: W of each layer, (rows, columns); every number that enters is a column, linked ones included.

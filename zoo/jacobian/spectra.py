@@ -80,7 +80,8 @@ def layer_spectra(
         batch: Inputs, (N, ...).
         bn: ``batch`` lets batch norms use mean and variance of this batch, as in training; ``eval`` their running
             statistics, which at initialisation make them the identity. Either way they are constants in the derivative.
-        exact_up_to: Layers of at most so many rows and columns get a dense SVD; larger ones an estimate.
+        exact_up_to: Layers of at most so many rows and columns get a dense SVD; larger ones an estimate. Of a network
+            that states its linear layers (``jacobian_factors``) only the rows count.
         probes: Random vectors per sample of an estimate.
         steps: Lanczos steps of an estimate.
         seed: Decides the random vectors.
@@ -104,8 +105,8 @@ def layer_spectra(
     exact_up_to = whole_number("exact_up_to", exact_up_to, 0)
     generator = torch.Generator().manual_seed(whole_number("seed", seed, 0))
     network = unwrapped(model)
-    stated: Any = getattr(network, "linear_layers", None)
-    if stated is not None:
+    stated: Any = getattr(network, "jacobian_factors", None)
+    if stated is not None and not isinstance(stated, nn.Module):
         layers = stated(batch)
         if max(len(weight) for _, weight, _ in layers) <= exact_up_to:
             yield from _stated(layers, bn)

@@ -1,6 +1,6 @@
-"""The compiled sweeps behind :mod:`zoo.shared.loops`, one set per precision; each thread takes a part of the rows.
+"""The compiled sweeps behind :mod:`zoo.shared.loops`, one set per precision; each thread takes some parts of the rows.
 
-Every function takes a pointer to int64: the count of threads, then sizes, then addresses, in the order in which its
+Every function takes a pointer to int64: the count of parts, then sizes, then addresses, in the order in which its
 body reads them. bfloat16 comes as uint16, the upper half of a float32.
 """
 
@@ -12,14 +12,23 @@ import torch
 from numba import carray, cfunc, types
 from numba.extending import intrinsic, overload
 
-from zoo.shared.threads import THREAD_NUMBER
+from zoo.shared.threads import TEAM_SIZE, THREAD_NUMBER
 
 __all__ = ["LOOPS"]
 
 _ROWS = 64  # so many rows are summed up in the precision of the numbers, before the sums are added in double
 _thread_number: Any = types.ExternalFunction(THREAD_NUMBER, types.int32())
+_team_size: Any = types.ExternalFunction(TEAM_SIZE, types.int32())
 _signature = types.void(types.CPointer(types.int64))
 _options: dict[str, Any] = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
+
+
+def _compiled(function: Callable) -> Any:
+    """The function, compiled; what the compiler made is kept on disk where there is a place for it."""
+    try:
+        return cfunc(_signature, cache=True, **_options)(function)
+    except RuntimeError:  # no folder that can be written to
+        return cfunc(_signature, **_options)(function)
 
 
 def _at_address(typing: Any, address: Any, number: Any) -> Any:
@@ -67,32 +76,32 @@ def _narrow_as(number, like):  # type: ignore[no-untyped-def]
 def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
     """The loops for numbers stored and calculated with in these precisions."""
 
-    @cfunc(_signature, cache=True, **_options)
+    @_compiled
     def store(numbers: Any) -> None:
         given = carray(numbers, (6,))
         parts, rows, width = given[0], given[1], given[2]
         output = carray(_at(given[3], stored), (rows * width,))
         kept = carray(_at(given[4], stored), (rows * width,))
         sums = carray(_at(given[5], np.float64), (parts, 2, width))
-        part = _thread_number()
-        total, square = np.zeros(width, number), np.zeros(width, number)
-        sums[part] = 0
-        begin, end = part * rows // parts, (part + 1) * rows // parts
-        for row in range(begin, end):
-            source, target = output[row * width : (row + 1) * width], kept[row * width : (row + 1) * width]
-            for column in range(width):
-                target[column] = source[column]
-                found = _wide(source[column]) - _wide(output[column])
-                total[column] += found
-                square[column] += found * found
-            if (row - begin) % _ROWS == _ROWS - 1 or row == end - 1:
+        for part in range(_thread_number(), parts, _team_size()):
+            total, square = np.zeros(width, number), np.zeros(width, number)
+            sums[part] = 0
+            begin, end = part * rows // parts, (part + 1) * rows // parts
+            for row in range(begin, end):
+                source, target = output[row * width : (row + 1) * width], kept[row * width : (row + 1) * width]
                 for column in range(width):
-                    sums[part, 0, column] += total[column]
-                    sums[part, 1, column] += square[column]
-                    total[column] = 0
-                    square[column] = 0
+                    target[column] = source[column]
+                    found = _wide(source[column]) - _wide(output[column])
+                    total[column] += found
+                    square[column] += found * found
+                if (row - begin) % _ROWS == _ROWS - 1 or row == end - 1:
+                    for column in range(width):
+                        sums[part, 0, column] += total[column]
+                        sums[part, 1, column] += square[column]
+                        total[column] = 0
+                        square[column] = 0
 
-    @cfunc(_signature, cache=True, **_options)
+    @_compiled
     def gather(numbers: Any) -> None:
         given = carray(numbers, (10,))
         parts, count, rows, width, chosen = given[0], given[1], given[2], given[3], given[4]
@@ -101,14 +110,14 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
         scale = carray(_at(given[7], number), (chosen,))
         shift = carray(_at(given[8], number), (chosen,))
         found = carray(_at(given[9], stored), (rows * chosen,))
-        part = _thread_number()
-        for row in range(part * rows // parts, (part + 1) * rows // parts):
-            source, target = values[row * width :], found[row * chosen : (row + 1) * chosen]
-            for place in range(chosen):
-                value = scale[place] * _wide(source[np.uint64(places[place])]) + shift[place]
-                target[place] = _narrow(max(value, number(0)), source[0])
+        for part in range(_thread_number(), parts, _team_size()):
+            for row in range(part * rows // parts, (part + 1) * rows // parts):
+                source, target = values[row * width :], found[row * chosen : (row + 1) * chosen]
+                for place in range(chosen):
+                    value = scale[place] * _wide(source[np.uint64(places[place])]) + shift[place]
+                    target[place] = _narrow(max(value, number(0)), source[0])
 
-    @cfunc(_signature, cache=True, **_options)
+    @_compiled
     def scatter(numbers: Any) -> None:
         given = carray(numbers, (13,))
         parts, count, rows, width, chosen = given[0], given[1], given[2], given[3], given[4]
@@ -120,28 +129,28 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
         gradients = carray(_at(given[10], number), (count * rows * width,))
         mean = carray(_at(given[11], number), (chosen,))
         sums = carray(_at(given[12], np.float64), (parts, 2, chosen))
-        part = _thread_number()
-        total, product = np.zeros(chosen, number), np.zeros(chosen, number)
-        sums[part] = 0
-        begin, end = part * rows // parts, (part + 1) * rows // parts
-        for row in range(begin, end):
-            source, target = values[row * width :], gradients[row * width :]
-            coming = gradient[row * chosen : (row + 1) * chosen]
-            for place in range(chosen):
-                where = np.uint64(places[place])
-                value, slope = _wide(source[where]), _wide(coming[place])
-                slope = slope if scale[place] * value + shift[place] > 0 else number(0)
-                total[place] += slope
-                product[place] += slope * (value - mean[place])
-                target[where] += slope * scale[place]
-            if (row - begin) % _ROWS == _ROWS - 1 or row == end - 1:
+        for part in range(_thread_number(), parts, _team_size()):
+            total, product = np.zeros(chosen, number), np.zeros(chosen, number)
+            sums[part] = 0
+            begin, end = part * rows // parts, (part + 1) * rows // parts
+            for row in range(begin, end):
+                source, target = values[row * width :], gradients[row * width :]
+                coming = gradient[row * chosen : (row + 1) * chosen]
                 for place in range(chosen):
-                    sums[part, 0, place] += total[place]
-                    sums[part, 1, place] += product[place]
-                    total[place] = 0
-                    product[place] = 0
+                    where = np.uint64(places[place])
+                    value, slope = _wide(source[where]), _wide(coming[place])
+                    slope = slope if scale[place] * value + shift[place] > 0 else number(0)
+                    total[place] += slope
+                    product[place] += slope * (value - mean[place])
+                    target[where] += slope * scale[place]
+                if (row - begin) % _ROWS == _ROWS - 1 or row == end - 1:
+                    for place in range(chosen):
+                        sums[part, 0, place] += total[place]
+                        sums[part, 1, place] += product[place]
+                        total[place] = 0
+                        product[place] = 0
 
-    @cfunc(_signature, cache=True, **_options)
+    @_compiled
     def spread(numbers: Any) -> None:
         given = carray(numbers, (9,))
         parts, rows, width = given[0], given[1], given[2]
@@ -151,13 +160,13 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
         constant = carray(_at(given[6], number), (width,))
         slope = carray(_at(given[7], number), (width,))
         found = carray(_at(given[8], stored), (rows * width,))
-        part = _thread_number()
-        for row in range(part * rows // parts, (part + 1) * rows // parts):
-            begin, end = row * width, (row + 1) * width
-            coming, source, target = gradient[begin:end], kept[begin:end], found[begin:end]
-            for column in range(width):
-                value = _wide(source[column]) - mean[column]
-                target[column] = _narrow(coming[column] - constant[column] - slope[column] * value, source[0])
+        for part in range(_thread_number(), parts, _team_size()):
+            for row in range(part * rows // parts, (part + 1) * rows // parts):
+                begin, end = row * width, (row + 1) * width
+                coming, source, target = gradient[begin:end], kept[begin:end], found[begin:end]
+                for column in range(width):
+                    value = _wide(source[column]) - mean[column]
+                    target[column] = _narrow(coming[column] - constant[column] - slope[column] * value, source[0])
 
     return store, gather, scatter, spread
 

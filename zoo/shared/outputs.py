@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.autograd.function import once_differentiable
 from torch.nn.modules import module as module_hooks
 
 from zoo.shared import loops
@@ -32,19 +31,26 @@ def can_share(layers: nn.ModuleList, x: Tensor) -> bool:
         layers: Layers of a :class:`zoo.RandomSkipCell`.
         x: The cell's input.
     """
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return False
     norms: list[Any] = [layer.norm_in for layer in layers[2:]]
+    others: list[Any] = [layer.norm_out for layer in layers[2:]]
     precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    training = bool(norms) and norms[0].training
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return (
         bool(norms)
         and type(x) is Tensor
         and x.device.type == "cpu"
+        and x.numel() > 0
         and loops.available(precision)
+        and (training or not torch.is_grad_enabled())
+        and all(type(norm) is nn.BatchNorm2d and norm.affine and norm.training == training for norm in norms)
+        and all(norm.track_running_stats and norm.num_batches_tracked is not None for norm in norms)
         and all(type(layer.activation) is nn.ReLU for layer in layers[1:])
-        and all(type(norm) is nn.BatchNorm2d and norm.affine for norm in norms)
-        and all(norm.training or (not torch.is_grad_enabled() and norm.track_running_stats) for norm in norms)
-        and not any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in layers.modules())
-        and not (module_hooks._global_forward_hooks or module_hooks._global_forward_pre_hooks)
-        and not (torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing())
+        and all(type(other) is nn.Identity for other in others)
+        and not any(getattr(part, hook) for part in layers.modules() for hook in hooks)
+        and not any(getattr(module_hooks, f"_global{hook}") for hook in hooks)
         and torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
         and forward_ad._current_level < 0
@@ -162,13 +168,21 @@ class _Reader:
         self._address = entering.data_ptr()
         return entering
 
-    def put_away(self, saved: Tensor) -> Tensor | None:
+    def put_away(self, saved: Tensor) -> tuple[Tensor, int] | None:
         """For the graph of gradients: nothing in place of what can be read again."""
-        return None if saved.data_ptr() == self._address else saved
+        return None if saved.data_ptr() == self._address else (saved, saved._version)
 
-    def bring_back(self, saved: Tensor | None) -> Tensor:
+    def bring_back(self, packed: tuple[Tensor, int] | None) -> Tensor:
         """The tensor that was put away."""
-        return self.read() if saved is None else saved
+        if packed is None:
+            return self.read()
+        saved, version = packed
+        if saved._version != version:
+            raise RuntimeError(
+                f"Expected what a layer needs for its gradient to stay as it was, but a tensor of shape "
+                f"{tuple(saved.shape)} has been modified by an inplace operation."
+            )
+        return saved
 
 
 class _Keep(torch.autograd.Function):
@@ -185,8 +199,8 @@ class _Keep(torch.autograd.Function):
         return output.new_empty(0)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
         shared, columns = ctx.shared, ctx.columns
         gradients, sums = shared.gradients()
         constant, slope = (sums[:, columns] / shared.rows).to(gradients.dtype)
@@ -203,12 +217,13 @@ class _Enter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, reader: _Reader, weight: Tensor, bias: Tensor, *kept: Tensor) -> Tensor:
         ctx.reader, ctx.kept = reader, len(kept)
-        ctx.save_for_backward(weight)
+        ctx.save_for_backward(weight, bias)
         return reader.give_out()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
+        _ = ctx.saved_tensors  # raises if the weights have been changed since
         reader, shared = ctx.reader, ctx.reader.shared
         shared.last_reader = weakref.ref(ctx)
         gradients, sums = shared.gradients()
@@ -218,6 +233,11 @@ class _Enter(torch.autograd.Function):
         sums[1].index_add_(0, reader.columns, exact[1] * reader.scale * reader.inverse.square())
         for_weight, for_bias = (exact[1] * reader.inverse).to(gradients.dtype), exact[0].to(gradients.dtype)
         return None, for_weight, for_bias, *[None] * ctx.kept
+
+
+def _refuse_second_derivatives() -> None:
+    if torch.is_grad_enabled():
+        raise RuntimeError("Expected share_outputs=False for gradients of gradients (create_graph), but it is True.")
 
 
 def _is_retained(ctx: Any) -> bool:
@@ -231,9 +251,11 @@ def _is_retained(ctx: Any) -> bool:
 @torch.no_grad()
 def _follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
     """Let the running statistics follow those of a batch of ``count`` positions, as nn.BatchNorm2d does."""
-    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
-        return
-    norm.num_batches_tracked += 1
-    momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
-    norm.running_var.lerp_((variance * (count / max(count - 1, 1))).to(norm.running_var.dtype), momentum)
+    tracked, running_mean, running_variance = norm.num_batches_tracked, norm.running_mean, norm.running_var
+    assert tracked is not None
+    assert running_mean is not None
+    assert running_variance is not None
+    tracked += 1
+    momentum = 1 / int(tracked) if norm.momentum is None else norm.momentum
+    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+    running_variance.lerp_((variance * (count / max(count - 1, 1))).to(running_variance.dtype), momentum)

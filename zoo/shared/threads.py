@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["THREAD_NUMBER", "available", "run"]
+__all__ = ["TEAM_SIZE", "THREAD_NUMBER", "available", "run"]
 
 THREAD_NUMBER = "nnmass_thread_number"
 """Name under which compiled code finds the number of the thread that it runs on."""
+
+TEAM_SIZE = "nnmass_team_size"
+"""Name under which it finds how many threads there are: OpenMP may grant fewer than were asked for."""
 
 
 @cache
@@ -25,8 +28,8 @@ def _openmp() -> ctypes.CDLL | None:
         import llvmlite.binding
 
         openmp = ctypes.CDLL(str(library))
-        address = ctypes.cast(openmp.omp_get_thread_num, ctypes.c_void_p).value
-        llvmlite.binding.add_symbol(THREAD_NUMBER, address)
+        for name, function in ((THREAD_NUMBER, openmp.omp_get_thread_num), (TEAM_SIZE, openmp.omp_get_num_threads)):
+            llvmlite.binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
         return openmp
     return None
 
@@ -41,7 +44,7 @@ def run(function: Any, *numbers: int) -> None:
 
     Args:
         function: A numba cfunc of one argument, a pointer to int64.
-        numbers: What it points to, behind the count of threads: sizes and addresses.
+        numbers: What it points to, behind the count of parts to do: sizes and addresses.
     """
     openmp = _openmp()
     assert openmp is not None
