@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["read_run", "update_run", "write_atomically", "write_figure", "write_table"]
+__all__ = ["read_run", "update_run", "write_atomically", "write_figure", "write_figures", "write_table"]
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -53,6 +53,12 @@ def write_figure(path: Path, figure: "Figure") -> None:
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix.removeprefix("."), dpi=150)
     write_atomically(path, content.getvalue())
+
+
+def write_figures(path: Path, figure: "Figure") -> None:
+    """Write a figure as PNG and as SVG; ``path`` has neither ending."""
+    for ending in ("png", "svg"):
+        write_figure(path.with_name(f"{path.name}.{ending}"), figure)
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

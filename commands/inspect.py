@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from commands.parser import Parser
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from commands.named_networks import NamedNetwork
     from zoo import Topology
 
@@ -126,6 +124,7 @@ def _show_jacobians(networks: dict[str, "NamedNetwork"], records: dict[str, "Top
 
 
 def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: bool) -> None:
+    from callbacks.run_file import write_figures
     from callbacks.tables import rich_table, terminal
     from zoo import degree_distributions, draw_cells, draw_degrees
 
@@ -150,15 +149,8 @@ def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: boo
             ]
             headings = ["cell", "degree of long-range links", "mean", "variance / mean", "distance to Poisson"]
             console.print(rich_table(f"{name}: a Poisson distribution has variance / mean 1", headings, rows))
-            _save(draw_degrees(wirings), folder / f"{file}_degrees")
+            write_figures(folder / f"{file}_degrees", draw_degrees(wirings))
         if plot:
-            _save(draw_cells(wirings), folder / f"{file}_cells")
+            write_figures(folder / f"{file}_cells", draw_cells(wirings))
     if folder.is_dir():
         console.print(f"The figures are in {folder}.")
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    from callbacks.run_file import write_figure
-
-    for ending in ("png", "svg"):
-        write_figure(path.with_name(f"{path.name}.{ending}"), figure)

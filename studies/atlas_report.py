@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from callbacks.run_file import write_atomically, write_figure
+from callbacks.run_file import write_atomically, write_figures
 from callbacks.tables import rich_table
 from studies.atlas import EXPLAINING, explained, join_accuracies
 from studies.explain import explain
@@ -42,9 +42,7 @@ def write_report(atlas: pd.DataFrame, folder: Path, accuracies: Path | None) -> 
     fits = explained(joined)
     write_atomically(folder / "accuracy.csv", joined[["name", "family", "top1", "top1_in1k"]].to_csv(index=False))
     write_atomically(folder / "explained.csv", fits.to_csv(index=False))
-    figure = draw_accuracies(joined)
-    for ending in ("png", "svg"):
-        write_figure(folder / f"explained.{ending}", figure)
+    write_figures(folder / "explained", draw_accuracies(joined))
     for networks in ("all", "without attention"):
         for accuracy in ("top1", "top1_in1k"):
             part = fits[(fits["networks"] == networks) & (fits["accuracy"] == accuracy)]

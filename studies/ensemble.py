@@ -106,7 +106,8 @@ def train_together(
     order = lru_cache(maxsize=4 * len(set(seeds)))(
         lambda seed, epoch: _order(len(train.labels), batch_size, seed, epoch)
     )
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    workers = workers or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
         waiting: dict[Future, tuple[_Member, int]] = {}
         rest = [
             (_Member(number, network), seed) for number, (network, seed) in enumerate(zip(networks, seeds, strict=True))
@@ -118,7 +119,7 @@ def train_together(
             waiting[pool.submit(member.run_epoch, *work)] = (member, seed)
 
         try:
-            for member, seed in [rest.pop() for _ in range(min(len(rest), pool._max_workers))] if epochs else []:
+            for member, seed in [rest.pop() for _ in range(min(len(rest), workers))] if epochs else []:
                 start(member, seed)
             while waiting:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from studies.explain import explain
 from zoo.initialisation import INITIALISATIONS, initialise
-from zoo.jacobian.spectra import hidden_mean, layer_spectra
+from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
 from zoo.mass import singular_value_bounds
 from zoo.mlp import RandomSkipMLP
 from zoo.variants import create_model
@@ -89,17 +89,8 @@ def mlp_rows(images: Tensor, seeds: int) -> Iterator[dict[str, Any]]:
                 network = RandomSkipMLP(depth, _WIDTH, tc, in_features=features, seed=seed)
                 initialise(network, scheme, seed, 1 / _WIDTH if scheme == "gaussian" else None)
                 spectra = list(layer_spectra(network, images))
-                hidden = [found.spectrum.isometry.value for found in spectra[1:-1]]
-                yield {
-                    "initialisation": scheme,
-                    "depth": depth,
-                    "tc": tc,
-                    "seed": seed,
-                    "nn_mass": network.nn_mass,
-                    "num_params": sum(parameter.numel() for parameter in network.parameters()),
-                    "mean_singular_value": hidden_mean(spectra),
-                    "isometry": float(np.mean(hidden)),
-                }
+                row = {"initialisation": scheme, "depth": depth, "tc": tc, "seed": seed}
+                yield row | _measured(network, spectra)
 
 
 def cnn_rows(
@@ -121,18 +112,18 @@ def cnn_rows(
         for seed in range(seeds):
             network: Any = create_model(name, seed=seed)
             spectra = list(layer_spectra(network, images, bn, probes=1, seed=seed))
-            hidden = [found.spectrum.isometry.value for found in spectra[1:-1]]
-            yield {
-                "name": name,
-                "width_multiplier": network.widths[0] / 16,
-                "depth": len(network.cells[0].layers),
-                "bn": bn,
-                "seed": seed,
-                "nn_mass": network.nn_mass,
-                "num_params": sum(parameter.numel() for parameter in network.parameters()),
-                "mean_singular_value": hidden_mean(spectra),
-                "isometry": float(np.mean(hidden)),
-            }
+            row = {"name": name, "width_multiplier": network.widths[0] / 16, "depth": len(network.cells[0].layers)}
+            yield row | {"bn": bn, "seed": seed} | _measured(network, spectra)
+
+
+def _measured(network: Any, spectra: Sequence[LayerSpectrum]) -> dict[str, float]:
+    """Mass and size of a network, and what its hidden layers have come to."""
+    return {
+        "nn_mass": network.nn_mass,
+        "num_params": sum(parameter.numel() for parameter in network.parameters()),
+        "mean_singular_value": hidden_mean(spectra),
+        "isometry": float(np.mean([found.spectrum.isometry.value for found in spectra[1:-1]])),
+    }
 
 
 def average_over_seeds(rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from callbacks.run_file import write_figure, write_table
+from callbacks.run_file import write_figures, write_table
 from callbacks.tables import rich_table
 from studies.explain import explain
 from studies.gradients import average_over_seeds, fits
@@ -28,7 +28,7 @@ def write_simulation(rows: pd.DataFrame, folder: Path) -> Iterator[Table]:
         Tables for the terminal.
     """
     write_table(folder / "simulation.csv", rows)
-    _write_figures(folder / "simulation", draw_simulation(rows))
+    write_figures(folder / "simulation", draw_simulation(rows))
     by_mass = rows[rows["figure"] == "ICLR-F8"]
     lines = []
     for width, part in by_mass.groupby("columns"):
@@ -70,7 +70,7 @@ def write_measured(rows: pd.DataFrame, group: str, folder: Path, name: str) -> I
     found = fits(averages, group)
     write_table(folder / f"{name}.csv", rows)
     write_table(folder / f"{name}_fits.csv", found)
-    _write_figures(folder / name, draw_measured(averages, group))
+    write_figures(folder / name, draw_measured(averages, group))
     shown = [
         (line[group], line["rows"], line["explaining"], line["n"], *(f"{line[k]:.3f}" for k in ("r2", "spearman")))
         for line in found.to_dict("records")
@@ -139,8 +139,3 @@ def _scatter(axes: Axes, table: pd.DataFrame, column: str) -> None:
     slope, intercept = np.polyfit(table[column], table["mean_singular_value"], 1)
     ends = np.array([table[column].min(), table[column].max()])
     axes.plot(ends, intercept + slope * ends, color="0.5", lw=0.8)
-
-
-def _write_figures(path: Path, figure: Figure) -> None:
-    for ending in ("png", "svg"):
-        write_figure(path.with_name(f"{path.name}.{ending}"), figure)

@@ -1,6 +1,6 @@
 """Initial weights by the schemes under which the papers' claims about gradients are put to the test."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from zoo.seeding import seeded
 __all__ = ["INITIALISATIONS", "Initialisation", "initialise"]
 
 Initialisation = Literal["default", "gaussian", "fan_in", "orthogonal"]
-INITIALISATIONS: tuple[Initialisation, ...] = ("default", "gaussian", "fan_in", "orthogonal")
+INITIALISATIONS: tuple[Initialisation, ...] = get_args(Initialisation)
 
 
 @torch.no_grad()
