@@ -243,9 +243,14 @@ def lookers_on() -> Iterator[tuple[str, Callable[[RandomSkipCell, Tensor], Any]]
     yield "torch.func.jvp", jvp
     yield "make_fx", lambda cell, x: make_fx(cell)(x)(x)
     yield "torch.jit.trace", lambda cell, x: torch.jit.trace(cell, x, check_trace=False)(x)
-    yield "SyncBatchNorm", lambda cell, x: nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(cell)).eval()(x)
+    yield "SyncBatchNorm", synchronised
     yield "dual numbers", dual
     yield "an activation of another kind", other_activation
+
+
+def synchronised(cell: RandomSkipCell, x: Tensor) -> Tensor:
+    with torch.no_grad():  # where running statistics alone would not keep the modules running
+        return nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(cell)).eval()(x)
 
 
 def jvp(cell: RandomSkipCell, x: Tensor) -> Tensor:

@@ -137,9 +137,8 @@ class Classifier(LightningModule):
         # In training only the answer counts; else probabilities, because torchmetrics guesses whether it gets logits.
         answers = logits.detach().argmax(dim=1) if stage == "train" else logits.detach().float().softmax(dim=1)
         metrics.update(answers, labels if labels.ndim == 1 else labels.argmax(dim=1))
-        if (
-            mean_loss.update_count == 1
-        ):  # Lightning then holds the objects, and reads and resets them at the epoch's end
+        # Once an epoch: Lightning then holds the objects, and reads and resets them at the epoch's end.
+        if mean_loss.update_count == 1:
             self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(labels))
             self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss, logits.detach()

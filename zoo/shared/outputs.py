@@ -1,9 +1,9 @@
 """The pass through a random-skip cell that keeps each output once, and no copy of it for every layer that reads it.
 
-Layer i >= 2 normalises, with weights of its own, channels that other layers normalise too. So the outputs lie side by
-side in one matrix, a channel's mean and variance are computed once, and what enters a layer is gathered when it is
-needed: forward, and again backward. The gradients of all that read a channel are summed before the one step back
-through its normalisation, which is linear in them. Memory grows with the depth, not with its square.
+Layer i >= 2 normalises, with weights of its own, channels that other layers normalise too. So each output is
+stored once, a channel's mean and variance are computed once, and what enters a layer is gathered when it is needed:
+forward, and again backward. The gradients of all that read a channel are summed before the one step back through its
+normalisation, which is linear in them. Memory grows with the depth, not with its square.
 """
 
 import weakref
