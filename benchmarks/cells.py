@@ -135,11 +135,26 @@ def measure(name: str, precision: torch.dtype, rounds: int) -> list[str]:
     ]
 
 
+def print_profile(name: str) -> None:
+    """Where the time of two steps goes, operator by operator."""
+    network: Any = create_model(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(BATCH, 3, 32, 32).to(memory_format=torch.channels_last)
+    step(network, images, torch.float32)
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(2):
+            step(network, images, torch.float32)
+    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two sizes in place of twelve")
+    parser.add_argument("--quick", action="store_true", help="three networks in place of fifteen")
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
+    parser.add_argument("--profile", action="store_true", help="what a step of the 31 layers is made of, and no more")
     options = parser.parse_args()
+    if options.profile:
+        print_profile("dense_31_w2_30_50_100")
+        return
     precision = torch.bfloat16 if options.precision == "bf16" else torch.float32
     table = Table(
         title=f"{options.precision}, batch {BATCH}, {torch.get_num_threads()} threads, torch {torch.__version__}"

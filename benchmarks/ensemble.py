@@ -34,7 +34,9 @@ def images(folder: str | None) -> tuple[Tensor, Tensor]:
         return data.prepare_eval(found[:SAMPLES]), labels[:SAMPLES]
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(SAMPLES, 784, generator=generator)
-    return values * (torch.rand(SAMPLES, 784, generator=generator) < 0.19), torch.randint(10, (SAMPLES,))
+    return values * (torch.rand(SAMPLES, 784, generator=generator) < 0.19), torch.randint(
+        10, (SAMPLES,), generator=generator
+    )
 
 
 def together(networks: list[RandomSkipMLP], samples: Samples) -> float:

@@ -92,7 +92,7 @@ def main() -> None:
             for _ in range(steps)
         ]
         loop = bare(build().to(memory_format=torch.channels_last), batches)  # type: ignore[attr-defined]
-        full, lean = (trained(kind(build()), batches) for kind in (Classifier, WithoutMetrics))  # type: ignore[arg-type]
+        full, lean = (trained(kind(build(), channels_last=True), batches) for kind in (Classifier, WithoutMetrics))  # type: ignore[arg-type]
         table.add_row(name, *(f"{1e6 * value:,.0f} us" for value in (loop, full - loop, lean - loop)))
     Console(width=120).print(table)
 
