@@ -42,9 +42,10 @@ def images(folder: str | None) -> tuple[Tensor, Tensor]:
 def together(networks: list[RandomSkipMLP], samples: Samples) -> float:
     """Time per network and step on one core, in s."""
     nothing = Samples(samples.starts[:2], samples.pixels, samples.values, samples.labels[:1])
-    list(train_together(networks[:1], [0], nothing, nothing, epochs=1, batch_size=BATCH))  # compile
+    list(train_together(networks[:1], [0], nothing, {"test": nothing}, epochs=1, batch_size=BATCH))  # compile
     start = time.perf_counter()
-    list(train_together(networks, range(len(networks)), samples, nothing, epochs=1, batch_size=BATCH, workers=1))
+    held_out = {"test": nothing}
+    list(train_together(networks, range(len(networks)), samples, held_out, epochs=1, batch_size=BATCH, workers=1))
     return (time.perf_counter() - start) / len(networks) / (SAMPLES / BATCH)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["read_run", "update_run", "write_atomically", "write_figure", "write_figures", "write_table"]
+__all__ = ["read_json", "read_run", "update_run", "write_atomically", "write_figure", "write_figures", "write_table"]
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -19,7 +19,15 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is not JSON.
     """
-    path = Path(folder) / "run.json"
+    return read_json(Path(folder) / "run.json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a file of JSON; empty where there is no file yet.
+
+    Raises:
+        ValueError: If the file is not JSON.
+    """
     if not path.exists():
         return {}
     try:

@@ -77,9 +77,10 @@ class RunRecorder(Callback):
         self._note(trainer, status="interrupted" if over else "finished", ended=_now())
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the test figures, and which checkpoint they belong to."""
+        """Note the test figures, and which checkpoint they belong to; those of the last weights are kept beside."""
         checkpoint = Path(str(trainer.ckpt_path)).name if trainer.ckpt_path else "last weights"
-        self._note(trainer, test={**_figures(trainer, "test/"), "checkpoint": checkpoint})
+        tested = {**_figures(trainer, "test/"), "checkpoint": checkpoint}
+        self._note(trainer, test=tested, **({} if trainer.ckpt_path else {"test_last": tested}))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Note why the training ended early."""

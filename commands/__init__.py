@@ -18,5 +18,6 @@ SUBCOMMANDS = {
     "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
     "inspect": Subcommand("commands.inspect", "show the topology of networks, without training"),
     "gradients": Subcommand("commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"),
+    "study": Subcommand("commands.study", "train many networks, and ask what explains their accuracy"),
     "atlas": Subcommand("commands.atlas", "read the topology of every architecture of timm"),
 }

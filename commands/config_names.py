@@ -6,14 +6,15 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["CONFIG_FOLDER", "config_name", "find_config", "list_configs", "resolve_config_arguments"]
+__all__ = ["CONFIG_FOLDER", "config_name", "find_config", "find_study", "list_configs", "resolve_config_arguments"]
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+_STUDY_FOLDER = CONFIG_FOLDER / "studies"
 
 
-def list_configs() -> list[str]:
+def list_configs(folder: Path = CONFIG_FOLDER) -> list[str]:
     """Names of the configurations that ship with the program."""
-    return sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
+    return sorted(path.name for path in folder.glob("*.yaml"))
 
 
 def find_config(name: str) -> Path:
@@ -26,19 +27,37 @@ def find_config(name: str) -> Path:
         FileNotFoundError: If there is no such file; for a bare name the message lists what there is.
         ValueError: If the file holds no YAML mapping; the message names file and line.
     """
+    return _find(name, CONFIG_FOLDER, "--config", "configuration")
+
+
+def find_study(name: str) -> Path:
+    """The file that a study's name means: an existing file, else the shipped study of that name.
+
+    Args:
+        name: A path, or a bare name with or without ``.yaml``.
+
+    Raises:
+        FileNotFoundError: If there is no such file; for a bare name the message lists what there is.
+        ValueError: If the file holds no YAML mapping; the message names file and line.
+    """
+    return _find(name, _STUDY_FOLDER, "STUDY", "study")
+
+
+def _find(name: str, folder: Path, argument: str, kind: str) -> Path:
     path = Path(name)
     if path.is_file():
         return _readable(path)
     if path.name != name:
-        raise FileNotFoundError(f"Expected --config to be a file, but {name} does not exist.")
-    shipped = CONFIG_FOLDER / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+        raise FileNotFoundError(f"Expected {argument} to be a file, but {name} does not exist.")
+    shipped = folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if shipped.is_file():
         return _readable(shipped)
-    near = get_close_matches(shipped.name, list_configs(), n=1, cutoff=0.5)
+    known = list_configs(folder)
+    near = get_close_matches(shipped.name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     raise FileNotFoundError(
-        f"Expected --config to name a file or a shipped configuration, but got {name!r}; {hint}"
-        f"there are: {', '.join(list_configs())}."
+        f"Expected {argument} to name a file or a shipped {kind}, but got {name!r}; {hint}"
+        f"there are: {', '.join(known)}."
     )
 
 

@@ -115,10 +115,11 @@ class TrainingCLI(LightningCLI):
         )
 
     def fit(self, **kwargs: Any) -> None:
-        """Train, then test the best checkpoint, then show what came out."""
+        """Train, then test the last weights and the best checkpoint, then show what came out."""
         self._call(self.trainer.fit, **kwargs)
         best = self.best.best_model_path or None if self.best else None
-        self._call(self.trainer.test, self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
+        for checkpoint in (None, best) if best else (None,):
+            self._call(self.trainer.test, self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False)
         self._show_results()
 
     def validate(self, **kwargs: Any) -> None:

@@ -1,5 +1,6 @@
 """Networks by whatever names them: the zoo, timm, a configuration, a checkpoint."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from commands.option_errors import explain
 from commands.training_links import link_data_to_network
 from zoo.seeding import seeded
 
-__all__ = ["NamedNetwork", "find_network", "network_of_config"]
+__all__ = ["NamedNetwork", "find_network", "instantiate", "network_of_config"]
 
 
 class NamedNetwork(NamedTuple):
@@ -65,7 +66,20 @@ def network_of_config(name: str) -> NamedNetwork:
         ValueError: If it does not describe a network and its data.
     """
     path = find_config(name)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    model, data = instantiate(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+    return NamedNetwork(config_name(path), model.network, tuple(data.input_size))
+
+
+def instantiate(content: Mapping[str, Any], name: str) -> tuple[zoo.Classifier, datamodules.DataModule]:
+    """The model and the data that a configuration describes; nothing is loaded yet.
+
+    Args:
+        content: The configuration, as YAML gives it.
+        name: The configuration's name, for the message.
+
+    Raises:
+        ValueError: If it does not describe a network and its data.
+    """
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(zoo.Classifier, "model")
     parser.add_lightning_class_args(datamodules.DataModule, "data", subclass_mode=True)
@@ -75,8 +89,8 @@ def network_of_config(name: str) -> NamedNetwork:
     try:
         built: Any = parser.instantiate_classes(parser.parse_object(known))
     except ArgumentError as error:
-        raise ValueError(f"{path.name}: {explain(error, parser)}") from error
-    return NamedNetwork(config_name(path), built.model.network, tuple(built.data.input_size))
+        raise ValueError(f"{name}: {explain(error, parser)}") from error
+    return built.model, built.data
 
 
 def _network_of_checkpoint(path: Path) -> NamedNetwork:

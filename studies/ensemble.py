@@ -5,7 +5,8 @@ show them to it, and its weights agree with those of a Trainer to the rounding o
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import lru_cache
 from itertools import chain
@@ -53,23 +54,22 @@ class EpochResult(NamedTuple):
     Attributes:
         member: Its place among the networks.
         epoch: From 0.
-        train_loss: Mean over the epoch's samples, each at the weights of its step.
-        test_loss: Mean cross-entropy over the test samples.
-        test_accuracy: Share of right answers among them.
+        figures: By the names that ``nnmass fit`` logs: ``train/loss`` and ``train/accuracy``, means over the epoch's
+            samples, each at the weights of its step; loss and accuracy of each held-out set after the epoch.
+        seconds: Time that the epoch took.
     """
 
     member: int
     epoch: int
-    train_loss: float
-    test_loss: float
-    test_accuracy: float
+    figures: dict[str, float]
+    seconds: float
 
 
 def train_together(
     networks: Sequence[RandomSkipMLP],
     seeds: Sequence[int],
     train: Samples,
-    test: Samples,
+    held_out: Mapping[str, Samples],
     epochs: int,
     batch_size: int = 64,
     rate: float = 1e-3,
@@ -81,7 +81,7 @@ def train_together(
         networks: Members; their weights are the trained ones in the end.
         seeds: Of each member, the seed that decides the order of its samples.
         train: Samples to train on.
-        test: Samples to test on after each epoch.
+        held_out: Samples to evaluate on after each epoch, by a name such as ``val`` or ``test``.
         epochs: How often each sample is seen.
         batch_size: Samples per step.
         rate: Adam's learning rate.
@@ -95,7 +95,7 @@ def train_together(
     """
     if len(networks) != len(seeds):
         raise ValueError(f"Expected one seed per network ({len(networks)}), but got {len(seeds)}.")
-    for samples in (train, test):
+    for samples in (train, *held_out.values()):
         columns, classes = samples.pixels.max(initial=-1) + 1, samples.labels.max(initial=-1) + 1
         for network in networks:
             if columns > network.in_chans or classes > network.num_classes or samples.labels.min(initial=0) < 0:
@@ -115,7 +115,7 @@ def train_together(
         rest.reverse()
 
         def start(member: _Member, seed: int) -> None:
-            work = (train, test, order(seed, member.epoch), batch_size, rate)
+            work = (train, held_out, order(seed, member.epoch), batch_size, rate)
             waiting[pool.submit(member.run_epoch, *work)] = (member, seed)
 
         try:
@@ -162,14 +162,20 @@ class _Member:
             np.array([len(row) for row in sources], dtype=np.int64),
         )
 
-    def run_epoch(self, train: Samples, test: Samples, order: NDArray, batch_size: int, rate: float) -> EpochResult:
-        """Train on every sample once, then test."""
-        loss = self.train(order, batch_size, self.step, rate, *train, self.flat, *self.moments, *self.shape)
+    def run_epoch(
+        self, train: Samples, held_out: Mapping[str, Samples], order: NDArray, batch_size: int, rate: float
+    ) -> EpochResult:
+        """Train on every sample once, then evaluate."""
+        start = time.perf_counter()
+        loss, right = self.train(order, batch_size, self.step, rate, *train, self.flat, *self.moments, *self.shape)
+        figures = {"train/loss": loss, "train/accuracy": right / len(order)}
         self.step += -(-len(order) // batch_size)
-        everything = np.arange(len(test.labels))
-        test_loss, right = self.evaluate(everything, batch_size, *test, self.flat, *self.shape)
+        for name, samples in held_out.items():
+            everything = np.arange(len(samples.labels))
+            loss, right = self.evaluate(everything, batch_size, *samples, self.flat, *self.shape)
+            figures |= {f"{name}/loss": loss, f"{name}/accuracy": right / len(everything)}
         self.epoch += 1
-        return EpochResult(self.number, self.epoch - 1, loss, test_loss, right / len(test.labels))
+        return EpochResult(self.number, self.epoch - 1, figures, time.perf_counter() - start)
 
     @torch.no_grad()
     def write_back(self) -> None:

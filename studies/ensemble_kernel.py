@@ -75,8 +75,8 @@ def compiled(width: int, elu: bool) -> tuple[Callable, Callable]:
         sources: Rows of the activations that enter each of those layers, one behind the other.
         fan_in: How many enter each of those layers, (d - 1,).
 
-    ``train(order, batch_size, step, rate, moments..., ...)`` takes one epoch's steps in this order and returns the mean
-    loss; ``evaluate`` returns mean loss and right answers over all samples.
+    ``train(order, batch_size, step, rate, moments..., ...)`` takes one epoch's steps in this order; it returns mean
+    loss and right answers over the samples, and so does ``evaluate``.
     """
     one, zero = np.float32(1), np.float32(0)
     add_scaled, size = _add_scaled(width), 4 * width
@@ -260,15 +260,16 @@ def compiled(width: int, elu: bool) -> tuple[Callable, Callable]:
         by_first, by_first_bias, by_bias, by_weights = parts(gradients, features, biases)
         neurons = width + biases
         rows, slopes = np.empty((neurons, batch_size), np.float32), np.empty((neurons, batch_size), np.float32)
-        total = 0.0
+        total, right = 0.0, 0
         for begin in range(0, len(order), batch_size):
             samples = order[begin : begin + batch_size]
             count = len(samples)
             forward(samples, count, starts, pixels, values, first, first_bias, weights, bias, sources, fan_in, rows)
             slopes[:] = zero
             logits = len(fan_in) * width
-            loss, _ = losses(samples, count, labels, rows[logits:], slopes[logits:])
+            loss, correct = losses(samples, count, labels, rows[logits:], slopes[logits:])
             total += loss
+            right += correct
             backward(
                 samples,
                 count,
@@ -287,7 +288,7 @@ def compiled(width: int, elu: bool) -> tuple[Callable, Callable]:
             )
             step += 1
             adam(flat, gradients, first_moments, second_moments, step, rate)
-        return total / len(order)
+        return total / len(order), right
 
     @_njit
     def evaluate(order, batch_size, starts, pixels, values, labels, flat, features, biases, sources, fan_in):  # type: ignore[no-untyped-def]

@@ -9,7 +9,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from datamodules import Digits, Seg
-from studies.ensemble import EpochResult, Samples, train_together
+from studies.ensemble import Samples, train_together
 from studies.ensemble_kernel import compiled
 from zoo import Classifier, RandomSkipMLP
 
@@ -31,7 +31,9 @@ def alone(network: RandomSkipMLP, data: Any, epochs: int) -> Any:
     )
     model = Classifier(network, adam, schedule="constant")
     trainer.fit(model, datamodule=data)
-    return trainer.test(model, datamodule=data, verbose=False)[0]
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+    assert logged
+    return trainer.test(model, datamodule=data, verbose=False)[0], logged
 
 
 def samples(data: Any, split: Any) -> Samples:
@@ -58,7 +60,7 @@ def test_each_member_is_the_network_that_it_is_alone() -> None:
             together,
             [case["seed"] for case in CASES],
             samples(data, "train"),
-            samples(data, "test"),
+            {"test": samples(data, "test")},
             epochs=4,
             batch_size=48,
             workers=2,
@@ -66,13 +68,15 @@ def test_each_member_is_the_network_that_it_is_alone() -> None:
     )
     assert len(results) == 4 * len(CASES)
     for number, (network, case) in enumerate(zip(built, CASES, strict=True)):
-        metrics = alone(network, Digits(batch_size=48, val_on_test=True, seed=case["seed"]), epochs=4)
+        metrics, logged = alone(network, Digits(batch_size=48, val_on_test=True, seed=case["seed"]), epochs=4)
         for name, value in network.named_parameters():
             assert (value - together[number].get_parameter(name)).abs().max() <= 1e-5, (case, name)
         mine = [result for result in results if result.member == number]
         assert [result.epoch for result in mine] == [0, 1, 2, 3]
-        assert mine[-1].test_loss == pytest.approx(metrics["test/loss"], abs=1e-4)
-        assert mine[-1].test_accuracy == pytest.approx(metrics["test/accuracy"], abs=1e-6)
+        for name, tolerance in (("test/loss", 1e-4), ("test/accuracy", 1e-6)):
+            assert mine[-1].figures[name] == pytest.approx(metrics[name], abs=tolerance)
+        for name, value in logged.items():
+            assert mine[-1].figures[name] == pytest.approx(value, abs=1e-4), name
 
 
 def test_the_papers_synthetic_problem() -> None:
@@ -80,21 +84,23 @@ def test_the_papers_synthetic_problem() -> None:
     train = samples(data, "train")
     few = Samples(train.starts[:2001], train.pixels, train.values, train.labels[:2000])
     network = RandomSkipMLP(depth=6, width=8, tc=5, num_classes=2, in_features=2, activation="relu")
-    results = list(train_together([network], [0], few, few, epochs=3, batch_size=100))
-    assert results[-1].train_loss < results[0].train_loss
+    results = list(train_together([network], [0], few, {"val": few}, epochs=3, batch_size=100))
+    assert results[-1].figures["train/loss"] < results[0].figures["train/loss"]
     with torch.no_grad():
         inputs, labels = data.load("train")
         right = (network(inputs[:2000]).argmax(1) == labels[:2000]).float().mean()
-    assert results[-1].test_accuracy == pytest.approx(right.item(), abs=1e-6)
+    assert results[-1].figures["val/accuracy"] == pytest.approx(right.item(), abs=1e-6)
 
 
 def test_the_order_of_work_changes_nothing() -> None:
     train, test = (samples(Digits(), split) for split in ("train", "test"))
 
-    def run(workers: int) -> tuple[list[EpochResult], list[Tensor]]:
+    def run(workers: int) -> tuple[list[tuple], list[Tensor]]:
         networks = [RandomSkipMLP(6, 8, tc, in_features=64, seed=tc) for tc in range(5)]
-        found = list(train_together(networks, range(5), train, test, epochs=2, workers=workers))
-        return sorted(found), [value for network in networks for value in network.parameters()]
+        found = list(train_together(networks, range(5), train, {"test": test}, epochs=2, workers=workers))
+        return sorted((result[:3] for result in found), key=lambda result: result[:2]), [
+            value for network in networks for value in network.parameters()
+        ]
 
     (one, weights), (several, other_weights) = run(1), run(3)
     assert one == several
@@ -103,17 +109,17 @@ def test_the_order_of_work_changes_nothing() -> None:
 
 def test_no_member_and_no_epoch() -> None:
     digits = samples(Digits(), "test")
-    assert list(train_together([], [], digits, digits, epochs=3)) == []
+    assert list(train_together([], [], digits, {"test": digits}, epochs=3)) == []
     network = RandomSkipMLP(3, 8, 1, in_features=64)
     before = copy.deepcopy(network.state_dict())
-    assert list(train_together([network], [0], digits, digits, epochs=0)) == []
+    assert list(train_together([network], [0], digits, {"test": digits}, epochs=0)) == []
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     with pytest.raises(ValueError, match=r"one seed per network \(1\), but got 2"):
-        list(train_together([network], [0, 1], digits, digits, epochs=1))
+        list(train_together([network], [0, 1], digits, {}, epochs=1))
     with pytest.raises(ValueError, match="at most 8 numbers and 10 classes, as the networks take them, but got 6"):
-        list(train_together([RandomSkipMLP(3, 8, 1, in_features=8)], [0], digits, digits, epochs=1))
+        list(train_together([RandomSkipMLP(3, 8, 1, in_features=8)], [0], digits, {}, epochs=1))
     with pytest.raises(ValueError, match="at most 64 numbers and 3 classes"):
-        list(train_together([RandomSkipMLP(3, 8, 1, 3, in_features=64)], [0], digits, digits, epochs=1))
+        list(train_together([RandomSkipMLP(3, 8, 1, 3, in_features=64)], [0], digits, {}, epochs=1))
 
 
 def test_inputs_are_kept_by_what_is_not_zero() -> None:
@@ -128,11 +134,14 @@ def test_evaluation_counts_what_torch_counts() -> None:
     network = RandomSkipMLP(8, 8, 3, in_features=64, seed=5)
     inputs, labels = Digits().load_checked("test")
     rows = Digits().prepare_eval(inputs)
-    results = list(train_together([network], [0], Samples.of(rows, labels), Samples.of(rows, labels), epochs=1))
+    found = Samples.of(rows, labels)
+    results = list(train_together([network], [0], found, {"test": found}, epochs=1))
     with torch.no_grad():
         logits = network(rows)
-    assert results[0].test_accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
-    assert results[0].test_loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), abs=1e-5)
+    assert results[0].figures["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert results[0].figures["test/loss"] == pytest.approx(
+        nn.functional.cross_entropy(logits, labels).item(), abs=1e-5
+    )
 
 
 def test_the_compiled_functions_are_made_once() -> None:

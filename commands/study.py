@@ -1,0 +1,231 @@
+"""study: many networks, one table, and what explains their accuracy."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from commands.parser import Parser, at_least
+
+if TYPE_CHECKING:
+    from studies.definition import Row, Study
+
+__all__ = ["run"]
+
+_ACTIONS = {
+    "plan": "show the rows and what they cost",
+    "run": "fill the rows that are missing",
+    "status": "show what has become of the rows",
+    "report": "write table, fits, figures and report.html",
+    "compare": "set the fits of several studies side by side",
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what is asked for with a study.
+
+    Args:
+        arguments: ``study`` and what follows it on the command line.
+    """
+    parser = Parser(
+        "study",
+        "Train many networks, and ask what explains their accuracy: NN-Mass, or size.",
+        [
+            "nnmass study plan digits_mlp",
+            "nnmass study run mnist_mlp --data_dir ~/data",
+            "nnmass study report runs/study_mnist_mlp",
+            "nnmass study compare runs/study_mnist_mlp runs/study_synthetic_mlp",
+        ],
+    )
+    actions = "; ".join(f"{name}: {what}" for name, what in _ACTIONS.items())
+    parser.add_argument("action", choices=_ACTIONS, help=actions)
+    parser.add_argument("studies", nargs="+", metavar="STUDY", help="a study's YAML, by name or path, or its folder")
+    parser.add_argument("--output_dir", type=Path, help="the study's folder (runs/study_<name>)")
+    parser.add_argument("--data_dir", type=Path, help="where the data sets lie, or are downloaded to")
+    parser.add_argument("--workers", type=at_least("--workers", 1), help="trainings at once (ensemble: a core each)")
+    options = parser.parse_args(list(arguments)[1:])
+    if options.action != "compare" and len(options.studies) != 1:
+        raise ValueError(f"Expected {options.action} to be given one study, but got {len(options.studies)}.")
+    if options.data_dir is not None:
+        os.environ["NNMASS_DATA"] = str(options.data_dir.expanduser().absolute())
+    opened = [_open(name, None if options.action == "compare" else options.output_dir) for name in options.studies]
+    do: Callable[..., None] = globals()[f"_{options.action}"]
+    do(opened if options.action == "compare" else opened[0], options)
+    return 0
+
+
+class _Opened(NamedTuple):
+    """A study, its rows, and its folder."""
+
+    study: "Study"
+    rows: list["Row"]
+    folder: Path
+
+
+def _open(name: str, output_dir: Path | None) -> _Opened:
+    import yaml
+
+    from commands.config_names import config_name, find_config, find_study
+    from studies.definition import planned_rows
+
+    given = Path(name)
+    inside = given / "study.yaml" if given.is_dir() else None
+    if inside is not None and not inside.is_file():
+        raise FileNotFoundError(f"Expected a study's folder, but {given} holds no study.yaml.")
+    path = inside or find_study(name)
+    study = _read_study(path)
+    configurations = {}
+    for config in study.configs:
+        file = find_config(config)
+        configurations[config_name(file)] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    folder = output_dir or (given if inside else Path("runs") / f"study_{study.name}")
+    return _Opened(study, planned_rows(study, configurations), folder)
+
+
+def _read_study(path: Path) -> "Study":
+    import yaml
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from commands.option_errors import explain
+    from studies.definition import JacobianChoice, ReportChoice, Study
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--study", type=Study)
+    content = {"name": path.stem, **yaml.safe_load(path.read_text(encoding="utf-8"))}
+    try:
+        checked = parser.parse_object({"study": content}).study.as_dict()
+    except ArgumentError as error:
+        message = explain(error, parser).replace("'study.", "'").replace("study.", "the study's ")
+        raise ValueError(f"{path.name}: {message}") from error
+    # Not instantiate_classes, which would build the classes that the changes name.
+    jacobian = checked["jacobian"] and JacobianChoice(**checked["jacobian"])
+    report, changes = ReportChoice(**checked["report"]), content.get("changes", {})
+    return Study(**{**checked, "jacobian": jacobian, "report": report, "changes": changes})
+
+
+def _build(configuration: Any, name: str) -> Any:
+    from commands.named_networks import instantiate
+
+    return instantiate({key: configuration[key] for key in ("model", "data", "seed_everything")}, name)
+
+
+def _run(opened: _Opened, options: Any) -> None:
+    import yaml
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from callbacks.run_file import write_atomically
+    from callbacks.tables import terminal
+    from commands.lightning_cli import quieten
+    from studies.engines import run_study
+    from studies.rows import statuses
+
+    quieten()
+    study, rows, folder = opened
+    write_atomically(folder / "study.yaml", yaml.safe_dump(asdict(study), sort_keys=False))
+    write_atomically(folder / "rows.txt", "".join(f"{row.id}\n" for row in rows))
+    workers = options.workers or ((os.cpu_count() or 1) if study.engine == "ensemble" else 1)
+    done = sum(status == "finished" for status in statuses(folder, rows).values())
+    console = terminal()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(study.name, total=len(rows), completed=done)
+        for row, record in run_study(study, rows, folder, _build, workers):
+            progress.advance(task)
+            console.print(f"{row.id}: {_outcome(record)}", highlight=False)
+    _status(opened, options)
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    if record["status"] != "finished":
+        return " ".join(str(record[key]) for key in ("status", "reason") if key in record)
+    return ", ".join(
+        f"{key.replace('_', ' ')} {record[key]:.4f}"
+        for key in ("train_accuracy_last", "val_accuracy_last", "test_accuracy_last")
+        if key in record
+    )
+
+
+def _status(opened: _Opened, options: Any) -> None:
+    from collections import Counter
+
+    from callbacks.tables import rich_table, terminal
+    from studies.rows import read_row, statuses
+
+    found = statuses(opened.folder, opened.rows)
+    console = terminal()
+    console.print(rich_table(f"Study {opened.study.name}", ["status", "rows"], Counter(found.values()).most_common()))
+    for row in opened.rows:
+        if found[row.id] == "failed":
+            console.print(f"{row.id}: {read_row(opened.folder, row)['reason']}", highlight=False)
+    console.print(f"The rows are in {opened.folder / 'rows'}.")
+
+
+def _report(opened: _Opened, options: Any) -> None:
+    from callbacks.tables import terminal
+    from studies.study_report import write_study_report
+
+    console = terminal()
+    for table in write_study_report(opened.study, opened.folder):
+        console.print(table)
+    console.print(f"Written to {opened.folder}; {opened.folder / 'report.html'} opens in a browser.")
+
+
+def _compare(opened: Sequence[_Opened], options: Any) -> None:
+    from callbacks.run_file import write_table
+    from callbacks.tables import rich_table, terminal
+    from studies.rows import load
+    from studies.study_fits import study_fits
+    from studies.study_report import compared
+
+    fits = {str(one.folder): study_fits(load(one.folder)) for one in opened}
+    table = compared(fits)
+    shown = table.round(3).fillna("").itertuples(index=False)
+    console = terminal()
+    console.print(rich_table("R2 of the mean over seeds", list(table.columns), shown))
+    if options.output_dir is not None:
+        write_table(options.output_dir / "compared.csv", table)
+        console.print(f"Written to {options.output_dir}.")
+
+
+def _plan(opened: _Opened, options: Any) -> None:
+    from rich.progress import track
+
+    from callbacks.tables import rich_table, terminal
+    from commands.lightning_cli import quieten
+    from studies.plan import planned
+
+    quieten()
+    study, rows, _ = opened
+    console = terminal()
+    total = len({(row.config, row.network) for row in rows})
+    lines = list(track(planned(study, rows, _build), "Measuring", total=total, console=console, transient=True))
+    headings = ["network", "config", "seeds", "NN-Mass", "parameters", "MACs", "training MACs", "time each"]
+    shown = [
+        (
+            line["network"],
+            line["config"],
+            line["seeds"],
+            f"{line['nn_mass']:,.2f}",
+            f"{line['num_params']:,}",
+            f"{line['macs']:,}",
+            f"{line['training_macs']:.2e}" if "training_macs" in line else "",
+            _duration(line["seconds"]) if "seconds" in line else "",
+        )
+        for line in lines
+    ]
+    console.print(rich_table(f"Study {study.name}", headings, shown))
+    console.print(f"{len(rows)} rows, {study.engine}: nnmass study run fills them.", highlight=False)
+    seconds = sum(line["seeds"] * line.get("seconds", 0.0) for line in lines)
+    if seconds:
+        console.print(f"About {_duration(seconds)} of training on this machine, one row at a time.", highlight=False)
+    for reason in dict.fromkeys(line["reason"] for line in lines if "reason" in line):
+        console.print(f"The time is not known: {reason}", highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.1f} s"

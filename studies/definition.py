@@ -1,0 +1,198 @@
+"""A study: which networks, on which data, with which seeds; and the rows that follow from it, one per training."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from itertools import product
+from typing import Any, Literal
+
+from zoo.variants import VARIANTS, list_models
+
+__all__ = ["JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows"]
+
+Grid = dict[str, list]
+
+
+@dataclass(frozen=True)
+class JacobianChoice:
+    """How the layerwise Jacobians are measured before training.
+
+    Attributes:
+        samples: Training samples to measure at.
+        bn: Statistics that batch norms use, as in :func:`zoo.layer_spectra`.
+    """
+
+    samples: int = 4
+    bn: Literal["eval", "batch"] = "batch"
+
+
+@dataclass(frozen=True)
+class ReportChoice:
+    """What the report of a study shows beside the figures that all reports have.
+
+    Attributes:
+        group: Column whose values get fits of their own, such as ``width_multiplier``.
+        colour: Column that colours the points.
+        published: R2 that the papers print, by explained and by explaining quantity, as the fits name them.
+        curves: Sets of networks whose training is drawn in one panel, by the letter that the papers give each.
+    """
+
+    group: str | None = None
+    colour: str = "depth"
+    published: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Every configuration with every network and every seed.
+
+    Attributes:
+        name: Of the study.
+        engine: ``fit`` trains each row as ``nnmass fit`` does; ``ensemble`` trains MLPs together, to the same result;
+            ``published`` trains nothing and takes the accuracies that are given.
+        configs: Configurations of ``nnmass fit``, by name or path.
+        networks: Names of the zoo, patterns of such names, or grids of arguments of the configuration's own network,
+            each with a list of choices.
+        changes: Laid over every configuration, key by key.
+        seeds: Seeds, or their number.
+        accuracies: Top-1 accuracy of each network in percent, for the engine ``published``.
+        jacobian: How the Jacobians are measured; None for not at all.
+        report: What the report shows.
+    """
+
+    name: str
+    engine: Literal["fit", "ensemble", "published"] = "fit"
+    configs: list[str] = field(default_factory=list)
+    networks: list[str | Grid] = field(default_factory=list)
+    changes: dict[str, Any] = field(default_factory=dict)
+    seeds: int | list[int] = 1
+    accuracies: dict[str, float] = field(default_factory=dict)
+    jacobian: JacobianChoice | None = None
+    report: ReportChoice = field(default_factory=ReportChoice)
+
+    def __post_init__(self) -> None:
+        if self.engine == "published":
+            _require(bool(self.accuracies), "accuracies", "to give the accuracy of each network", "none")
+            for key in ("configs", "networks", "changes"):
+                _require(not getattr(self, key), key, "to be absent with the engine published", getattr(self, key))
+            unknown = [name for name in self.accuracies if name not in VARIANTS]
+            _require(not unknown, "accuracies", "to name networks of the zoo", ", ".join(unknown))
+        else:
+            _require(bool(self.configs), "configs", "to name at least one configuration", "none")
+            _require(bool(self.networks), "networks", "to name at least one network", "none")
+            _require(not self.accuracies, "accuracies", "to be absent unless the engine is published", "some")
+        _require(bool(self.seed_list), "seeds", "to be a number of at least 1, or a list of seeds", self.seeds)
+        _require(min(self.seed_list, default=0) >= 0, "seeds", "to be at least 0", self.seeds)
+        if self.jacobian is not None:
+            _require(self.jacobian.samples >= 1, "jacobian.samples", "to be at least 1", self.jacobian.samples)
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds, each once."""
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(dict.fromkeys(self.seeds))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training of a study.
+
+    Attributes:
+        id: Changes whenever anything does that decides the result.
+        network: The network's name: the zoo's, or its arguments.
+        config: Name of the configuration.
+        seed: Decides links, initial weights, data order and augmentation.
+        arguments: The network's arguments.
+        configuration: What ``nnmass fit --config`` takes; empty for a published row.
+        accuracy: Published top-1 in percent.
+    """
+
+    id: str
+    network: str
+    config: str
+    seed: int
+    arguments: dict[str, Any]
+    configuration: dict[str, Any]
+    accuracy: float | None = None
+
+
+def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The rows of a study, in the order of its configurations, networks and seeds.
+
+    Args:
+        study: The study.
+        configurations: Content of each of its configurations, by name.
+
+    Raises:
+        ValueError: If a pattern matches no network, a grid is not one, or two rows are the same.
+    """
+    if study.engine == "published":
+        return [
+            Row(name, name, "", 0, dict(VARIANTS[name].arguments), {}, accuracy)
+            for name, accuracy in study.accuracies.items()
+        ]
+    rows: dict[str, Row] = {}
+    for config, content in configurations.items():
+        base = _merged(content, study.changes)
+        for name, network in _networks(study.networks, base):
+            for seed in study.seed_list:
+                configuration = {**deepcopy(base), "seed_everything": seed}
+                configuration["model"]["network"] = network
+                digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
+                prefix = f"{config}_" if len(configurations) > 1 else ""
+                row = Row(
+                    f"{prefix}{name}_seed{seed}_{digest}", name, config, seed, network["init_args"], configuration
+                )
+                rows.setdefault(row.id, row)
+    return list(rows.values())
+
+
+def _networks(wanted: list[str | Grid], base: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name, and class with arguments, of every network; those of the configuration's own class keep its arguments."""
+    own = base.get("model", {}).get("network", {})
+    for entry in wanted:
+        if isinstance(entry, str):
+            names = list_models(entry)
+            if not names:
+                near = get_close_matches(entry, VARIANTS, n=1)
+                hint = f"; did you mean {near[0]}?" if near else "."
+                raise ValueError(f"Expected networks to name networks of the zoo, but got {entry!r}{hint}")
+            for name in sorted(names, key=_natural):
+                class_path = f"zoo.{VARIANTS[name].builder.partition(':')[2]}"
+                kept = own.get("init_args", {}) if own.get("class_path") == class_path else {}
+                yield name, {"class_path": class_path, "init_args": {**kept, **VARIANTS[name].arguments}}
+        else:
+            for key, choices in entry.items():
+                _require(isinstance(choices, list) and bool(choices), f"networks.{key}", "to list choices", choices)
+            for values in product(*entry.values()):
+                arguments = dict(zip(entry, values, strict=True))
+                name = "_".join(f"{key}{_word(value)}" for key, value in arguments.items())
+                yield name, {**own, "init_args": {**own.get("init_args", {}), **arguments}}
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``changes`` laid over ``base``, mapping by mapping."""
+    merged = deepcopy(dict(base))
+    for key, value in changes.items():
+        inner = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if inner else deepcopy(value)
+    return merged
+
+
+def _word(value: object) -> str:
+    """A value as part of a file's name: a list of 5, 8, 12 as 5-8-12."""
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _natural(name: str) -> list[str | int]:
+    """A key that sorts t2 before t10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _require(holds: bool, key: str, rule: str, got: object) -> None:
+    if not holds:
+        raise ValueError(f"Expected the study's {key} {rule}, but got {got}.")

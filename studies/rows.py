@@ -1,0 +1,144 @@
+"""The rows of a study on disk: one folder each, claimed by one process at a time, and all of them as one table."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from filelock import FileLock, Timeout
+
+from callbacks.run_file import read_json, write_atomically
+from studies.definition import Row
+
+__all__ = [
+    "claimed",
+    "load",
+    "load_curves",
+    "prepare",
+    "read_row",
+    "row_folder",
+    "statuses",
+    "write_curve",
+    "write_row",
+]
+
+
+def row_folder(study_folder: Path, row: Row) -> Path:
+    """Where everything about a row lies."""
+    return study_folder / "rows" / row.id
+
+
+def prepare(study_folder: Path, row: Row) -> Path:
+    """Write the row's configuration, which ``nnmass fit --config`` takes too.
+
+    Returns:
+        The file.
+    """
+    path = row_folder(study_folder, row) / f"{row.id}.yaml"
+    if not path.exists():
+        write_atomically(path, yaml.safe_dump(row.configuration, sort_keys=False))
+    return path
+
+
+def read_row(study_folder: Path, row: Row) -> dict[str, Any]:
+    """The record of a row; empty where there is none yet.
+
+    Raises:
+        ValueError: If the file is not JSON.
+    """
+    return read_json(row_folder(study_folder, row) / "row.json")
+
+
+def write_row(study_folder: Path, row: Row, record: Mapping[str, Any]) -> None:
+    """Write the record of a row, which has one level of numbers and texts."""
+    write_atomically(row_folder(study_folder, row) / "row.json", json.dumps(record, indent=2) + "\n")
+
+
+def write_curve(study_folder: Path, row: Row, curve: pd.DataFrame) -> None:
+    """Write what the row's training reached, one line per epoch."""
+    write_atomically(row_folder(study_folder, row) / "curve.csv", curve.to_csv(index=False))
+
+
+@contextmanager
+def claimed(study_folder: Path, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Of these rows, keep those for this process that no other is working on.
+
+    Yields:
+        The rows that are now this process's.
+    """
+    with ExitStack() as locks:
+        ours = []
+        for row in rows:
+            row_folder(study_folder, row).mkdir(parents=True, exist_ok=True)
+            try:
+                locks.enter_context(FileLock(row_folder(study_folder, row) / ".lock", timeout=0))
+            except Timeout:
+                continue
+            ours.append(row)
+        yield ours
+
+
+def statuses(study_folder: Path, rows: Sequence[Row]) -> dict[str, str]:
+    """What has become of each row: ``finished``, ``failed``, ``running``, ``interrupted`` or ``missing``.
+
+    Returns:
+        Status by row id. A row is running as long as a process holds it.
+    """
+    found = {}
+    for row in rows:
+        status = read_row(study_folder, row).get("status", "missing")
+        if status == "running":
+            with claimed(study_folder, [row]) as ours:
+                status = "interrupted" if ours else "running"
+        found[row.id] = status
+    return found
+
+
+def load(study_folder: str | Path) -> pd.DataFrame:
+    """The results of a study, one row per training.
+
+    Args:
+        study_folder: What ``nnmass study run`` has filled.
+
+    Returns:
+        Topology, singular values, size, MACs, protocol, seed, accuracies, time and run folder of every row that
+        has begun, of this version of the study.
+
+    Raises:
+        FileNotFoundError: If there is no study in the folder.
+    """
+    records = [record for path in _row_folders(study_folder) if (record := read_json(path / "row.json"))]
+    return pd.DataFrame(records)
+
+
+def load_curves(study_folder: str | Path) -> pd.DataFrame:
+    """What every training has reached after each epoch.
+
+    Args:
+        study_folder: As in :func:`load`.
+
+    Returns:
+        Columns ``row``, ``epoch`` and what was logged.
+
+    Raises:
+        FileNotFoundError: If there is no study in the folder.
+    """
+    parts = [
+        pd.read_csv(path / "curve.csv").assign(row=path.name)
+        for path in _row_folders(study_folder)
+        if (path / "curve.csv").is_file()
+    ]
+    if not parts:
+        return pd.DataFrame({"row": [], "epoch": []})
+    table = pd.concat(parts, ignore_index=True)
+    return table[["row", *(column for column in table.columns if column != "row")]]
+
+
+def _row_folders(study_folder: str | Path) -> list[Path]:
+    listing = Path(study_folder) / "rows.txt"
+    if not listing.is_file():
+        raise FileNotFoundError(f"Expected a folder that study run has filled, but {study_folder} holds no rows.txt.")
+    return [Path(study_folder) / "rows" / name for name in listing.read_text().split()]

@@ -1,0 +1,138 @@
+"""The figures of a study, in the papers' form."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from studies.explain import explain
+from studies.study_fits import averages, explained_columns
+
+__all__ = ["draw_curves", "draw_scatter", "scatter", "study_figures"]
+
+_AXES = {
+    "num_params": ("parameters", True),
+    "nn_mass": ("NN-Mass", True),
+    "flops": ("FLOPs", True),
+    "nn_density": ("NN-density", False),
+}
+
+
+def study_figures(
+    results: pd.DataFrame, curves: pd.DataFrame, colour: str, group: str | None, panels: Sequence[Mapping[str, str]]
+) -> Iterator[tuple[str, Figure]]:
+    """All figures that the results allow.
+
+    Args:
+        results: What :func:`studies.load` returns.
+        curves: What :func:`studies.load_curves` returns.
+        colour: Column that colours the points.
+        group: Column whose values get a row of panels each.
+        panels: Sets of networks whose training is drawn together, by letter.
+
+    Yields:
+        A name, which serves as the file's too, and the figure.
+    """
+    table = averages(results)
+    colour = colour if colour in table else "config"
+    found = explained_columns(results)
+    for (quantity, _), column in found.items():
+        name = {"test_accuracy_last": "accuracy", "mean_singular_value": "singular_values"}.get(column)
+        if name is not None:
+            yield name, draw_scatter(table, column, quantity, colour, group)
+    if "mean_singular_value" in found.values() and "test_accuracy_last" in found.values():
+        figure = Figure(figsize=(6, 4.5), layout="constrained")
+        axes = figure.subplots()
+        scatter(axes, table, "mean_singular_value", "test_accuracy_last", colour)
+        axes.set_xlabel("mean singular value before training")
+        axes.set_ylabel("test accuracy")
+        axes.legend(title=colour, fontsize="small")
+        yield "accuracy_by_singular_value", figure
+    if panels and len(curves):
+        yield "curves", draw_curves(results, curves, panels)
+
+
+def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, group: str | None) -> Figure:
+    """One quantity against parameters, NN-Mass, FLOPs and density, with error bars over the seeds.
+
+    Args:
+        table: What :func:`studies.study_fits.averages` returns.
+        column: The quantity.
+        label: What to call it.
+        colour: Column that colours the points.
+        group: Column whose values get a row of panels each; None for one row of all.
+
+    Returns:
+        Four panels in a row; the R2 of the line, on the axis as it is drawn, stands above each.
+    """
+    groups = [("", table)] if group is None else [(f"{value}: ", part) for value, part in table.groupby(group)]
+    figure = Figure(figsize=(4 * len(_AXES), 3.8 * len(groups)), layout="constrained")
+    rows = figure.subplots(len(groups), len(_AXES), squeeze=False, sharey="row")
+    for (name, part), panels in zip(groups, rows, strict=True):
+        for axes, (source, (source_label, logarithm)) in zip(panels, _AXES.items(), strict=True):
+            linked = part[part[source] > 0] if logarithm else part
+            if logarithm:
+                axes.set_xscale("log")
+            scatter(axes, linked, source, column, colour)
+            x, y = linked[source].to_numpy(dtype=float), linked[column].to_numpy(dtype=float)
+            x = np.log(x) if logarithm else x
+            fit = explain(x, y)
+            if fit.slope == fit.slope:
+                ends = np.array([x.min(), x.max()])
+                drawn = np.exp(ends) if logarithm else ends
+                axes.plot(drawn, y.mean() + fit.slope * (ends - x.mean()), color="0.4", lw=0.8)
+            omitted = f", without {len(part) - len(linked)} of mass 0" if len(linked) < len(part) else ""
+            axes.set_title(f"{name}R² {fit.r2:.2f}{omitted}", fontsize="medium")
+            axes.set_xlabel(source_label)
+        panels[0].set_ylabel(label)
+        if table[colour].nunique() > 1:
+            panels[-1].legend(title=colour, fontsize="small")
+    return figure
+
+
+def scatter(axes: Axes, table: pd.DataFrame, x: str, y: str, colour: str) -> None:
+    """Points with error bars over the seeds where there are any, a colour for each value of a column.
+
+    Args:
+        axes: Where to draw.
+        table: One row per point.
+        x: Column of the abscissa.
+        y: Column of the ordinate; its error is in ``std_<y>``.
+        colour: Column that colours the points.
+    """
+    for value, part in table.groupby(colour):
+        errors = np.nan_to_num(part[f"std_{y}"].to_numpy(dtype=float)) if f"std_{y}" in part else None
+        axes.errorbar(part[x], part[y], errors, marker="o", ms=4, lw=0, elinewidth=0.7, label=str(value))
+
+
+def draw_curves(results: pd.DataFrame, curves: pd.DataFrame, panels: Sequence[Mapping[str, str]]) -> Figure:
+    """Training accuracy by epoch of chosen networks (CVPR-F4).
+
+    Args:
+        results: What :func:`studies.load` returns.
+        curves: What :func:`studies.load_curves` returns.
+        panels: Names of networks, by letter; a panel for each set.
+
+    Returns:
+        The mean over the seeds in a band of their standard deviation.
+    """
+    figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained")
+    facts = results.set_index("row")[["network", "nn_mass", "num_params"]]
+    joined = curves.join(facts, on="row")
+    for axes, letters in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for letter, network in letters.items():
+            part = joined[joined["network"] == network]
+            if part.empty:
+                continue
+            by_epoch = part.groupby("epoch")["train/accuracy"]
+            mean, std = by_epoch.mean(), by_epoch.std().fillna(0)
+            first = part.iloc[0]
+            label = f"{letter}: {network}, NN-Mass {first['nn_mass']:.1f}, {first['num_params']:,} parameters"
+            axes.plot(mean.index + 1, mean, lw=1.2, label=label)
+            axes.fill_between(mean.index + 1, mean - std, mean + std, alpha=0.15)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("training accuracy")
+        axes.legend(fontsize="small")
+    return figure
