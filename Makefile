@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench clean
+.PHONY: demo test test-slow test-slurm bench clean
 
 # The environment is made again when the list of dependencies changes.
 .venv/ready: pyproject.toml
@@ -16,10 +16,13 @@ test: .venv/ready  ## style, types, then all quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not slurm"
 
 test-slow: .venv/ready  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: .venv/ready  ## the tests that submit jobs to the SLURM cluster of this machine
+	$(BIN)/python -m pytest -m slurm
 
 bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/startup.py

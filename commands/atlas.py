@@ -1,10 +1,10 @@
 """atlas: NN-Mass of every architecture of timm, beside the accuracy of its pretrained weights."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from commands.parser import Parser, at_least
+from studies.cores import available_cores
 
 __all__ = ["run"]
 
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--workers",
         type=at_least("--workers", 1),
-        default=os.cpu_count() or 1,
+        default=available_cores(),
         help="processes (default: one per core)",
     )
     options = parser.parse_args(list(arguments)[1:])

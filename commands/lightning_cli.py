@@ -259,6 +259,7 @@ def quieten() -> None:
         "Checkpoint directory .* exists and is not empty",
         "Be aware that when using `ckpt_path`, callbacks used to create",
         "You're resuming from a checkpoint that ended before the epoch ended",  # the data module knows the place
+        "The `srun` command is available on your system but is not used",
         "The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -16,6 +16,7 @@ __all__ = ["run"]
 _ACTIONS = {
     "plan": "show the rows and what they cost",
     "run": "fill the rows that are missing",
+    "submit": "the same by a SLURM job array",
     "status": "show what has become of the rows",
     "report": "write table, fits, figures and report.html",
     "compare": "set the fits of several studies side by side",
@@ -34,6 +35,7 @@ def run(arguments: Sequence[str]) -> int:
         [
             "nnmass study plan digits_mlp",
             "nnmass study run mnist_mlp --data_dir ~/data",
+            "nnmass study submit mnist_mlp --tasks 8 --sbatch='--partition=cpu --time=2:00:00' --dry-run",
             "nnmass study report runs/study_mnist_mlp",
             "nnmass study compare runs/study_mnist_mlp runs/study_synthetic_mlp",
         ],
@@ -44,6 +46,9 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--output_dir", type=Path, help="the study's folder (runs/study_<name>)")
     parser.add_argument("--data_dir", type=Path, help="where the data sets lie, or are downloaded to")
     parser.add_argument("--workers", type=at_least("--workers", 1), help="trainings at once (ensemble: a core each)")
+    parser.add_argument("--tasks", type=at_least("--tasks", 1), default=1, help="submit: tasks of the job array (1)")
+    parser.add_argument("--sbatch", default="", help="submit: further options of sbatch, as one text")
+    parser.add_argument("--dry-run", action="store_true", help="submit: only write the job file")
     options = parser.parse_args(list(arguments)[1:])
     if options.action != "compare" and len(options.studies) != 1:
         raise ValueError(f"Expected {options.action} to be given one study, but got {len(options.studies)}.")
@@ -111,20 +116,18 @@ def _build(configuration: Any, name: str) -> Any:
 
 
 def _run(opened: _Opened, options: Any) -> None:
-    import yaml
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from callbacks.run_file import write_atomically
     from callbacks.tables import terminal
     from commands.lightning_cli import quieten
+    from studies.cores import available_cores
     from studies.engines import run_study
     from studies.rows import statuses
 
     quieten()
     study, rows, folder = opened
-    write_atomically(folder / "study.yaml", yaml.safe_dump(asdict(study), sort_keys=False))
-    write_atomically(folder / "rows.txt", "".join(f"{row.id}\n" for row in rows))
-    workers = options.workers or ((os.cpu_count() or 1) if study.engine == "ensemble" else 1)
+    _lay_out(opened)
+    workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
     done = sum(status == "finished" for status in statuses(folder, rows).values())
     console = terminal()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -134,6 +137,47 @@ def _run(opened: _Opened, options: Any) -> None:
             progress.advance(task)
             console.print(f"{row.id}: {_outcome(record)}", highlight=False)
     _status(opened, options)
+
+
+def _lay_out(opened: _Opened) -> None:
+    """Write the study and the list of its rows into its folder."""
+    import yaml
+
+    from callbacks.run_file import write_atomically
+
+    study, rows, folder = opened
+    write_atomically(folder / "study.yaml", yaml.safe_dump(asdict(study), sort_keys=False))
+    write_atomically(folder / "rows.txt", "".join(f"{row.id}\n" for row in rows))
+
+
+def _submit(opened: _Opened, options: Any) -> None:
+    import subprocess
+    import sys
+    from shutil import which
+
+    from callbacks.run_file import write_atomically
+    from studies.slurm import array_script
+
+    _lay_out(opened)
+    folder = opened.folder.absolute()
+    program = Path(__file__).resolve().parent.parent / "cli.py"
+    command = [sys.executable, str(program), "study", "run", str(folder)]
+    command += ["--workers", str(options.workers)] if options.workers else []
+    data_dir = os.environ["NNMASS_DATA"] if options.data_dir else None
+    script = array_script(opened.study.name, folder, options.tasks, command, options.sbatch, data_dir)
+    path = folder / "job.sh"
+    write_atomically(path, script)
+    (folder / "slurm").mkdir(exist_ok=True)
+    print(script)
+    if options.dry_run:
+        print(f"Written to {path}; sbatch {path} submits it.")
+        return
+    if which("sbatch") is None:
+        raise FileNotFoundError(f"Expected sbatch on this machine, but there is none; the job file is {path}.")
+    done = subprocess.run(["sbatch", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"Expected sbatch to take {path}, but it says: {done.stderr.strip()}")
+    print(done.stdout.strip())
 
 
 def _outcome(record: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from callbacks.run_file import read_run
 from datamodules.base import DataModule, InMemoryDataModule
 from datamodules.images import ImageDataModule
+from studies.cores import available_cores
 from studies.definition import JacobianChoice, Row, Study
 from studies.ensemble import EpochResult, Samples, train_together
 from studies.rows import claimed, prepare, read_row, row_folder, write_curve, write_row
@@ -335,7 +336,7 @@ def _trained(row: Row, folder: Path, val_on_test: bool, workers: int, stop: Even
     resumable = [run for run in runs if (run / "checkpoints" / "last.ckpt").is_file()]
     if resumable and read_run(resumable[-1]).get("status") != "finished":
         command += ["--ckpt_path", "last"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, available_cores() // workers))}
     with (place / "log.txt").open("a+", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         while process.poll() is None:

@@ -4,7 +4,6 @@ The members may differ in depth, links and seed. A member sees the samples in th
 show them to it, and its weights agree with those of a Trainer to the rounding of single precision.
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datamodules.loader import ShardedBatches
+from studies.cores import available_cores
 from studies.ensemble_kernel import compiled
 from zoo.mlp import RandomSkipMLP
 
@@ -106,7 +106,7 @@ def train_together(
     order = lru_cache(maxsize=4 * len(set(seeds)))(
         lambda seed, epoch: _order(len(train.labels), batch_size, seed, epoch)
     )
-    workers = workers or os.cpu_count() or 1
+    workers = workers or available_cores()
     with ThreadPoolExecutor(workers) as pool:
         waiting: dict[Future, tuple[_Member, int]] = {}
         rest = [
