@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from studies.explain import explain
 from studies.study_fits import averages, explained_columns
@@ -62,12 +63,13 @@ def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, grou
         column: The quantity.
         label: What to call it.
         colour: Column that colours the points.
-        group: Column whose values get a row of panels each; None for one row of all.
+        group: Column whose values get rows of panels of their own; None for all together.
 
     Returns:
-        Four panels in a row; the R2 of the line, on the axis as it is drawn, stands above each.
+        Four panels in a row, once more without the networks of mass 0 where there are such. The R2 of the line, on the
+        axis as it is drawn, stands above each.
     """
-    groups = [("", table)] if group is None else [(f"{value}: ", part) for value, part in table.groupby(group)]
+    groups = list(_rows_of_panels(table, group))
     figure = Figure(figsize=(4 * len(_AXES), 3.8 * len(groups)), layout="constrained")
     rows = figure.subplots(len(groups), len(_AXES), squeeze=False, sharey="row")
     for (name, part), panels in zip(groups, rows, strict=True):
@@ -75,6 +77,10 @@ def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, grou
             linked = part[part[source] > 0] if logarithm else part
             if logarithm:
                 axes.set_xscale("log")
+                wide = linked[source].max() > 5 * linked[source].min()
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5))
+                axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+                axes.xaxis.set_minor_locator(NullLocator())
             scatter(axes, linked, source, column, colour)
             x, y = linked[source].to_numpy(dtype=float), linked[column].to_numpy(dtype=float)
             x = np.log(x) if logarithm else x
@@ -90,6 +96,16 @@ def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, grou
         if table[colour].nunique() > 1:
             panels[-1].legend(title=colour, fontsize="small")
     return figure
+
+
+def _rows_of_panels(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Groups, each as a whole and then without its networks of mass 0, whose failures hide what the others do."""
+    for name, part in [("", table)] if group is None else table.groupby(group, sort=False):
+        prefix = "" if name == "" else f"{name!s}: "
+        yield prefix, part
+        linked = part[part["nn_mass"] > 0]
+        if len(linked) < len(part):
+            yield f"{prefix}NN-Mass > 0: ", linked
 
 
 def scatter(axes: Axes, table: pd.DataFrame, x: str, y: str, colour: str) -> None:

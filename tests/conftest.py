@@ -29,14 +29,14 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def nnmass() -> Callable[..., Run]:
     """Run ``python cli.py`` with these arguments, in a process of its own."""
 
-    def run(*arguments: object, cwd: Path = ROOT, **environment: str) -> Run:
+    def run(*arguments: object, cwd: Path = ROOT, seconds: float = 600, **environment: str) -> Run:
         return subprocess.run(
             [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
             cwd=cwd,
             env={**os.environ, "NNMASS_DATA": "", "COLUMNS": "120", **environment},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=seconds,
             check=False,
         )
 
