@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from commands.parser import Parser, at_least
-from studies.cores import available_cores
 
 __all__ = ["run"]
 
@@ -23,12 +22,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--pattern", default="*", help="names to read, shell style (default: all)")
     parser.add_argument("--output_dir", type=Path, default=Path("atlas"), help="folder of the atlas (default: atlas)")
     parser.add_argument("--accuracies", type=Path, help="CSV with columns model and top1, to be explained")
-    parser.add_argument(
-        "--workers",
-        type=at_least("--workers", 1),
-        default=available_cores(),
-        help="processes (default: one per core)",
-    )
+    parser.add_argument("--workers", type=at_least("--workers", 1), help="processes (default: one per core)")
     options = parser.parse_args(list(arguments)[1:])
     if options.accuracies is not None and not options.accuracies.is_file():
         raise FileNotFoundError(f"Expected --accuracies to be a file, but {options.accuracies} does not exist.")
@@ -38,13 +32,14 @@ def run(arguments: Sequence[str]) -> int:
     from callbacks.tables import terminal
     from studies.atlas import read_atlas, unread, update_atlas
     from studies.atlas_report import write_report
+    from studies.cores import available_cores
 
     names = timm.list_models(options.pattern)
     if not names:
         raise ValueError(f"Expected --pattern to match names that timm knows, but got {options.pattern!r}.")
     file = options.output_dir / "atlas.jsonl"
     console = terminal()
-    rows = update_atlas(file, names, options.workers)
+    rows = update_atlas(file, names, options.workers or available_cores())
     for _ in track(rows, "Reading", total=len(unread(file, names)), console=console):
         pass
     for table in write_report(read_atlas(file), options.output_dir, options.accuracies):

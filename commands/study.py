@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,9 +61,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 class _Opened(NamedTuple):
-    """A study, its rows, and its folder."""
+    """A study, the content of its configurations by name, its rows, and its folder."""
 
     study: "Study"
+    configurations: dict[str, dict[str, Any]]
     rows: list["Row"]
     folder: Path
 
@@ -80,12 +81,14 @@ def _open(name: str, output_dir: Path | None) -> _Opened:
         raise FileNotFoundError(f"Expected a study's folder, but {given} holds no study.yaml.")
     path = inside or find_study(name)
     study = _read_study(path)
-    configurations = {}
+    configurations: dict[str, dict[str, Any]] = {}
     for config in study.configs:
-        file = find_config(config)
+        file = given / "configs" / config if inside else find_config(config)
+        if config_name(file) in configurations:
+            raise ValueError(f"Expected the study's configs to have names of their own, but two are {file.stem}.")
         configurations[config_name(file)] = yaml.safe_load(file.read_text(encoding="utf-8"))
     folder = output_dir or (given if inside else Path("runs") / f"study_{study.name}")
-    return _Opened(study, planned_rows(study, configurations), folder)
+    return _Opened(study, configurations, planned_rows(study, configurations), folder)
 
 
 def _read_study(path: Path) -> "Study":
@@ -125,7 +128,7 @@ def _run(opened: _Opened, options: Any) -> None:
     from studies.rows import statuses
 
     quieten()
-    study, rows, folder = opened
+    study, _, rows, folder = opened
     _lay_out(opened)
     workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
     done = sum(status == "finished" for status in statuses(folder, rows).values())
@@ -140,13 +143,16 @@ def _run(opened: _Opened, options: Any) -> None:
 
 
 def _lay_out(opened: _Opened) -> None:
-    """Write the study and the list of its rows into its folder."""
+    """Write the study, its configurations and the list of its rows into its folder, which then stands for itself."""
     import yaml
 
     from callbacks.run_file import write_atomically
 
-    study, rows, folder = opened
-    write_atomically(folder / "study.yaml", yaml.safe_dump(asdict(study), sort_keys=False))
+    study, configurations, rows, folder = opened
+    for name, content in configurations.items():
+        write_atomically(folder / "configs" / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False))
+    saved = replace(study, configs=[f"{name}.yaml" for name in configurations])
+    write_atomically(folder / "study.yaml", yaml.safe_dump(asdict(saved), sort_keys=False))
     write_atomically(folder / "rows.txt", "".join(f"{row.id}\n" for row in rows))
 
 
@@ -240,7 +246,7 @@ def _plan(opened: _Opened, options: Any) -> None:
     from studies.plan import planned
 
     quieten()
-    study, rows, _ = opened
+    study, _, rows, _ = opened
     console = terminal()
     total = len({(row.config, row.network) for row in rows})
     lines = list(track(planned(study, rows, _build), "Measuring", total=total, console=console, transient=True))

@@ -118,11 +118,11 @@ class _Measurer:
         """The first samples of training, the same for all rows of a configuration."""
         assert self.choice is not None
         if config not in self.samples:
-            batches, found = iter(data.training_batches()), 0
             parts: list[Tensor] = []
-            while found < self.choice.samples:
-                parts.append(next(batches)[0])
-                found += len(parts[-1])
+            for inputs, _ in data.training_batches():
+                parts.append(inputs)
+                if sum(map(len, parts)) >= self.choice.samples:
+                    break
             self.samples[config] = torch.cat(parts)[: self.choice.samples]
         return self.samples[config]
 
