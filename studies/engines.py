@@ -23,6 +23,7 @@ from datamodules.images import ImageDataModule
 from studies.cores import available_cores
 from studies.definition import JacobianChoice, Row, Study
 from studies.ensemble import EpochResult, Samples, train_together
+from studies.ensemble_torch import train_batched
 from studies.rows import claimed, prepare, read_row, row_folder, write_curve, write_row
 from zoo.classifier import Classifier
 from zoo.jacobian.spectra import hidden_mean, layer_spectra
@@ -36,7 +37,7 @@ Build = Callable[[Mapping[str, Any], str], tuple[Classifier, DataModule]]
 """Makes model and data of a configuration; its name is for messages."""
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "cli.py"
-_MEMBERS_PER_WORKER = 8  # that a process claims at once: the rest is left to other processes
+_MEMBERS_PER_WORKER = 8  # that a process claims at once
 
 
 def run_study(
@@ -147,6 +148,7 @@ def _protocol(model: Classifier, data: DataModule, configuration: Mapping[str, A
         "learning_rate": optimizer.defaults["lr"],
         "schedule": model.schedule,
         "val_on_test": data.val_on_test,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "torch": str(torch.__version__),
     }
 
@@ -199,9 +201,11 @@ def _ensemble(
         train, held_out = _samples(data)
 
         def together(networks: list[Any], seeds: list[int], epochs: int) -> Iterator[EpochResult]:
-            return train_together(networks, seeds, train, held_out, epochs, data.batch_size, rate, workers)  # noqa: B023
+            what = (networks, seeds, train, held_out, epochs, data.batch_size, rate)  # noqa: B023
+            return train_batched(*what, "cuda") if torch.cuda.is_available() else train_together(*what, workers)
 
-        size = _MEMBERS_PER_WORKER * workers
+        # A GPU takes all members at once; a processor leaves to other processes what it does not need at once.
+        size = len(same) if torch.cuda.is_available() else _MEMBERS_PER_WORKER * workers
         for begin in range(0, len(same), size):
             with _ours(folder, same[begin : begin + size]) as ours:
                 yield from _ensemble_of(ours, study, folder, build, measure, together)

@@ -21,7 +21,7 @@ from studies.cores import available_cores
 from studies.ensemble_kernel import compiled
 from zoo.mlp import RandomSkipMLP
 
-__all__ = ["EpochResult", "Samples", "train_together"]
+__all__ = ["EpochResult", "Samples", "sample_order", "train_together"]
 
 
 class Samples(NamedTuple):
@@ -46,6 +46,14 @@ class Samples(NamedTuple):
         sample, pixel = np.nonzero(rows)
         starts = np.searchsorted(sample, np.arange(len(rows) + 1))
         return cls(starts, pixel.astype(np.int32), rows[sample, pixel], labels.numpy())
+
+    def dense(self, features: int, device: str | torch.device) -> tuple[Tensor, Tensor]:
+        """Inputs (N, features) and labels (N,) on a device."""
+        count = len(self.labels)
+        inputs = torch.zeros(count, features)
+        sample = np.repeat(np.arange(count), np.diff(self.starts))
+        inputs[sample, self.pixels] = torch.from_numpy(self.values)
+        return inputs.to(device), torch.from_numpy(self.labels).to(device)
 
 
 class EpochResult(NamedTuple):
@@ -104,7 +112,7 @@ def train_together(
                     f"networks take them, but got {columns} and {classes}."
                 )
     order = lru_cache(maxsize=4 * len(set(seeds)))(
-        lambda seed, epoch: _order(len(train.labels), batch_size, seed, epoch)
+        lambda seed, epoch: sample_order(len(train.labels), batch_size, seed, epoch)
     )
     workers = workers or available_cores()
     with ThreadPoolExecutor(workers) as pool:
@@ -198,7 +206,7 @@ def _numbers(parameter: Tensor) -> NDArray[np.float32]:
     return parameter.detach().float().numpy()
 
 
-def _order(count: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+def sample_order(count: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The epoch's samples in the order in which the loaders of ``datamodules`` hand them out."""
     sampler = ShardedBatches(count, batch_size, shuffle=True, seed=seed)
     sampler.set_epoch(epoch)

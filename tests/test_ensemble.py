@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from datamodules import Digits, Seg
 from studies.ensemble import Samples, train_together
 from studies.ensemble_kernel import compiled
+from studies.ensemble_torch import train_batched
 from zoo import Classifier, RandomSkipMLP
 
 
@@ -77,6 +78,29 @@ def test_each_member_is_the_network_that_it_is_alone() -> None:
             assert mine[-1].figures[name] == pytest.approx(metrics[name], abs=tolerance)
         for name, value in logged.items():
             assert mine[-1].figures[name] == pytest.approx(value, abs=1e-4), name
+
+
+@pytest.mark.parametrize("activation", ["elu", "relu"])
+def test_members_in_one_batch_of_operations_come_to_the_same(activation: Any) -> None:
+    cases = [case for case in CASES if "width" not in case]
+    compiled_, batched = (
+        [RandomSkipMLP(**{"width": 8, "in_features": 64, **case, "activation": activation}) for case in cases]
+        for _ in range(2)
+    )
+    seeds = [case["seed"] for case in cases]
+    digits = {split: samples(Digits(), split) for split in ("train", "test")}
+    arguments: Any = (seeds, digits["train"], {"test": digits["test"]}, 4, 48)
+    ours = sorted(train_together(compiled_, *arguments), key=lambda result: result[:2])
+    theirs = sorted(train_batched(batched, *arguments), key=lambda result: result[:2])
+    assert [result[:2] for result in ours] == [result[:2] for result in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.figures == pytest.approx(other.figures, abs=1e-5)
+    for one, other in zip(compiled_, batched, strict=True):
+        for value, expected in zip(one.parameters(), other.parameters(), strict=True):
+            assert (value - expected).abs().max() <= 1e-5
+    assert list(train_batched([], [], *arguments[1:])) == []
+    with pytest.raises(ValueError, match="one width, activation, input and output, but got 2 kinds"):
+        list(train_batched([batched[0], RandomSkipMLP(3, 4, 1, in_features=64)], [0, 0], *arguments[1:]))
 
 
 def test_the_papers_synthetic_problem() -> None:
