@@ -362,6 +362,7 @@ def _trained(row: Row, folder: Path, val_on_test: bool, workers: int, stop: Even
     reached |= {f"test_accuracy_{which}": value for which, value in tested.items()}
     return {
         **reached,
+        "device": run["device"],
         "wall_time_s": run["wall_time_s"],
         "run_folder": str(newest.relative_to(folder)),
         "status": "finished",
