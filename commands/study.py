@@ -100,7 +100,8 @@ def _read_study(path: Path) -> "Study":
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--study", type=Study)
-    content = {"name": path.stem, **yaml.safe_load(path.read_text(encoding="utf-8"))}
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = {"name": path.stem} | {key: value for key, value in written.items() if value is not None}
     try:
         checked = parser.parse_object({"study": content}).study.as_dict()
     except ArgumentError as error:
@@ -119,6 +120,8 @@ def _build(configuration: Any, name: str) -> Any:
 
 
 def _run(opened: _Opened, options: Any) -> None:
+    import signal
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from callbacks.tables import terminal
@@ -128,6 +131,8 @@ def _run(opened: _Opened, options: Any) -> None:
     from studies.rows import statuses
 
     quieten()
+    # A cluster's SIGTERM stops the trainings as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     study, _, rows, folder = opened
     _lay_out(opened)
     workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
@@ -138,8 +143,11 @@ def _run(opened: _Opened, options: Any) -> None:
         task = progress.add_task(study.name, total=len(rows), completed=done)
         for row, record in run_study(study, rows, folder, _build, workers):
             progress.advance(task)
-            console.print(f"{row.id}: {_outcome(record)}", highlight=False)
+            console.print(f"{row.id}: {_outcome(record)}", highlight=False, markup=False)
     _status(opened, options)
+    failed = sum(status == "failed" for status in statuses(folder, rows).values())
+    if failed:
+        raise RuntimeError(f"Expected every row to come to its end, but {failed} of {len(rows)} failed; see above.")
 
 
 def _lay_out(opened: _Opened) -> None:
@@ -207,7 +215,7 @@ def _status(opened: _Opened, options: Any) -> None:
     console.print(rich_table(f"Study {opened.study.name}", ["status", "rows"], Counter(found.values()).most_common()))
     for row in opened.rows:
         if found[row.id] == "failed":
-            console.print(f"{row.id}: {read_row(opened.folder, row)['reason']}", highlight=False)
+            console.print(f"{row.id}: {read_row(opened.folder, row)['reason']}", highlight=False, markup=False)
     console.print(f"The rows are in {opened.folder / 'rows'}.")
 
 
@@ -270,7 +278,7 @@ def _plan(opened: _Opened, options: Any) -> None:
     if seconds:
         console.print(f"About {_duration(seconds)} of training on this machine, one row at a time.", highlight=False)
     for reason in dict.fromkeys(line["reason"] for line in lines if "reason" in line):
-        console.print(f"The time is not known: {reason}", highlight=False)
+        console.print(f"The time is not known: {reason}", highlight=False, markup=False)
 
 
 def _duration(seconds: float) -> str:

@@ -80,6 +80,7 @@ class Study:
             _require(bool(self.accuracies), "accuracies", "to give the accuracy of each network", "none")
             for key in ("configs", "networks", "changes"):
                 _require(not getattr(self, key), key, "to be absent with the engine published", getattr(self, key))
+            _require(self.jacobian is None, "jacobian", "to be absent with the engine published", "one")
             unknown = [name for name in self.accuracies if name not in VARIANTS]
             _require(not unknown, "accuracies", "to name networks of the zoo", ", ".join(unknown))
         else:
@@ -128,32 +129,38 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
         configurations: Content of each of its configurations, by name.
 
     Raises:
-        ValueError: If a pattern matches no network, a grid is not one, or two rows are the same.
+        ValueError: If a pattern matches no network, a grid is not one, or a configuration names no network.
     """
     if study.engine == "published":
         return [
-            Row(name, name, "", 0, dict(VARIANTS[name].arguments), {}, accuracy)
+            Row(f"{name}_{accuracy}", name, "", 0, dict(VARIANTS[name].arguments), {}, accuracy)
             for name, accuracy in study.accuracies.items()
         ]
     rows: dict[str, Row] = {}
     for config, content in configurations.items():
         base = _merged(content, study.changes)
-        for name, network in _networks(study.networks, base):
+        for name, network in _networks(study.networks, base, config):
             for seed in study.seed_list:
                 configuration = {**deepcopy(base), "seed_everything": seed}
                 configuration["model"]["network"] = network
                 digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
                 prefix = f"{config}_" if len(configurations) > 1 else ""
-                row = Row(
-                    f"{prefix}{name}_seed{seed}_{digest}", name, config, seed, network["init_args"], configuration
-                )
-                rows.setdefault(row.id, row)
+                number = re.sub(r"[^\w.=-]+", "-", f"{prefix}{name}_seed{seed}_{digest}")  # it names a folder
+                # Two patterns may name one network.
+                rows.setdefault(number, Row(number, name, config, seed, network["init_args"], configuration))
     return list(rows.values())
 
 
-def _networks(wanted: list[str | Grid], base: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name, and class with arguments, of every network; those of the configuration's own class keep its arguments."""
-    own = base.get("model", {}).get("network", {})
+    model = base.get("model")
+    own = model.get("network") if isinstance(model, Mapping) else None
+    own = {"class_path": own} if isinstance(own, str) else own
+    if not isinstance(own, Mapping) or "class_path" not in own:
+        raise ValueError(
+            f"Expected the configuration {config} to have a model.network with a class_path, but got {own}."
+        )
+    own_class = own["class_path"].rpartition(".")[2] if own["class_path"].startswith("zoo.") else None
     for entry in wanted:
         if isinstance(entry, str):
             names = list_models(entry)
@@ -162,9 +169,9 @@ def _networks(wanted: list[str | Grid], base: dict[str, Any]) -> Iterator[tuple[
                 hint = f"; did you mean {near[0]}?" if near else "."
                 raise ValueError(f"Expected networks to name networks of the zoo, but got {entry!r}{hint}")
             for name in sorted(names, key=_natural):
-                class_path = f"zoo.{VARIANTS[name].builder.partition(':')[2]}"
-                kept = own.get("init_args", {}) if own.get("class_path") == class_path else {}
-                yield name, {"class_path": class_path, "init_args": {**kept, **VARIANTS[name].arguments}}
+                class_name = VARIANTS[name].builder.partition(":")[2]
+                kept = own.get("init_args", {}) if own_class == class_name else {}
+                yield name, {"class_path": f"zoo.{class_name}", "init_args": {**kept, **VARIANTS[name].arguments}}
         else:
             for key, choices in entry.items():
                 _require(isinstance(choices, list) and bool(choices), f"networks.{key}", "to list choices", choices)

@@ -15,15 +15,20 @@ from studies.definition import Row
 
 __all__ = [
     "claimed",
+    "is_locked",
     "load",
     "load_curves",
     "prepare",
     "read_row",
     "row_folder",
+    "runs_of",
     "statuses",
     "write_curve",
     "write_row",
 ]
+
+# Whoever only asks holds a lock for a moment; whoever works holds it for long.
+_PATIENCE_S = 0.5
 
 
 def row_folder(study_folder: Path, row: Row) -> Path:
@@ -74,25 +79,44 @@ def claimed(study_folder: Path, rows: Sequence[Row]) -> Iterator[list[Row]]:
         for row in rows:
             row_folder(study_folder, row).mkdir(parents=True, exist_ok=True)
             try:
-                locks.enter_context(FileLock(row_folder(study_folder, row) / ".lock", timeout=0))
+                locks.enter_context(FileLock(row_folder(study_folder, row) / ".lock", timeout=_PATIENCE_S))
             except Timeout:
                 continue
             ours.append(row)
         yield ours
 
 
+def runs_of(study_folder: Path, row: Row) -> list[Path]:
+    """The run folders of a row that ``nnmass fit`` trains, the newest last."""
+    found = row_folder(study_folder, row).glob("*/run.json")
+    return sorted(path.parent for path in found if not path.parent.is_symlink())
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is working in a folder."""
+    if not (folder / ".lock").exists():
+        return False
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def statuses(study_folder: Path, rows: Sequence[Row]) -> dict[str, str]:
     """What has become of each row: ``finished``, ``failed``, ``running``, ``interrupted`` or ``missing``.
 
     Returns:
-        Status by row id. A row is running as long as a process holds it.
+        Status by row id. A row is running as long as a process holds it or the training that it has started.
     """
     found = {}
     for row in rows:
         status = read_row(study_folder, row).get("status", "missing")
-        if status == "running":
-            with claimed(study_folder, [row]) as ours:
-                status = "interrupted" if ours else "running"
+        folders = [row_folder(study_folder, row), *runs_of(study_folder, row)]
+        if status == "running" and not any(map(is_locked, folders)):
+            status = "interrupted"
         found[row.id] = status
     return found
 
@@ -111,7 +135,11 @@ def load(study_folder: str | Path) -> pd.DataFrame:
         FileNotFoundError: If there is no study in the folder.
     """
     records = [record for path in _row_folders(study_folder) if (record := read_json(path / "row.json"))]
-    return pd.DataFrame(records)
+    table = pd.DataFrame(records)
+    for name in table.columns:  # an argument may be a number of one network and a list, so a text, of another
+        if table[name].dropna().map(type).nunique() > 1 and table[name].map(lambda value: isinstance(value, str)).any():
+            table[name] = table[name].map(str, na_action="ignore")
+    return table
 
 
 def load_curves(study_folder: str | Path) -> pd.DataFrame:
@@ -141,4 +169,4 @@ def _row_folders(study_folder: str | Path) -> list[Path]:
     listing = Path(study_folder) / "rows.txt"
     if not listing.is_file():
         raise FileNotFoundError(f"Expected a folder that study run has filled, but {study_folder} holds no rows.txt.")
-    return [Path(study_folder) / "rows" / name for name in listing.read_text().split()]
+    return [Path(study_folder) / "rows" / name for name in listing.read_text().splitlines()]

@@ -8,15 +8,17 @@ __all__ = ["array_script"]
 
 _SCRIPT = """\
 #!/bin/bash
-#SBATCH --job-name=study_{name}
+#SBATCH {name}
 #SBATCH --array=1-{tasks}
-#SBATCH --output={log}
+#SBATCH {log}
 #SBATCH --open-mode=append
 #SBATCH --requeue
 {options}
 # Every task takes rows that no other task has taken, until none is left. A task that is requeued, or this file
 # submitted once more, goes on with what is missing.
-{environment}srun {command}
+{environment}# Some versions of srun do not take this over from sbatch.
+[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+srun {command}
 """
 
 
@@ -38,17 +40,16 @@ def array_script(
         >>> [line for line in text.splitlines() if "time" in line or "array" in line]
         ['#SBATCH --array=1-4', '#SBATCH --time=1:00:00']
     """
-    words = shlex.split(options)
     lines: list[str] = []
-    for word in words:
+    for word in shlex.split(options):
         if word.startswith("-") or not lines:
-            lines.append(f"#SBATCH {word}")
+            lines.append(f"#SBATCH {shlex.quote(word)}")
         else:  # the value of an option that has no equals sign
-            lines[-1] += f" {word}"
+            lines[-1] += f" {shlex.quote(word)}"
     return _SCRIPT.format(
-        name=name,
+        name=shlex.quote(f"--job-name=study_{name}"),
         tasks=tasks,
-        log=folder / "slurm" / "%A_%a.txt",
+        log=shlex.quote(f"--output={folder / 'slurm' / '%A_%a.txt'}"),
         options="\n".join(lines),
         environment=f"export NNMASS_DATA={shlex.quote(data_dir)}\n" if data_dir else "",
         command=shlex.join(command),

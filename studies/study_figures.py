@@ -1,6 +1,7 @@
 """The figures of a study, in the papers' form."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,10 @@ def study_figures(
         A name, which serves as the file's too, and the figure.
     """
     table = averages(results)
-    colour = colour if colour in table else "config"
+    colour = colour if colour in table else "network"
+    table[colour] = table[colour].map(str, na_action="ignore").fillna("none")
+    if group is None and table["config"].nunique() > 1:
+        group = "config"
     found = explained_columns(results)
     for (quantity, _), column in found.items():
         name = {"test_accuracy_last": "accuracy", "mean_singular_value": "singular_values"}.get(column)
@@ -118,7 +122,7 @@ def scatter(axes: Axes, table: pd.DataFrame, x: str, y: str, colour: str) -> Non
         y: Column of the ordinate; its error is in ``std_<y>``.
         colour: Column that colours the points.
     """
-    for value, part in table.groupby(colour):
+    for value, part in sorted(table.groupby(colour), key=lambda pair: (len(str(pair[0])), str(pair[0]))):
         errors = np.nan_to_num(part[f"std_{y}"].to_numpy(dtype=float)) if f"std_{y}" in part else None
         axes.errorbar(part[x], part[y], errors, marker="o", ms=4, lw=0, elinewidth=0.7, label=str(value))
 
@@ -129,17 +133,21 @@ def draw_curves(results: pd.DataFrame, curves: pd.DataFrame, panels: Sequence[Ma
     Args:
         results: What :func:`studies.load` returns.
         curves: What :func:`studies.load_curves` returns.
-        panels: Names of networks, by letter; a panel for each set.
+        panels: Names of networks, by letter; a panel for each set, a row of panels for each configuration.
 
     Returns:
         The mean over the seeds in a band of their standard deviation.
     """
-    figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained")
-    facts = results.set_index("row")[["network", "nn_mass", "num_params"]]
+    facts = results.set_index("row")[["config", "network", "nn_mass", "num_params"]]
     joined = curves.join(facts, on="row")
-    for axes, letters in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    configs = joined["config"].unique()
+    figure = Figure(figsize=(5.5 * len(panels), 4 * len(configs)), layout="constrained")
+    grid = figure.subplots(len(configs), len(panels), squeeze=False)
+    for axes, (config, letters) in zip(grid.flat, product(configs, panels), strict=True):
+        if len(configs) > 1:
+            axes.set_title(config)
         for letter, network in letters.items():
-            part = joined[joined["network"] == network]
+            part = joined[(joined["network"] == network) & (joined["config"] == config)]
             if part.empty:
                 continue
             by_epoch = part.groupby("epoch")["train/accuracy"]

@@ -1,11 +1,9 @@
 """What explains the results of a study: NN-Mass, size, or cost."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from studies.explain import explain
 
@@ -26,6 +24,7 @@ _ACCURACIES = {
     "mean after the first third": "test_accuracy_late",
 }
 _RESAMPLES = 2000
+_FEWEST = 8  # networks of which resamples say something
 
 
 def explained_columns(results: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -76,13 +75,23 @@ def study_fits(
     Returns:
         One row per fit: ``explained``, ``epoch``, ``averaging`` (the mean over seeds, or single seeds), ``networks``
         (all, or those with links), ``group``, ``explaining``, those of :class:`studies.explain.Fit`, ``r2_low`` and
-        ``r2_high`` (95 % of the bootstrap's resamples of the networks), and ``published``. A logarithm of NN-Mass is
-        taken of networks with links only.
+        ``r2_high`` (95 % of the bootstrap's resamples of the networks, each with all its seeds; NaN for fewer than
+        eight networks), and ``published``, which stands beside the means over seeds. A logarithm of NN-Mass is taken of
+        networks with links only. Results on different data are never fitted together.
+
+    Raises:
+        ValueError: If no row is finished, the group is no column, or a published quantity is none that is fitted.
     """
+    finished = results[results["status"] == "finished"] if len(results) else results
+    if finished.empty:
+        raise ValueError("Expected a study with finished rows, but it has none; study run fills them.")
+    if group is not None and group not in finished:
+        raise ValueError(f"Expected report.group to be a column of the results, but got {group!r}.")
+    _check_published(published or {})
     rows = []
-    finished = results[results["status"] == "finished"]
     for averaging, table in (("mean over seeds", averages(results)), ("single seeds", finished)):
         for (quantity, epoch), column in explained_columns(results).items():
+            printed = (published or {}).get(quantity, {}) if averaging == "mean over seeds" else {}
             for name, part in _groups(table, group):
                 for networks, chosen in _choices(part):
                     for label, (source, logarithm) in EXPLAINING.items():
@@ -90,22 +99,33 @@ def study_fits(
                             continue
                         x = chosen[source].to_numpy(dtype=float)
                         x, y = np.log(x) if logarithm else x, chosen[column].to_numpy(dtype=float)
-                        low, high = _interval(x, y)
+                        low, high = _interval(x, y, chosen["network"].to_numpy())
                         line = {"explained": quantity, "epoch": epoch, "averaging": averaging, "networks": networks}
                         line |= {"group": name, "explaining": label, **vars(explain(x, y))}
-                        printed = (published or {}).get(quantity, {})
-                        in_print = printed.get(f"{label}, {name}", printed.get(label))
+                        in_print = printed.get(label if name == "all" else f"{label}, {name}")
                         rows.append({**line, "r2_low": low, "r2_high": high, "published": in_print})
     return pd.DataFrame(rows)
 
 
+def _check_published(published: Mapping[str, Mapping[str, float]]) -> None:
+    for quantity, printed in published.items():
+        if quantity not in ("test accuracy", "mean singular value"):
+            known = "test accuracy or mean singular value"
+            raise ValueError(f"Expected report.published to have R2 of the {known}, but got {quantity!r}.")
+        for name in printed:
+            if name.partition(", ")[0] not in EXPLAINING:
+                known = ", ".join(EXPLAINING)
+                raise ValueError(f"Expected report.published to have R2 on one of {known}, but got {name!r}.")
+
+
 def _groups(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield "all", table
-    if group is not None:
-        if group not in table:
-            raise ValueError(f"Expected report.group to be a column of the results, but got {group!r}.")
-        for value, part in table.groupby(group, sort=False):
-            yield str(value), part
+    configs = table["config"].unique()
+    for config in configs:
+        part = table[table["config"] == config]
+        yield "all" if len(configs) == 1 else str(config), part
+        if group is not None and group != "config":
+            for value, inner in part.groupby(group, sort=False):
+                yield str(value) if len(configs) == 1 else f"{config}, {value}", inner
 
 
 def _choices(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -115,21 +135,19 @@ def _choices(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "NN-Mass > 0", linked
 
 
-def _interval(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of R2 over resamples of the points; NaN where a fit has no meaning."""
+def _interval(x: np.ndarray, y: np.ndarray, networks: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of R2 over resamples of the networks; NaN for fewer than eight, or where a fit has no meaning."""
     both = np.isfinite(x) & np.isfinite(y)
     x, y = x[both], y[both]
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    names, place = np.unique(networks[both], return_inverse=True)
+    if len(names) < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan"), float("nan")
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # a resample of one point only
-        found = stats.bootstrap(
-            (x, y), _r2, n_resamples=_RESAMPLES, paired=True, vectorized=True, method="percentile", rng=0
-        ).bootstrap_distribution
-    low, high = np.nanpercentile(found, [2.5, 97.5])
+    x, y = x - x.mean(), y - y.mean()
+    # A resample draws networks with all their points, so it is a weighted sum of what each network adds.
+    sums = [np.bincount(place, weights) for weights in (np.ones_like(x), x, y, x * x, y * y, x * y)]
+    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), _RESAMPLES)
+    count, sum_x, sum_y, sum_xx, sum_yy, sum_xy = (drawn @ per_network for per_network in sums)
+    covariance = sum_xy - sum_x * sum_y / count
+    r2 = covariance**2 / ((sum_xx - sum_x**2 / count) * (sum_yy - sum_y**2 / count))
+    low, high = np.nanpercentile(r2, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _r2(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-    x, y = x - x.mean(axis=axis, keepdims=True), y - y.mean(axis=axis, keepdims=True)
-    return (x * y).sum(axis=axis) ** 2 / ((x**2).sum(axis=axis) * (y**2).sum(axis=axis))

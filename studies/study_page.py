@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import cast
 
@@ -37,7 +36,7 @@ _PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>{{ title }}</title>
+<title>{{ title | e }}</title>
 {{ bokeh_css | safe }}
 {{ bokeh_js | safe }}
 <style>
@@ -47,8 +46,8 @@ _PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
 </style>
 </head>
 <body>
-<h1>{{ title }}</h1>
-<p>{{ summary }}</p>
+<h1>{{ title | e }}</h1>
+<p>{{ summary | e }}</p>
 <h2>Every network</h2>
 <p>Point at a network to see what it is. A click on a heading of the table sorts it.</p>
 {{ embed(docs[0].roots[0]) }}
@@ -56,13 +55,16 @@ _PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
 <p>R&sup2; of a straight line, the middle 95&nbsp;% of its bootstrap over the networks, and R&sup2; in print.</p>
 {{ embed(docs[0].roots[1]) }}
 <h2>Figures</h2>
-{% for name, picture in pictures %}<img alt="{{ name }}" src="data:image/png;base64,{{ picture }}">
+{% for name, picture in pictures %}<img alt="{{ name | e }}" src="data:image/png;base64,{{ picture }}">
 {% endfor %}
 <h2>To do it again</h2>
-<p>Save this as <code>{{ title }}.yaml</code>, then run
-<code>nnmass study run {{ title }}.yaml</code> and <code>nnmass study report {{ title }}.yaml</code>.</p>
-<pre>{{ definition }}</pre>
-<pre>{{ versions }}</pre>
+<p>Save these files beside each other, then run <code>nnmass study run study.yaml</code> and
+<code>nnmass study report study.yaml</code>.</p>
+{% for name, text in definition %}<h3>{{ name | e }}</h3>
+<pre>{{ text | e }}</pre>
+{% endfor %}
+<h3>versions</h3>
+<pre>{{ versions | e }}</pre>
 {{ plot_script | safe }}
 </body>
 </html>
@@ -75,7 +77,7 @@ def study_page(
     fits: pd.DataFrame,
     colour: str,
     pictures: Sequence[Path],
-    definition: str,
+    definition: Mapping[str, str],
     versions: Mapping[str, str],
 ) -> str:
     """The whole page.
@@ -86,7 +88,7 @@ def study_page(
         fits: What :func:`studies.study_fits.study_fits` returns.
         colour: Column that colours the points.
         pictures: PNG files to show.
-        definition: The study as YAML.
+        definition: The study and its configurations as YAML, by the name of the file.
         versions: Of the packages that were used.
     """
     table = averages(results)
@@ -96,14 +98,14 @@ def study_page(
         f"Engine {results['engine'].iloc[0]}; {_protocol(results)}"
     )
     return file_html(
-        [_networks(table, colour if colour in table else "config"), _fits_table(fits)],
+        [_networks(table, colour if colour in table else "network"), _fits_table(fits)],
         INLINE,
         name,
         template=_PAGE,
         template_variables={
             "summary": summary,
             "pictures": [(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in pictures],
-            "definition": escape(definition),
+            "definition": list(definition.items()),
             "versions": "\n".join(f"{package} {version}" for package, version in versions.items()),
         },
     )
@@ -126,7 +128,7 @@ def _networks(table: pd.DataFrame, colour: str) -> Model:
         if label.startswith("log10"):
             shown[label] = _log10(table[name])
             abscissae[label] = label
-    shown["colour"] = table[colour].astype(str)
+    shown["colour"] = table[colour].map(str, na_action="ignore").fillna("none")
     source = ColumnDataSource(shown)
     first_x, first_y = next(iter(abscissae)), next(iter(ordinates))
     plot = figure(

@@ -47,8 +47,9 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     for name, figure in study_figures(results, curves, choice.colour, choice.group, choice.curves):
         write_figures(folder / name, figure)
         pictures.append(folder / f"{name}.png")
+    files = [folder / "study.yaml", *sorted((folder / "configs").glob("*.yaml"))]
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-    definition = (folder / "study.yaml").read_text(encoding="utf-8")
+    definition = {path.name: path.read_text(encoding="utf-8") for path in files}
     page = study_page(study.name, results, fits, choice.colour, pictures, definition, versions)
     write_atomically(folder / "report.html", page)
     for quantity, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
@@ -66,11 +67,12 @@ def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
 
 def _cell(fit: Mapping) -> str:
     printed = "" if pd.isna(fit["published"]) else f", in print {fit['published']:.2f}"
-    return f"{fit['r2']:.2f} ({fit['r2_low']:.2f} to {fit['r2_high']:.2f}){printed}"
+    interval = "" if pd.isna(fit["r2_low"]) else f" ({fit['r2_low']:.2f} to {fit['r2_high']:.2f})"
+    return f"{fit['r2']:.2f}{interval}{printed}"
 
 
 def compared(fits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """R2 of the same fits in several studies, the mean over seeds and all groups together.
+    """R2 of the same fits in several studies, of the mean over seeds.
 
     Args:
         fits: What :func:`studies.study_fits.study_fits` returns, by study.
@@ -78,9 +80,9 @@ def compared(fits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Returns:
         One row per fit, one column per study; empty where a study has no such fit.
     """
-    keys = ["explained", "epoch", "networks", "explaining"]
+    keys = ["group", "explained", "epoch", "networks", "explaining"]
     columns = []
     for name, table in fits.items():
-        chosen = table[(table["averaging"] == "mean over seeds") & (table["group"] == "all")]
+        chosen = table[table["averaging"] == "mean over seeds"]
         columns.append(chosen.set_index(keys)["r2"].rename(name))
     return pd.concat(columns, axis=1).reset_index()

@@ -106,7 +106,8 @@ def test_rows_are_trained_by_fit_and_one_that_fails_stops_no_other(tmp_path: Pat
     networks = [{"depth": [4, 0], "tc": [1]}, {"depth": [3], "tc": [1]}]
     definition = write(tmp_path, engine="fit", networks=networks, seeds=[3], report={"curves": []})
     done = nnmass("study", "run", definition, "--output_dir", tmp_path / "out", "--workers", "2")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert done.stderr == "Expected every row to come to its end, but 1 of 3 failed; see above.\n"
     assert "Expected depth to be an integer of at least 2, but got 0." in done.stdout
     table = studies.load(tmp_path / "out").set_index("network")
     assert table["status"].to_dict() == {"depth4_tc1": "finished", "depth0_tc1": "failed", "depth3_tc1": "finished"}
@@ -125,13 +126,18 @@ def test_rows_are_trained_by_fit_and_one_that_fails_stops_no_other(tmp_path: Pat
 
 @pytest.mark.parametrize("engine", ["fit", "ensemble"])
 def test_a_killed_study_goes_on(engine: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    networks, changes = ["mlp_d16_w8_t2"], {**SMALL["changes"], "trainer": {"max_epochs": 400}}
-    definition = write(tmp_path, engine=engine, networks=networks, seeds=2, changes=changes)
+    networks, changes = (
+        ["mlp_d16_w8_t2"],
+        {**SMALL["changes"], "trainer": {"max_epochs": {"fit": 120, "ensemble": 400}[engine]}},
+    )
+    definition = write(tmp_path, engine=engine, networks=networks, seeds=[1], changes=changes)
     arguments = ["study", "run", definition, "--output_dir", str(tmp_path / "out")]
     process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *arguments], stdout=subprocess.DEVNULL)
     rows = tmp_path / "out" / "rows"
     running = (
-        (lambda: list(rows.glob("*/*/metrics.csv"))) if engine == "fit" else (lambda: list(rows.glob("*/row.json")))
+        (lambda: list(rows.glob("*/*/checkpoints/last.ckpt")))
+        if engine == "fit"
+        else (lambda: list(rows.glob("*/row.json")))
     )
     while not running():
         time.sleep(0.05)
@@ -141,9 +147,12 @@ def test_a_killed_study_goes_on(engine: str, tmp_path: Path, capsys: pytest.Capt
     assert process.wait(60) != 0
     assert main(["study", "status", *arguments[2:]]) == 0
     assert "running" not in capsys.readouterr().out
-    if engine == "ensemble":
-        assert main(arguments) == 0
-        assert set(studies.load(tmp_path / "out")["status"]) == {"finished"}
+    assert main(arguments) == 0
+    table = studies.load(tmp_path / "out")
+    assert set(table["status"]) == {"finished"}
+    assert len(studies.load_curves(tmp_path / "out")) == table["epochs"].sum()
+    if engine == "fit":
+        assert max(json.loads(run.read_text())["resumes"] for run in rows.glob("*/*/run.json")) == 1
 
 
 def test_two_processes_share_the_rows(tmp_path: Path) -> None:
@@ -226,6 +235,31 @@ def test_rows_follow_from_the_definition() -> None:
     assert row.arguments["activation"] == "relu"
 
 
+SHIPPED = {
+    "cifar100_dense": (20, 3),
+    "cifar10_dense": (60, 3),
+    "cifar10_dsconv": (20, 3),
+    "cifar10_small": (6, 2),
+    "cifar10_wrn": (2, 3),
+    "digits_mlp": (30, 3),
+    "imagenet_dense": (30, 1),
+    "imagenet_mobilenets": (4, 1),
+    "imagenet_resnets": (11, 1),
+    "mnist_mlp": (75, 5),
+    "synthetic_mlp": (75, 15),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_studies_have_the_papers_networks(name: str, tmp_path: Path) -> None:
+    assert {path.stem for path in (ROOT / "configs" / "studies").glob("*.yaml")} == set(SHIPPED)
+    networks, seeds = SHIPPED[name]
+    assert main(["study", "submit", name, "--output_dir", str(tmp_path), "--dry-run"]) == 0
+    rows = (tmp_path / "rows.txt").read_text().split()
+    assert len(set(rows)) == len(rows) == networks * seeds
+    assert f"study run {tmp_path}" in (tmp_path / "job.sh").read_text()
+
+
 def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
     generator = np.random.default_rng(0)
     lines = [
@@ -244,11 +278,25 @@ def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
     fits = study_fits(table, "group", {"test accuracy": {"log NN-Mass": 0.5, "log NN-Mass, odd": 0.6}})
     one = fits[(fits["averaging"] == "mean over seeds") & (fits["explaining"] == "log NN-Mass")].set_index("group")
     assert one["networks"].tolist() == ["NN-Mass > 0"] * 2 + ["all"]  # of all, of the even, of the odd
-    assert one["published"].tolist() == [0.5, 0.5, 0.6]
+    assert one["published"].fillna(0).tolist() == [0.5, 0, 0.6]
+    assert fits.loc[fits["averaging"] == "single seeds", "published"].isna().all()
     linked = means[means["nn_mass"] > 0]
     assert one.loc["all", "r2"] == explain(np.log(linked["nn_mass"]), linked["test_accuracy_last"]).r2
-    assert (one["r2_low"] <= one["r2"]).all()
-    assert (one["r2"] <= one["r2_high"]).all()
+    assert one["r2_low"].isna().tolist() == [False, True, True]  # of six networks resamples say nothing
+    assert one.loc["all", "r2_low"] <= one.loc["all", "r2"] <= one.loc["all", "r2_high"]
+    # Single seeds are resampled with their networks: three copies of each seed say no more than one.
+    copies = pd.DataFrame(lines)
+    copies["test_accuracy_last"] = copies.groupby("network")["test_accuracy_last"].transform("first")
+    intervals = study_fits(copies).query("explaining == 'log NN-Mass'").set_index("averaging")
+    assert intervals.loc["single seeds", "r2_low"] == pytest.approx(intervals.loc["mean over seeds", "r2_low"])
+    for published in ({"accuracy": {}}, {"test accuracy": {"log NN-mass": 0.5}}):
+        with pytest.raises(ValueError, match="Expected report.published to have R2"):
+            study_fits(table, None, published)
+    with pytest.raises(ValueError, match="Expected a study with finished rows"):
+        study_fits(table[table["status"] == "failed"])
+    # Results on other data are never fitted together with these.
+    two = study_fits(pd.concat([table, table.assign(config="d")]))
+    assert set(two["group"]) == {"c", "d"}
     assert fits.loc[fits["averaging"] == "single seeds", "n"].max() == 36
 
 
@@ -271,22 +319,41 @@ def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
             {"accuracies": {"resnet18": 70}},
             "Expected the study's accuracies to be absent unless the engine is published",
         ),
-        ({"networks": ["resnet18"]}, "Expected a study with the engine ensemble to have networks of the class"),
-        ({"changes": {"trainer": {"max_epochs": 0}}}, "trainer.max_epochs of at least 1"),
-        ({"changes": {"model": {"optimizer": "torch.optim.AdamW"}}}, "the optimizer torch.optim.Adam"),
-        ({"changes": {"data": {"init_args": {"augmentation": {"flip": True}}}}}, "no augmentation"),
     ],
     ids=str,
 )
 def test_a_mistake_gets_one_sentence(
     changes: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    if "data" in changes.get("changes", {}):
-        changes["changes"]["data"]["class_path"] = "datamodules.Digits"
     assert main(["study", "run", write(tmp_path, **changes), "--output_dir", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"networks": ["resnet18"]}, "networks of the class RandomSkipMLP, but mnist_mlp differs."),
+        ({"changes": {"trainer": {"max_epochs": 0}}}, "trainer.max_epochs of at least 1"),
+        ({"changes": {"trainer": {"precision": "bf16"}}}, "no other key of the trainer"),
+        ({"changes": {"model": {"optimizer": "torch.optim.AdamW"}}}, "the optimizer torch.optim.Adam"),
+        ({"changes": {"model": {"schedule": "cosine"}}}, "the schedule constant"),
+        ({"changes": {"data": {"init_args": {"augmentation": {"flip": True}}}}}, "no augmentation"),
+    ],
+    ids=str,
+)
+def test_what_the_ensemble_cannot_train_fails_row_by_row(
+    changes: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    changed = changes.setdefault("changes", {})
+    changed.setdefault("data", {})["class_path"] = "datamodules.Digits"
+    definition = write(tmp_path, **{"networks": ["mlp_d16_w8_t1"], **changes})
+    assert main(["study", "run", definition, "--output_dir", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.out
+    assert "Expected every row to come to its end, but 2 of 2 failed" in shown.err
+    assert set(studies.load(tmp_path / "out")["status"]) == {"failed"}
 
 
 def test_mistakes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -295,6 +362,7 @@ def test_mistakes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
         (["run", str(tmp_path)], "holds no study.yaml"),
         (["status", "digits_mlp", "mnist_mlp"], "Expected status to be given one study, but got 2."),
         (["report", write(tmp_path), "--output_dir", str(tmp_path / "none")], "holds no rows.txt"),
+        (["run", write(tmp_path, "empty", changes=None, networks=None)], "to name at least one network"),
         (["train", "digits_mlp"], "invalid choice: 'train'"),
         (["run", "digits_mlp", "--workers", "0"], "Expected --workers to be a whole number of at least 1, but got 0."),
     ):

@@ -41,7 +41,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture = file.with_name("accuracy.png")
     Image.new("RGB", (40, 20), "red").save(picture)
     file.write_text(
-        study_page("my study", results, study_fits(results), "depth", [picture], "name: <my> study", {"torch": "2"})
+        study_page(
+            "<b>my</b> study",
+            results,
+            study_fits(results),
+            "depth",
+            [picture],
+            {"study.yaml": "name: <my> study"},
+            {"torch": "2"},
+        )
     )
     return file
 
@@ -97,7 +105,7 @@ def test_it_is_drawn_without_a_network(browser: Any, page: Path) -> None:
     assert [line for line in log if line["level"] == "SEVERE"] == []
     asked = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in asked if name.startswith("http")] == []
-    assert browser.title == "my study"
+    assert browser.title == browser.find_element("tag name", "h1").text == "<b>my</b> study"
     assert "6 trainings of 6 networks" in browser.find_element("tag name", "body").text
     assert "name: <my> study" in browser.find_element("tag name", "pre").text
 
