@@ -75,9 +75,13 @@ def study_fits(
     Returns:
         One row per fit: ``explained``, ``epoch``, ``averaging`` (the mean over seeds, or single seeds), ``networks``
         (all, or those with links), ``group``, ``explaining``, those of :class:`studies.explain.Fit`, ``r2_low`` and
-        ``r2_high`` (95 % of the bootstrap's resamples of the networks, each with all its seeds; NaN for fewer than
-        eight networks), and ``published``, which stands beside the means over seeds. A logarithm of NN-Mass is taken of
-        networks with links only. Results on different data are never fitted together.
+        ``r2_high``, ``explainable`` and ``published``. A logarithm of NN-Mass is taken of networks with links only.
+        Results on different data are never fitted together.
+
+        ``r2_low`` to ``r2_high`` is the middle 95 % of the bootstrap's resamples of the networks, each with all its
+        seeds; NaN for fewer than eight networks. ``explainable`` is the most that anything about the networks could
+        explain: 1 less the share of the variance of the means that the scatter of their seeds makes up. It and
+        ``published`` stand beside means over seeds.
 
     Raises:
         ValueError: If no row is finished, the group is no column, or a published quantity is none that is fitted.
@@ -94,6 +98,7 @@ def study_fits(
             printed = (published or {}).get(quantity, {}) if averaging == "mean over seeds" else {}
             for name, part in _groups(table, group):
                 for networks, chosen in _choices(part):
+                    explainable = _explainable(chosen, column)
                     for label, (source, logarithm) in EXPLAINING.items():
                         if logarithm and (chosen[source] <= 0).any():
                             continue
@@ -103,8 +108,18 @@ def study_fits(
                         line = {"explained": quantity, "epoch": epoch, "averaging": averaging, "networks": networks}
                         line |= {"group": name, "explaining": label, **vars(explain(x, y))}
                         in_print = printed.get(label if name == "all" else f"{label}, {name}")
-                        rows.append({**line, "r2_low": low, "r2_high": high, "published": in_print})
+                        line |= {"r2_low": low, "r2_high": high, "explainable": explainable, "published": in_print}
+                        rows.append(line)
     return pd.DataFrame(rows)
+
+
+def _explainable(table: pd.DataFrame, column: str) -> float:
+    """Share of the variance of the means over seeds that is not the standard error of these means; NaN if unknown."""
+    if f"std_{column}" not in table or len(table) < 2:
+        return float("nan")
+    noise = (table[f"std_{column}"] ** 2 / table["seeds"]).mean()
+    variance = table[column].var()
+    return float(np.clip(1 - noise / variance, 0, 1)) if variance > 0 else float("nan")
 
 
 def _check_published(published: Mapping[str, Mapping[str, float]]) -> None:

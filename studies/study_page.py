@@ -52,7 +52,8 @@ _PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
 <p>Point at a network to see what it is. A click on a heading of the table sorts it.</p>
 {{ embed(docs[0].roots[0]) }}
 <h2>What explains the results</h2>
-<p>R&sup2; of a straight line, the middle 95&nbsp;% of its bootstrap over the networks, and R&sup2; in print.</p>
+<p>R&sup2; of a straight line, the middle 95&nbsp;% of its bootstrap over the networks, the most that could be explained
+in view of the seeds' scatter, and R&sup2; in print.</p>
 {{ embed(docs[0].roots[1]) }}
 <h2>Figures</h2>
 {% for name, picture in pictures %}<img alt="{{ name | e }}" src="data:image/png;base64,{{ picture }}">
@@ -171,7 +172,7 @@ def _networks(table: pd.DataFrame, colour: str) -> Model:
 
 def _fits_table(fits: pd.DataFrame) -> Model:
     names = ["explained", "epoch", "averaging", "networks", "group", "explaining", "n", "r2", "r2_low", "r2_high"]
-    names += ["published", "slope", "spearman", "kendall"]
+    names += ["explainable", "published", "slope", "spearman", "kendall"]
     return _data_table(ColumnDataSource(fits.astype({"published": float})[names]), names)
 
 

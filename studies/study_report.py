@@ -59,7 +59,8 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
 def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
     """R2 with its interval, a column for each explaining quantity; what is in print stands behind."""
     cells = fits.assign(cell=[_cell(fit) for fit in fits.to_dict("records")])
-    keys = ["group", "networks", "epoch", "n"]
+    cells["explainable"] = cells["explainable"].map("{:.2f}".format, na_action="ignore").fillna("")
+    keys = ["group", "networks", "epoch", "n", "explainable"]
     table = cells.pivot_table(index=keys, columns="explaining", values="cell", aggfunc="first", sort=False)
     table = table[[label for label in EXPLAINING if label in table]].fillna("").reset_index()
     return rich_table(title, list(table.columns), table.itertuples(index=False))

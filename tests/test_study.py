@@ -279,8 +279,10 @@ def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
     one = fits[(fits["averaging"] == "mean over seeds") & (fits["explaining"] == "log NN-Mass")].set_index("group")
     assert one["networks"].tolist() == ["NN-Mass > 0"] * 2 + ["all"]  # of all, of the even, of the odd
     assert one["published"].fillna(0).tolist() == [0.5, 0, 0.6]
-    assert fits.loc[fits["averaging"] == "single seeds", "published"].isna().all()
+    assert fits.loc[fits["averaging"] == "single seeds", ["published", "explainable"]].isna().all(axis=None)
     linked = means[means["nn_mass"] > 0]
+    noise = (linked["std_test_accuracy_last"] ** 2 / 3).mean()
+    assert one.loc["all", "explainable"] == pytest.approx(1 - noise / linked["test_accuracy_last"].var())
     assert one.loc["all", "r2"] == explain(np.log(linked["nn_mass"]), linked["test_accuracy_last"]).r2
     assert one["r2_low"].isna().tolist() == [False, True, True]  # of six networks resamples say nothing
     assert one.loc["all", "r2_low"] <= one.loc["all", "r2"] <= one.loc["all", "r2_high"]
