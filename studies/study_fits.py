@@ -1,6 +1,7 @@
 """What explains the results of a study: NN-Mass, size, or cost."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,14 +99,20 @@ def study_fits(
             printed = (published or {}).get(quantity, {}) if averaging == "mean over seeds" else {}
             for name, part in _groups(table, group):
                 for networks, chosen in _choices(part):
-                    explainable = _explainable(chosen, column)
+                    means = averaging == "mean over seeds"
+                    explainable = _explainable(finished, chosen, column) if means else float("nan")
                     for label, (source, logarithm) in EXPLAINING.items():
                         if logarithm and (chosen[source] <= 0).any():
                             continue
                         x = chosen[source].to_numpy(dtype=float)
                         x, y = np.log(x) if logarithm else x, chosen[column].to_numpy(dtype=float)
                         low, high = _interval(x, y, chosen["network"].to_numpy())
-                        line = {"explained": quantity, "epoch": epoch, "averaging": averaging, "networks": networks}
+                        line: dict[str, Any] = {
+                            "explained": quantity,
+                            "epoch": epoch,
+                            "averaging": averaging,
+                            "networks": networks,
+                        }
                         line |= {"group": name, "explaining": label, **vars(explain(x, y))}
                         in_print = printed.get(label if name == "all" else f"{label}, {name}")
                         line |= {"r2_low": low, "r2_high": high, "explainable": explainable, "published": in_print}
@@ -113,13 +120,19 @@ def study_fits(
     return pd.DataFrame(rows)
 
 
-def _explainable(table: pd.DataFrame, column: str) -> float:
-    """Share of the variance of the means over seeds that is not the standard error of these means; NaN if unknown."""
-    if f"std_{column}" not in table or len(table) < 2:
+def _explainable(single: pd.DataFrame, chosen: pd.DataFrame, column: str) -> float:
+    """Share of the variance between means over seeds that is not the standard error of these means; NaN if unknown.
+
+    What a seed does to all networks alike moves them together, and is no error of their differences.
+    """
+    table = single.merge(chosen[["config", "network"]]).pivot_table(
+        index=["config", "network"], columns="seed", values=column
+    )
+    if min(table.shape) < 2 or table.isna().any(axis=None):
         return float("nan")
-    noise = (table[f"std_{column}"] ** 2 / table["seeds"]).mean()
-    variance = table[column].var()
-    return float(np.clip(1 - noise / variance, 0, 1)) if variance > 0 else float("nan")
+    error = (table - table.mean()).var(axis=1).mean() / table.shape[1]
+    variance = table.mean(axis=1).var()
+    return float(np.clip(1 - error / variance, 0, 1)) if variance > 0 else float("nan")
 
 
 def _check_published(published: Mapping[str, Mapping[str, float]]) -> None:

@@ -281,8 +281,12 @@ def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
     assert one["published"].fillna(0).tolist() == [0.5, 0, 0.6]
     assert fits.loc[fits["averaging"] == "single seeds", ["published", "explainable"]].isna().all(axis=None)
     linked = means[means["nn_mass"] > 0]
-    noise = (linked["std_test_accuracy_last"] ** 2 / 3).mean()
-    assert one.loc["all", "explainable"] == pytest.approx(1 - noise / linked["test_accuracy_last"].var())
+    values = np.array([line["test_accuracy_last"] for line in lines]).reshape(12, 3)[1:]
+    error = (values - values.mean(axis=0)).var(axis=1, ddof=1).mean() / 3
+    assert one.loc["all", "explainable"] == pytest.approx(1 - error / values.mean(axis=1).var(ddof=1))
+    shifted = [{**line, "test_accuracy_last": line["test_accuracy_last"] + line["seed"]} for line in lines]
+    again = study_fits(pd.DataFrame(shifted))["explainable"].dropna()  # what seeds do to all alike is no error
+    np.testing.assert_allclose(again, study_fits(pd.DataFrame(lines))["explainable"].dropna())
     assert one.loc["all", "r2"] == explain(np.log(linked["nn_mass"]), linked["test_accuracy_last"]).r2
     assert one["r2_low"].isna().tolist() == [False, True, True]  # of six networks resamples say nothing
     assert one.loc["all", "r2_low"] <= one.loc["all", "r2"] <= one.loc["all", "r2_high"]
