@@ -1,7 +1,6 @@
 """The three ways to fill the rows of a study: train each alone, train MLPs together, or take published accuracies."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -38,6 +37,7 @@ Build = Callable[[Mapping[str, Any], str], tuple[Classifier, DataModule]]
 """Makes model and data of a configuration; its name is for messages."""
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "cli.py"
+_STOP_S = 60  # that a training has to end by itself when it is stopped
 _MEMBERS_PER_WORKER = 8  # that a process claims at once
 
 
@@ -422,8 +422,11 @@ def _train(row: Row, work: _Work, options: list[str], stop: Event) -> dict[str, 
         )
         while process.poll() is None:
             if stop.wait(0.2):
-                process.send_signal(signal.SIGINT)
-                process.wait()
+                process.terminate()  # not SIGINT, which a process started in the background ignores
+                try:
+                    process.wait(_STOP_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
                 return {"status": "interrupted"}
         log.seek(begin)
         lines = log.read().splitlines()

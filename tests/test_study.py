@@ -128,7 +128,7 @@ def test_rows_are_trained_by_fit_and_one_that_fails_stops_no_other(tmp_path: Pat
 def test_a_killed_study_goes_on(engine: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     networks, changes = (
         ["mlp_d16_w8_t2"],
-        {**SMALL["changes"], "trainer": {"max_epochs": {"fit": 120, "ensemble": 400}[engine]}},
+        {**SMALL["changes"], "trainer": {"max_epochs": {"fit": 60, "ensemble": 400}[engine]}},
     )
     definition = write(tmp_path, engine=engine, networks=networks, seeds=[1], changes=changes)
     arguments = ["study", "run", definition, "--output_dir", str(tmp_path / "out")]
@@ -143,7 +143,7 @@ def test_a_killed_study_goes_on(engine: str, tmp_path: Path, capsys: pytest.Capt
         time.sleep(0.05)
     assert main(["study", "status", *arguments[2:]]) == 0
     assert "running" in capsys.readouterr().out
-    process.send_signal(signal.SIGINT if engine == "fit" else signal.SIGKILL)
+    process.send_signal(signal.SIGTERM if engine == "fit" else signal.SIGKILL)
     assert process.wait(60) != 0
     assert main(["study", "status", *arguments[2:]]) == 0
     assert "running" not in capsys.readouterr().out
