@@ -131,19 +131,22 @@ def _run(opened: _Opened, options: Any) -> None:
     from studies.rows import statuses
 
     quieten()
-    # A cluster's SIGTERM stops the trainings as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     study, _, rows, folder = opened
     _lay_out(opened)
     workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
     done = sum(status == "finished" for status in statuses(folder, rows).values())
     console = terminal()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(study.name, total=len(rows), completed=done)
-        for row, record in run_study(study, rows, folder, _build, workers):
-            progress.advance(task)
-            console.print(f"{row.id}: {_outcome(record)}", highlight=False, markup=False)
+    # A cluster's SIGTERM stops the trainings as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(study.name, total=len(rows), completed=done)
+            for row, record in run_study(study, rows, folder, _build, workers):
+                progress.advance(task)
+                console.print(f"{row.id}: {_outcome(record)}", highlight=False, markup=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     _status(opened, options)
     failed = sum(status == "failed" for status in statuses(folder, rows).values())
     if failed:

@@ -21,7 +21,7 @@ from studies.cores import available_cores
 from studies.ensemble_kernel import compiled
 from zoo.mlp import RandomSkipMLP
 
-__all__ = ["EpochResult", "Samples", "sample_order", "train_together"]
+__all__ = ["EpochResult", "Samples", "check_members", "sample_order", "train_together"]
 
 
 class Samples(NamedTuple):
@@ -101,16 +101,7 @@ def train_together(
     Raises:
         ValueError: If there are not as many seeds as networks, or the samples do not fit a network.
     """
-    if len(networks) != len(seeds):
-        raise ValueError(f"Expected one seed per network ({len(networks)}), but got {len(seeds)}.")
-    for samples in (train, *held_out.values()):
-        columns, classes = samples.pixels.max(initial=-1) + 1, samples.labels.max(initial=-1) + 1
-        for network in networks:
-            if columns > network.in_chans or classes > network.num_classes or samples.labels.min(initial=0) < 0:
-                raise ValueError(
-                    f"Expected samples of at most {network.in_chans} numbers and {network.num_classes} classes, as the "
-                    f"networks take them, but got {columns} and {classes}."
-                )
+    check_members(networks, seeds, [train, *held_out.values()])
     order = lru_cache(maxsize=4 * len(set(seeds)))(
         lambda seed, epoch: sample_order(len(train.labels), batch_size, seed, epoch)
     )
@@ -142,6 +133,24 @@ def train_together(
                     yield result
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def check_members(networks: Sequence[RandomSkipMLP], seeds: Sequence[int], samples: Sequence[Samples]) -> None:
+    """Refuse members that cannot be trained on these samples.
+
+    Raises:
+        ValueError: If there are not as many seeds as networks, or the samples do not fit a network.
+    """
+    if len(networks) != len(seeds):
+        raise ValueError(f"Expected one seed per network ({len(networks)}), but got {len(seeds)}.")
+    for part in samples:
+        columns, classes = part.pixels.max(initial=-1) + 1, part.labels.max(initial=-1) + 1
+        for network in networks:
+            if columns > network.in_chans or classes > network.num_classes or part.labels.min(initial=0) < 0:
+                raise ValueError(
+                    f"Expected samples of at most {network.in_chans} numbers and {network.num_classes} classes, as the "
+                    f"networks take them, but got {columns} and {classes}."
+                )
 
 
 class _Member:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from studies.ensemble import EpochResult, Samples, sample_order
+from studies.ensemble import EpochResult, Samples, check_members, sample_order
 from zoo.mlp import RandomSkipMLP
 
 __all__ = ["train_batched"]
@@ -44,8 +44,9 @@ def train_batched(
         After each epoch the results of all members.
 
     Raises:
-        ValueError: If the members differ in what they must share.
+        ValueError: If the members differ in what they must share, or the samples do not fit them.
     """
+    check_members(networks, seeds, [train, *held_out.values()])
     if not networks:
         return
     shared = {(n.width, type(n.activation), n.in_chans, n.num_classes) for n in networks}

@@ -99,6 +99,8 @@ def test_members_in_one_batch_of_operations_come_to_the_same(activation: Any) ->
         for value, expected in zip(one.parameters(), other.parameters(), strict=True):
             assert (value - expected).abs().max() <= 1e-5
     assert list(train_batched([], [], *arguments[1:])) == []
+    with pytest.raises(ValueError, match="one seed per network"):
+        list(train_batched(batched, [0], *arguments[1:]))
     with pytest.raises(ValueError, match="one width, activation, input and output, but got 2 kinds"):
         list(train_batched([batched[0], RandomSkipMLP(3, 4, 1, in_features=64)], [0, 0], *arguments[1:]))
 
