@@ -27,8 +27,9 @@ __all__ = [
     "write_row",
 ]
 
-# Whoever only asks holds a lock for a moment; whoever works holds it for long.
-_PATIENCE_S = 0.5
+# Whoever only asks holds a lock for a moment, whoever works for long: one more try, or a process that follows another
+# waits at each of its rows and never overtakes it.
+_PATIENCE_S = 0.06
 
 
 def row_folder(study_folder: Path, row: Row) -> Path:

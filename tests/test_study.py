@@ -156,7 +156,8 @@ def test_a_killed_study_goes_on(engine: str, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_two_processes_share_the_rows(tmp_path: Path) -> None:
-    definition = write(tmp_path, networks=["mlp_d16_w8_t?"], seeds=4)
+    changes = {**SMALL["changes"], "trainer": {"max_epochs": 60}}
+    definition = write(tmp_path, networks=["mlp_d16_w8_t?"], seeds=4, changes=changes)
     arguments = ["study", "run", definition, "--output_dir", str(tmp_path / "out"), "--workers", "1"]
     processes = [
         subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *arguments], stdout=subprocess.PIPE, text=True)
