@@ -10,8 +10,9 @@ from torch import nn
 
 from datamodules.base import DataModule
 from studies.definition import Row, Study
-from studies.engines import Build, ensemble_rate, size_of
 from studies.ensemble import Samples, train_together
+from studies.ensemble_engine import ensemble_rate
+from studies.work import Build, size_of
 from zoo.classifier import Classifier
 
 __all__ = ["planned"]

@@ -1,0 +1,133 @@
+"""Train each row of a study by ``nnmass fit`` in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pandas as pd
+
+from callbacks.run_file import read_run
+from studies.cores import available_cores
+from studies.definition import Row
+from studies.rows import is_locked, prepare, row_folder, runs_of, write_curve, write_row
+from studies.work import Measurer, Work, begun, failed, protocol, reached_by
+
+__all__ = ["fill_by_fit"]
+
+_PROGRAM = Path(__file__).resolve().parent.parent / "cli.py"
+_STOP_S = 60  # that a training has to end by itself when it is stopped
+
+
+def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Train each row by ``nnmass fit`` in a process of its own, which goes on where an earlier one was stopped."""
+    measure, stop = Measurer(work.study.jacobian), Event()
+    with ThreadPoolExecutor(work.workers) as pool:
+        try:
+            waiting = {pool.submit(_fit_one, work, row, measure, stop): row for row in rows}
+            for future in as_completed(waiting):
+                record = future.result()
+                if record is not None:
+                    yield waiting[future], record
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _fit_one(work: Work, row: Row, measure: Measurer, stop: Event) -> dict[str, Any] | None:
+    """The record of the row; None if another process has it."""
+    with work.ours([row]) as ours:
+        if not ours or any(is_locked(run) for run in runs_of(work.folder, row)):
+            return None
+        record = begun(work.study, row)
+        write_row(work.folder, row, record)
+        try:
+            with measure.lock:
+                model, data = work.build(row.configuration, row.id)
+                data.prepare_data()
+                record |= protocol(model, data, row.configuration) | measure(row, model, data)
+            write_row(work.folder, row, record)
+            record |= _trained(row, work, data.val_on_test, stop)
+        except Exception as error:  # whatever is wrong with a row is that row's result
+            record = failed(record, error)
+        write_row(work.folder, row, record)
+        return record
+
+
+def _trained(row: Row, work: Work, val_on_test: bool, stop: Event) -> dict[str, Any]:
+    """Let ``nnmass fit`` train the row where that is not done yet, and read its run folder.
+
+    Raises:
+        RuntimeError: If the training fails; the message is the training's own.
+    """
+    runs = runs_of(work.folder, row)
+    if not any(_is_whole(run) for run in runs):
+        resumable = runs and (runs[-1] / "checkpoints" / "last.ckpt").is_file()
+        unfinished = resumable and read_run(runs[-1]).get("status") != "finished"
+        reason = _train(row, work, ["--ckpt_path", "last"] if unfinished else [], stop)
+        if reason is not None:
+            return reason
+    whole = [run for run in runs_of(work.folder, row) if _is_whole(run)]
+    if not whole:
+        return {"status": "interrupted", "reason": "The training ended before its last epoch."}
+    run = read_run(whole[-1])
+    curve = pd.read_csv(whole[-1] / "metrics.csv")
+    curve = curve[[name for name in curve.columns if name == "epoch" or name.startswith(("train/", "val/"))]]
+    write_curve(work.folder, row, curve)
+    reached = reached_by(curve, val_on_test)
+    tested = {"last": run["test_last"]["test/accuracy"], "best": run["test"]["test/accuracy"]}
+    reached |= {f"test_accuracy_{which}": value for which, value in tested.items()}
+    return {
+        **reached,
+        "device": run["device"],
+        "wall_time_s": run["wall_time_s"],
+        "run_folder": str(whole[-1].relative_to(work.folder)),
+        "status": "finished",
+    }
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a run has come to its end and was tested."""
+    run = read_run(folder)
+    return run.get("status") == "finished" and "test" in run and "test_last" in run
+
+
+def _train(row: Row, work: Work, options: list[str], stop: Event) -> dict[str, Any] | None:
+    """Run ``nnmass fit`` to its end; if it is stopped before, what the row's record says then.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    place = row_folder(work.folder, row)
+    command = [sys.executable, str(_PROGRAM), "fit", "--config", str(prepare(work.folder, row))]
+    # A row is one process's, whatever job of a cluster it runs in.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environment["OMP_NUM_THREADS"] = str(max(1, available_cores() // work.workers))
+    with (place / "log.txt").open("a+", encoding="utf-8") as log:
+        begin = log.seek(0, os.SEEK_END)
+        process = subprocess.Popen(
+            [*command, "--output_dir", str(place), *options],
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+        while process.poll() is None:
+            if stop.wait(0.2):
+                process.terminate()  # not SIGINT, which a process started in the background ignores
+                try:
+                    process.wait(_STOP_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                return {"status": "interrupted"}
+        log.seek(begin)
+        lines = log.read().splitlines()
+    if process.returncode < 0:
+        raise RuntimeError(f"The training was ended by signal {-process.returncode}.")
+    if process.returncode:
+        raise RuntimeError(lines[-1] if lines else f"The training ended with status {process.returncode}.")
+    return None

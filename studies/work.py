@@ -1,0 +1,173 @@
+"""What the engines of a study share: which rows are theirs, how a network is measured, what a record holds."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from datamodules.base import DataModule
+from studies.definition import JacobianChoice, Row, Study
+from studies.rows import claimed, read_row
+from zoo.classifier import Classifier
+from zoo.jacobian.spectra import hidden_mean, layer_spectra
+from zoo.measure import topology
+from zoo.variants import create_model
+
+__all__ = ["Build", "Measurer", "Work", "begun", "failed", "now", "protocol", "reached_by", "size_of"]
+
+Build = Callable[[Mapping[str, Any], str], tuple[Classifier, DataModule]]
+"""Makes model and data of a configuration; its name is for messages."""
+
+
+class Work(NamedTuple):
+    """What every engine needs to know.
+
+    Attributes:
+        study: The study.
+        folder: Its folder.
+        build: Makes model and data of a row's configuration.
+        workers: Trainings at once.
+        began: When this process began: what has failed since then has failed in another that shares the rows.
+    """
+
+    study: Study
+    folder: Path
+    build: Build
+    workers: int
+    began: str
+
+    def is_done(self, row: Row) -> bool:
+        """Whether nothing is left to do for a row."""
+        record = read_row(self.folder, row)
+        if record.get("status") == "failed":
+            return record["began"] >= self.began
+        return record.get("status") == "finished" and record.get("jacobian") == _jacobian_word(self.study)
+
+    @contextmanager
+    def ours(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Of these rows, those that no other process is working on or has done meanwhile."""
+        with claimed(self.folder, rows) as ours:
+            yield [row for row in ours if not self.is_done(row)]
+
+
+def now() -> str:
+    """The time, to the second, as text that sorts."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _jacobian_word(study: Study) -> str | None:
+    """How the Jacobians are measured, as an entry of a row's record."""
+    return None if study.jacobian is None else f"{study.jacobian.samples} samples, bn {study.jacobian.bn}"
+
+
+def size_of(row: Row, build: Build) -> dict[str, Any]:
+    """Topology and size of a row's network.
+
+    Args:
+        row: The row.
+        build: Makes model and data of its configuration.
+    """
+    if not row.configuration:
+        return _size(create_model(row.network), None)
+    model, data = build(row.configuration, row.id)
+    return _size(model.network, data.input_size)
+
+
+def _size(network: nn.Module, input_size: Sequence[int] | None) -> dict[str, Any]:
+    record = topology(network, input_size)
+    names = ("nn_mass", "nn_density", "average_degree", "num_params", "macs", "flops", "num_layers")
+    return {name: getattr(record, name) for name in names}
+
+
+class Measurer:
+    """Topology and Jacobians of one row after another; topology is read once per architecture, samples once per data.
+
+    Tracing is not for several threads at once: whoever measures holds the lock.
+    """
+
+    def __init__(self, choice: JacobianChoice | None) -> None:
+        self.choice = choice
+        self.lock = Lock()
+        self.sizes: dict[tuple[str, str], dict[str, Any]] = {}
+        self.samples: dict[str, Tensor] = {}
+
+    def __call__(self, row: Row, model: Classifier, data: DataModule) -> dict[str, Any]:
+        """Topology and size of the row's network, and its Jacobians' mean singular value where it is wanted."""
+        key = (row.config, row.network)
+        if key not in self.sizes:
+            self.sizes[key] = _size(model.network, data.input_size)
+        figures = dict(self.sizes[key])
+        if self.choice is not None:
+            spectra = list(layer_spectra(model.network, self._images(row.config, data), self.choice.bn, seed=row.seed))
+            figures["mean_singular_value"] = hidden_mean(spectra)
+            figures["isometry"] = float(np.mean([found.spectrum.isometry.value for found in spectra[1:-1]]))
+        return figures
+
+    def _images(self, config: str, data: DataModule) -> Tensor:
+        """The first samples that the seed 0 would train on, the same for all rows of a configuration."""
+        assert self.choice is not None
+        if config not in self.samples:
+            parts: list[Tensor] = []
+            seed, data.seed = data.seed, 0
+            for inputs, _ in data.training_batches():
+                parts.append(inputs)
+                if sum(map(len, parts)) >= self.choice.samples:
+                    break
+            data.seed = seed
+            self.samples[config] = torch.cat(parts)[: self.choice.samples]
+        return self.samples[config]
+
+
+def begun(study: Study, row: Row) -> dict[str, Any]:
+    """What is known of a row before it is built."""
+    words = {
+        key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in row.arguments.items()
+    }
+    facts = {"study": study.name, "row": row.id, "engine": study.engine, "config": row.config, "network": row.network}
+    return {**facts, "seed": row.seed, **words, "status": "running", "began": now(), "jacobian": _jacobian_word(study)}
+
+
+def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """How a row is trained, as columns of the table."""
+    optimizer = model.optimizer([nn.Parameter(torch.zeros(1))])
+    return {
+        "data": type(data).__name__,
+        "epochs": configuration.get("trainer", {}).get("max_epochs"),
+        "batch_size": data.batch_size,
+        "optimizer": type(optimizer).__name__,
+        "learning_rate": optimizer.defaults["lr"],
+        "schedule": model.schedule,
+        "val_on_test": data.val_on_test,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "torch": str(torch.__version__),
+    }
+
+
+def reached_by(curve: pd.DataFrame, val_on_test: bool) -> dict[str, Any]:
+    """Accuracies of a curve: at the last epoch, at the best by validation, and the mean after the first third."""
+    if val_on_test:
+        curve = curve.assign(**{"test/accuracy": curve["val/accuracy"]})
+    curve = curve[curve["val/accuracy"].notna()]  # epochs without validation have no say
+    best = int(curve["val/accuracy"].to_numpy().argmax())
+    found: dict[str, Any] = {"best_epoch": int(curve["epoch"].iloc[best])}
+    for name in ("train/loss", "train/accuracy", "val/accuracy", "test/accuracy"):
+        if name in curve:
+            word = name.replace("/", "_")
+            found[f"{word}_last"] = float(curve[name].iloc[-1])
+            if name.endswith("accuracy"):
+                found[f"{word}_best"] = float(curve[name].iloc[best])
+                found[f"{word}_late"] = float(curve[name].iloc[len(curve) // 3 :].mean())
+    return found
+
+
+def failed(record: Mapping[str, Any], reason: object) -> dict[str, Any]:
+    """The record of a row that cannot go on, and why."""
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return {**record, "status": "failed", "reason": text}
