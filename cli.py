@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         from commands.sentences import sentence
 
-        return _report(sentence(error))
+        return _report(sentence(error), getattr(error, "exit_status", 2))
 
 
 def _subcommand(name: str) -> Subcommand:

@@ -6,8 +6,10 @@ from callbacks.curves import LearningCurves
 from callbacks.data_wait import DataWait
 from callbacks.finite_loss import FiniteLoss, NonFiniteLossError
 from callbacks.jacobian_recorder import JacobianRecorder
-from callbacks.metrics_table import MetricsTable
+from callbacks.metrics_table import MetricsHistory, MetricsTable
 from callbacks.progress import EpochLines
+from callbacks.random_state import RandomState
+from callbacks.resume_checkpoint import ResumeCheckpoint, TrainingStopped
 from callbacks.run_recorder import RunRecorder
 from callbacks.topology_recorder import TopologyRecorder
 
@@ -19,8 +21,12 @@ __all__ = [
     "FiniteLoss",
     "JacobianRecorder",
     "LearningCurves",
+    "MetricsHistory",
     "MetricsTable",
     "NonFiniteLossError",
+    "RandomState",
+    "ResumeCheckpoint",
     "RunRecorder",
     "TopologyRecorder",
+    "TrainingStopped",
 ]

@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent, and that are read as data, never as code."""
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         ValueError: If the file is damaged, is no Lightning checkpoint, or carries code; the message names it.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the check sums
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except OSError:
         raise

@@ -15,6 +15,10 @@ class DataWait(Callback):
         self._mark = 0.0
         self._waited = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of an epoch that goes on in its middle."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._mark, self._waited = time.perf_counter(), 0.0
@@ -34,5 +38,5 @@ class DataWait(Callback):
         self._mark = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epoch's sum."""
-        pl_module.log("train/data_wait_s", self._waited, batch_size=1)
+        """Log the epoch's sum, the mean over the processes."""
+        pl_module.log("train/data_wait_s", self._waited, batch_size=1, sync_dist=True)

@@ -1,45 +1,35 @@
 """metrics.csv: one row per epoch, whole at any time, continued by a resumed run."""
 
-import math
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from callbacks.run_file import write_atomically
 
-__all__ = ["MetricsTable"]
+__all__ = ["MetricsHistory", "MetricsTable"]
 
 
 class MetricsTable(Logger):
     """Writes every logged number to ``metrics.csv``, one row per epoch, columns in the order of their first use.
 
-    Lightning's own CSV logger spreads an epoch over several rows and deletes an existing file; this one goes on in it.
+    Lightning's own CSV logger spreads an epoch over several rows and deletes an existing file. The rows of this one are
+    part of every checkpoint (see :class:`MetricsHistory`), so that a resumed run has the history of an unbroken one.
 
     Args:
         folder: Where the file lies.
-        resume_step: Optimizer steps that the resumed checkpoint had taken: later rows are dropped, since they will be
-            written again. With 0 a file of an earlier run is an error.
-
-    Raises:
-        FileExistsError: If the file is there and ``resume_step`` is 0.
     """
 
-    def __init__(self, folder: str | Path, resume_step: int = 0) -> None:
+    def __init__(self, folder: str | Path) -> None:
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
-        self._rows: dict[Any, dict[str, Any]] = {}
+        self._rows: dict[int, dict[str, Any]] = {}
         self._without_epoch: dict[str, Any] = {}
-        if getattr(rank_zero_only, "rank", 0) == 0 and self.path.exists():
-            if not resume_step:
-                raise FileExistsError(f"Expected no metrics of an earlier run, but {self.path} exists.")
-            for row in pd.read_csv(self.path).to_dict("records"):
-                if row["step"] < resume_step:
-                    kept = {str(k): v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))}
-                    self._rows[int(row["epoch"])] = kept
 
     @property
     def name(self) -> str:
@@ -55,6 +45,15 @@ class MetricsTable(Logger):
     def save_dir(self) -> str:
         """The folder of the file."""
         return str(self.path.parent)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All rows so far, for a checkpoint."""
+        return {"rows": [dict(row) for row in self._rows.values()], "without_epoch": dict(self._without_epoch)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the rows that a checkpoint holds; what was logged later will be logged again."""
+        self._rows = {row["epoch"]: dict(row) for row in state["rows"]}
+        self._without_epoch = dict(state["without_epoch"])
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -87,3 +86,28 @@ class MetricsTable(Logger):
     def finalize(self, status: str) -> None:
         """Write the table a last time."""
         self.save()
+
+
+class MetricsHistory(Callback):
+    """Keeps the rows of the trainer's :class:`MetricsTable` in every checkpoint."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Complete the epoch's row before the epoch's checkpoint; Lightning logs the same numbers after it."""
+        figures = {name: float(value) for name, value in trainer.logged_metrics.items() if name.startswith("train/")}
+        for table in _tables(trainer):
+            table.log_metrics({**figures, "epoch": trainer.current_epoch}, trainer.global_step - 1)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the rows into the checkpoint."""
+        for table in _tables(trainer):
+            checkpoint["metrics"] = table.state_dict()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Go on after the rows of the checkpoint, if the training does."""
+        if trainer.state.fn == TrainerFn.FITTING and "metrics" in checkpoint:
+            for table in _tables(trainer):
+                table.load_state_dict(checkpoint["metrics"])
+
+
+def _tables(trainer: Trainer) -> list[MetricsTable]:
+    return [logger for logger in trainer.loggers if isinstance(logger, MetricsTable)]

@@ -14,6 +14,10 @@ class EpochLines(Callback):
         self._began = 0.0
         self._rate = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of an epoch that goes on in its middle."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and note the learning rate before the schedule moves on."""
         self._began = time.monotonic()

@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.trainer.states import TrainerFn
 
+from callbacks.resume_checkpoint import TrainingStopped
 from callbacks.run_file import read_run, update_run
 
 __all__ = ["RunRecorder"]
@@ -59,6 +60,11 @@ class RunRecorder(Callback):
             batch_size_per_process=getattr(datamodule, "batch_size", None),
         )
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note at which step this part of the training begins."""
+        starts = read_run(trainer.default_root_dir).get("starts", [])
+        self._note(trainer, starts=[*starts, trainer.global_step])
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the newest figures."""
         self._note(trainer, epochs=trainer.current_epoch + 1, last=_figures(trainer))
@@ -85,7 +91,7 @@ class RunRecorder(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Note why the training ended early."""
         if trainer.state.fn == TrainerFn.FITTING:
-            stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
+            stopped = isinstance(exception, KeyboardInterrupt | SystemExit | TrainingStopped)
             self._note(trainer, status="interrupted" if stopped else "failed", ended=_now(), reason=repr(exception))
 
     def _note(self, trainer: Trainer, **entries: Any) -> None:

@@ -6,12 +6,14 @@ import shlex
 import sys
 import warnings
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed
 import yaml
 from jsonargparse import ArgumentError, Namespace
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -27,7 +29,21 @@ from callbacks.checkpoint_io import read_checkpoint
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.option_errors import explain
-from commands.run_folders import Place, claim, configuration_id, continued_run, find_run, new_run, plain
+from commands.processes import Launch, agreed, launched, number_of_devices
+from commands.run_folders import (
+    Place,
+    checkpoints,
+    claim,
+    configuration_id,
+    continued_run,
+    find_run,
+    new_run,
+    newest_intact,
+    plain,
+    require_progress,
+    run_of_job,
+)
+from commands.stop_signals import COME_BACK, STAY_STOPPED, Stopped, StopSignals
 from commands.training_links import link_data_to_network
 
 __all__ = ["TrainingCLI", "quieten"]
@@ -45,10 +61,13 @@ class TrainingCLI(LightningCLI):
         name: The configuration's name, for the folder.
         arguments: The command line, every ``--config`` resolved.
         cleanup: What must be undone when the command ends, whichever way it does.
+        signals: The signals that ask a training to stop; given back where nothing could be saved.
     """
 
-    def __init__(self, name: str, arguments: list[str], cleanup: ExitStack) -> None:
+    def __init__(self, name: str, arguments: list[str], cleanup: ExitStack, signals: StopSignals) -> None:
         self.name = name
+        self.signals = signals
+        self.launch = Launch()
         self.command = shlex.join(["nnmass", *arguments])
         self.cleanup = cleanup
         self.place = Place(None, None, 0)
@@ -80,6 +99,9 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data decides is linked to the network, and the one seed to both."""
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
+        parser.add_argument(
+            "--checkpoint_minutes", type=float, default=15.0, help="Minutes between two checkpoints within an epoch."
+        )
         link_data_to_network(parser)
 
     @staticmethod
@@ -99,6 +121,7 @@ class TrainingCLI(LightningCLI):
                 "Expected --output_dir to say where the results go, but got trainer.default_root_dir "
                 f"{trainer_config.default_root_dir}."
             )
+        self._fit_to_launch(trainer_config)
         if not trainer_config.fast_dev_run:
             self._decide_place()
         folder = self.place.folder
@@ -106,6 +129,8 @@ class TrainingCLI(LightningCLI):
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(callbacks.AtomicCheckpointIO())
+        if self.launch.by == "SLURM":
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # the job file does that
         return super().instantiate_trainer(
             default_root_dir=str(folder) if folder else None,
             callbacks=self._callbacks(trainer_config, folder),
@@ -136,18 +161,50 @@ class TrainingCLI(LightningCLI):
         try:
             method(*arguments, weights_only=True, **kwargs)
         except SystemExit as error:  # Lightning's answer to Ctrl-C
-            last = self.place.folder and self.place.folder / "checkpoints" / "last.ckpt"
-            resumable = method == self.trainer.fit and last is not None and last.exists()
-            hint = "; continue the run with the same command and --ckpt_path last." if resumable else "."
-            raise KeyboardInterrupt(f"Stopped{hint}") from error
+            raise KeyboardInterrupt(f"Stopped{self._how_to_go_on()}") from error
+        except callbacks.TrainingStopped as stop:
+            if _PLACE_VARIABLE in os.environ and not self.trainer.is_global_zero:
+                sys.exit(0)  # Lightning kills the first process as soon as one that it has started fails
+            status = COME_BACK if stop.come_back else STAY_STOPPED
+            if not self.trainer.is_global_zero:
+                sys.exit(status)
+            raise Stopped(f"{stop} by {self.signals.received_name}{self._how_to_go_on()}", status) from stop
+        except Exception as error:
+            if self.trainer.world_size == 1 or not _is_lost_connection(error):
+                raise
+            rank, size = self.trainer.global_rank, self.trainer.world_size
+            message = f"Process {rank} of {size} stops, because it has lost the connection to another"
+            raise Stopped(f"{message}{self._how_to_go_on()}", 1) from error
+
+    def _how_to_go_on(self) -> str:
+        folder = self.place.folder
+        if folder is not None and self.subcommand == "fit" and checkpoints(folder):
+            return "; continue the run with the same command and --ckpt_path last."
+        return "."
+
+    def _fit_to_launch(self, trainer_config: Namespace) -> None:
+        """Hold the configuration against the processes that were started."""
+        self.launch = launch = launched()
+        if not launch.by:
+            return
+        devices = trainer_config.devices
+        if devices == "auto":
+            for config in (self.config, self.config_init):
+                config[self.subcommand].trainer.devices = launch.per_node
+        else:
+            launch.require("devices", devices, number_of_devices(devices), launch.per_node)
+        launch.require("num_nodes", trainer_config.num_nodes, trainer_config.num_nodes, launch.num_nodes)
 
     def _decide_place(self) -> None:
         """Decide run folder and checkpoint; the first process looks and makes, the others are told."""
-        if getattr(rank_zero_only, "rank", 0) != 0:
+        if self.launch.world_size > 1:
+            on_gpu = torch.cuda.is_available() and self.config[self.subcommand].trainer.accelerator != "cpu"
+            self.place = agreed(self.launch, self._choose_place, on_gpu, self.cleanup)
+        elif getattr(rank_zero_only, "rank", 0) != 0:
             if _PLACE_VARIABLE not in os.environ:
                 raise ValueError(
-                    "Expected the processes of a run to be started by --trainer.devices, but this one was started by "
-                    "torchrun or srun and does not know the run's folder."
+                    "Expected the processes of several machines to be started by torchrun or srun, but got one "
+                    "that neither has started, with LOCAL_RANK or NODE_RANK set."
                 )
             self.place = Place.from_json(os.environ[_PLACE_VARIABLE])
         else:
@@ -162,10 +219,18 @@ class TrainingCLI(LightningCLI):
         identity = configuration_id(dump)
         output_dir, checkpoint = Path(config.output_dir).expanduser(), config.ckpt_path
         fitting = self.subcommand == "fit"
-        folder = None
-        if checkpoint in ("last", "best"):
+        folder, content = None, None
+        if fitting and self.launch.restarted:
+            folder = run_of_job(output_dir, identity, self.launch.job)
+        if folder is not None:
+            checkpoint, content = newest_intact(folder, required=False)
+            require_progress(folder, content["global_step"] if content else 0)
+        elif checkpoint == "last":
             folder = find_run(output_dir, identity, self.name, checkpoint, unfinished=fitting)
-            checkpoint = str(folder / "checkpoints" / f"{checkpoint}.ckpt")
+            checkpoint, content = newest_intact(folder)
+        elif checkpoint == "best":
+            folder = find_run(output_dir, identity, self.name, checkpoint, unfinished=fitting)
+            checkpoint = str(folder / "checkpoints" / "best.ckpt")
         elif checkpoint is not None:
             if not Path(checkpoint).expanduser().is_file():
                 raise FileNotFoundError(f"Expected --ckpt_path to be a file, last or best, but got {checkpoint}.")
@@ -175,7 +240,8 @@ class TrainingCLI(LightningCLI):
             raise ValueError(
                 f"Expected {self.subcommand} to be given --ckpt_path (a file, last or best), but got none."
             )
-        content = read_checkpoint(Path(checkpoint)) if checkpoint else None
+        if checkpoint and content is None:
+            content = read_checkpoint(Path(checkpoint))
         if content is not None:
             self.model.on_load_checkpoint(content)
         if fitting:
@@ -186,20 +252,21 @@ class TrainingCLI(LightningCLI):
             self.cleanup.enter_context(claim(folder))
         if fitting and folder is not None:
             write_atomically(folder / "config.yaml", yaml.safe_dump(dump, sort_keys=False))
-            update_run(folder, name=self.name, configuration_id=identity, configuration=plain(dump))
+            job = self.launch.job
+            update_run(folder, name=self.name, configuration_id=identity, configuration=plain(dump), job=job)
         return Place(folder, checkpoint, content["global_step"] if content and fitting else 0)
 
     def _plain_config(self) -> dict[str, Any]:
         """The whole resolved configuration as plain values, without what the command alone decides."""
         parser = self._parser(self.subcommand)
         dump = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_none=False, skip_link_targets=True))
-        return {key: value for key, value in dump.items() if key not in ("config", "ckpt_path")}
+        return {key: value for key, value in dump.items() if key not in ("config", "ckpt_path", "checkpoint_minutes")}
 
     def _loggers(self, chosen: Any, folder: Path | None) -> list[Logger] | bool:
         """metrics.csv always; TensorBoard unless the configuration names other loggers, or none."""
         if folder is None or self.subcommand != "fit":
             return False
-        table = callbacks.MetricsTable(folder, self.place.resume_step)
+        table = callbacks.MetricsTable(folder)
         if chosen in (None, True):
             purge_step = self.place.resume_step or None
             return [table, TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge_step)]
@@ -213,15 +280,18 @@ class TrainingCLI(LightningCLI):
         own += [callbacks.FiniteLoss(), callbacks.DataWait(), _progress(trainer_config)]
         if self.subcommand == "fit":
             own.append(callbacks.TopologyRecorder())
+        resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
+        if not resumable:
+            self.signals.give_back()
         if folder is None:
             return own
         own += [callbacks.RunRecorder(self._facts()), callbacks.ConfusionMatrix()]
         if self.subcommand == "fit":
-            own += [LearningRateMonitor("epoch"), callbacks.LearningCurves()]
-            if trainer_config.enable_checkpointing is not False:
-                checkpoint = partial(ModelCheckpoint, folder / "checkpoints", enable_version_counter=False)
-                self.best = checkpoint("best", monitor="val/accuracy", mode="max")
-                own += [self.best, checkpoint("last", save_on_train_epoch_end=True)]
+            own += [LearningRateMonitor("epoch"), callbacks.MetricsHistory(), callbacks.LearningCurves()]
+        if resumable:
+            place, minutes = folder / "checkpoints", self.config[self.subcommand].checkpoint_minutes
+            self.best = ModelCheckpoint(place, "best", "val/accuracy", mode="max", enable_version_counter=False)
+            own += [callbacks.RandomState(), self.best, callbacks.ResumeCheckpoint(place, self.signals, minutes)]
         return own
 
     def _facts(self) -> dict[str, Any]:
@@ -239,6 +309,14 @@ class TrainingCLI(LightningCLI):
         Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics))
         if folder is not None:
             print(f"The results are in {folder}.")
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    """Whether the exchange between processes has failed, and not this process."""
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "nccl", "closed by peer"))
+    )
 
 
 def _progress(trainer_config: Namespace) -> Callback:

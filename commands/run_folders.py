@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -11,9 +12,22 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from callbacks.checkpoint_io import read_checkpoint
 from callbacks.run_file import read_run
 
-__all__ = ["Place", "claim", "configuration_id", "continued_run", "find_run", "new_run", "plain"]
+__all__ = [
+    "Place",
+    "checkpoints",
+    "claim",
+    "configuration_id",
+    "continued_run",
+    "find_run",
+    "new_run",
+    "newest_intact",
+    "plain",
+    "require_progress",
+    "run_of_job",
+]
 
 # What changes neither the network, its data nor its training, and so may differ when a run is continued.
 _INCIDENTAL = {
@@ -114,6 +128,64 @@ def claim(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints that a run can go on from, the newest first."""
+    paths = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
+    return [path for path in paths if path.is_file()]
+
+
+def newest_intact(folder: Path, required: bool = True) -> tuple[str | None, dict[str, Any] | None]:
+    """The newest checkpoint of a run that is whole, and its content; one that is damaged is named.
+
+    Args:
+        folder: The run's.
+        required: Whether there must be one; else a run that has none yet begins at its beginning.
+
+    Raises:
+        ValueError: If there are checkpoints, and none is whole.
+    """
+    found = checkpoints(folder)
+    for path in found:
+        try:
+            return str(path), read_checkpoint(path)
+        except ValueError as error:
+            if path == found[-1]:
+                raise
+            print(f"{error} The run goes on from the one before.", file=sys.stderr)
+    if required:
+        raise FileNotFoundError(f"Expected {folder} to hold a checkpoint, but it has none.")
+    return None, None
+
+
+def run_of_job(output_dir: Path, identity: str, job: str | None) -> Path | None:
+    """The newest run of a configuration that a job had begun before it was started again.
+
+    Args:
+        output_dir: Where the run folders are.
+        identity: The configuration's id.
+        job: What names the job.
+    """
+    folders = sorted(output_dir.glob(f"*_{identity}*"), reverse=True)
+    return next((folder for folder in folders if read_run(folder).get("job") == job), None)
+
+
+def require_progress(folder: Path, step: int) -> None:
+    """Refuse to start a job once more that gets no further.
+
+    Args:
+        folder: The run's.
+        step: Where it would go on.
+
+    Raises:
+        ValueError: If its last three starts were at this step too.
+    """
+    if read_run(folder).get("starts", [])[-3:] == [step] * 3:
+        raise ValueError(
+            f"Expected the run in {folder} to get further when its job is started again, but three starts at step "
+            f"{step} have come to no checkpoint; once the cause is mended, --ckpt_path last continues it."
+        )
+
+
 def find_run(output_dir: Path, identity: str, name: str, checkpoint: str, unfinished: bool) -> Path:
     """The newest run of a configuration that has a checkpoint.
 
@@ -129,7 +201,8 @@ def find_run(output_dir: Path, identity: str, name: str, checkpoint: str, unfini
     """
     folders = sorted(output_dir.glob(f"*_{identity}*"), reverse=True)
     for folder in folders:
-        if (folder / "checkpoints" / f"{checkpoint}.ckpt").is_file() and not (unfinished and _is_finished(folder)):
+        found = checkpoints(folder) if checkpoint == "last" else [folder / "checkpoints" / "best.ckpt"]
+        if any(path.is_file() for path in found) and not (unfinished and _is_finished(folder)):
             return folder
     kind = "an unfinished run" if unfinished else "a run"
     if not folders:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from commands.config_names import resolve_config_arguments
+from commands.stop_signals import StopSignals
 
 __all__ = ["run"]
 
@@ -15,10 +16,12 @@ def run(arguments: Sequence[str]) -> int:
         arguments: The subcommand and what follows it on the command line.
     """
     resolved, name = resolve_config_arguments(list(arguments))
-    # Only now, because it loads torch: a misspelt name is answered at once.
-    from commands.lightning_cli import TrainingCLI, quieten
+    # First of all, because loading torch takes seconds, in which a signal would end the process.
+    with StopSignals() as signals:
+        # Only now, because it loads torch: a misspelt name is answered at once.
+        from commands.lightning_cli import TrainingCLI, quieten
 
-    quieten()
-    with ExitStack() as cleanup:
-        TrainingCLI(name, resolved, cleanup)
+        quieten()
+        with ExitStack() as cleanup:
+            TrainingCLI(name, resolved, cleanup, signals)
     return 0

@@ -62,6 +62,7 @@ class ImageNet(DataModule):
         self.data_dir = data_folder(data_dir)
         self.num_workers = num_workers
         self.resolution = resolution
+        self._loaders: list[WorkerLoader] = []
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -104,7 +105,18 @@ class ImageNet(DataModule):
         if chosen is not None:
             paths, labels = paths[chosen.numpy()], labels[chosen]
         photographs = Photographs(self._folder() / split, paths, labels, self.resolution, training, self.seed)
-        return WorkerLoader(photographs, self.batches(len(labels), shuffle=training), self.num_workers)
+        loader = WorkerLoader(photographs, self.batches(len(labels), shuffle=training), self.num_workers)
+        self._loaders.append(loader)
+        return loader
+
+    def teardown(self, stage: str) -> None:
+        """End the processes that read."""
+        while self._loaders:
+            self._loaders.pop().close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """End the processes that read."""
+        self.teardown("exception")
 
     def _index(self, split: str) -> tuple[np.ndarray, Tensor]:
         return _index(self._folder() / split, self.num_classes, self.data_dir / ".cache")

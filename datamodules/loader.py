@@ -1,14 +1,22 @@
 """Batches by index: sharded over processes, drawn per batch, continued in the middle of an epoch."""
 
 import hashlib
+import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from threading import Timer
+from types import FrameType
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 __all__ = ["MemoryLoader", "ResumableLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
+
+
+_GRACE_S = 60  # that workers outlive a SIGTERM
 
 
 class ShardedBatches:
@@ -154,11 +162,36 @@ class WorkerLoader(ResumableLoader):
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
+            worker_init_fn=_outlast_signals,
+            # Else each epoch draws from the global generator.
+            generator=Generator().manual_seed(sampler.seed),
         )
 
     def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         self._keys.first = first
         return iter(self._loader)
+
+    def close(self) -> None:
+        """End the worker processes; they would else live as long as anything refers to the loader."""
+        iterator: Any = self._loader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()  # as Lightning does with a DataLoader
+            self._loader._iterator = None
+
+
+def _outlast_signals(worker: int) -> None:
+    """A cluster signals every process of a job; what is to be done then is for the training process to decide."""
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:
+    """Leave the training process the time to save, should the end of its workers have been meant for it too."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end = Timer(_GRACE_S, os._exit, (0,))
+    end.daemon = True
+    end.start()
 
 
 class _Keys:

@@ -97,6 +97,8 @@ class Classifier(LightningModule):
         self.val_metrics = MetricCollection(metrics, prefix="val/").clone()
         metrics["calibration_error"] = MulticlassCalibrationError(num_classes, n_bins=15, validate_args=False)
         self.test_metrics = MetricCollection(metrics, prefix="test/").clone()
+        self._logged: set[str] = set()
+        self._resumed_epoch = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs (N, ...) to logits (N, num_classes)."""
@@ -137,11 +139,40 @@ class Classifier(LightningModule):
         # In training only the answer counts; else probabilities, because torchmetrics guesses whether it gets logits.
         answers = logits.detach().argmax(dim=1) if stage == "train" else logits.detach().float().softmax(dim=1)
         metrics.update(answers, labels if labels.ndim == 1 else labels.argmax(dim=1))
-        # Once an epoch: Lightning then holds the objects, and reads and resets them at the epoch's end.
-        if mean_loss.update_count == 1:
-            self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=len(labels))
-            self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
+        if stage not in self._logged:
+            self._log_figures(stage, metrics, mean_loss)
         return loss, logits.detach()
+
+    def _log_figures(self, stage: str, metrics: MetricCollection, mean_loss: MeanMetric) -> None:
+        """Hand Lightning the objects, once an epoch: it reads and resets them at the epoch's end."""
+        self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
+        self._logged.add(stage)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's figures."""
+        self._logged.discard("train")
+        if self._resumed_epoch:  # those of the resumed epoch
+            self.train_metrics.reset()
+            self.train_mean_loss.reset()
+        self._resumed_epoch = False
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the validation's figures."""
+        self._logged.discard("val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the training's figures, if the run went on after the epoch's last training batch."""
+        if self._resumed_epoch and "train" not in self._logged and not self.trainer.sanity_checking:
+            self.log_dict({"train/loss": self.train_mean_loss.compute(), **self.train_metrics.compute()})
+
+    def on_test_epoch_start(self) -> None:
+        """Begin the test's figures."""
+        self._logged.discard("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the epoch's training figures have summed up so far, over all processes."""
+        checkpoint["train_figures"] = {name: _sums(metric) for name, metric in self._train_figures().items()}
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, whose length is that of the training, in epochs or in steps."""
@@ -169,12 +200,24 @@ class Classifier(LightningModule):
         return SequentialLR(optimizer, [LinearLR(optimizer, 0.01, total_iters=warmup), main], milestones=[warmup])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another architecture with one sentence.
+        """Go on with the epoch's training figures, and refuse a checkpoint of another architecture with one sentence.
 
         Raises:
             ValueError: If a name or a shape differs; the message names the first.
         """
-        theirs, ours = checkpoint["state_dict"], self.state_dict()
+        self._check_architecture(checkpoint["state_dict"])
+        sums = checkpoint.get("train_figures", {})
+        self._resumed_epoch = any(count for count, _ in sums.values())
+        keeper = self._trainer is None or self.trainer.is_global_zero
+        for name, metric in self._train_figures().items() if self._resumed_epoch else ():
+            count, values = sums[name]
+            _set_sums(metric, count, values if keeper else {})
+
+    def _train_figures(self) -> dict[str, Metric]:
+        return {"loss": self.train_mean_loss, **dict(self.train_metrics.items(keep_base=True))}
+
+    def _check_architecture(self, theirs: dict[str, Tensor]) -> None:
+        ours = self.state_dict()
         for name in [*ours, *theirs]:
             there, here = (tuple(state[name].shape) if name in state else "absent" for state in (theirs, ours))
             if there != here:
@@ -182,6 +225,21 @@ class Classifier(LightningModule):
                     f"Expected a checkpoint of this architecture, but {name} is {there} in the checkpoint "
                     f"and {here} in the network."
                 )
+
+
+def _sums(metric: Metric) -> tuple[int, dict[str, Tensor]]:
+    """How often a metric of sums was updated, and its sums over all processes."""
+    with metric.sync_context():
+        state: dict[str, Any] = metric.metric_state
+        return metric.update_count, {name: value.clone() for name, value in state.items()}
+
+
+def _set_sums(metric: Metric, count: int, sums: dict[str, Tensor]) -> None:
+    """Let a metric go on from sums over all processes, which one of them is given."""
+    metric.reset()
+    metric._update_count = count
+    for name, value in sums.items():
+        setattr(metric, name, value.to(metric.device))
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,0 +1,179 @@
+"""The checkpoint that an interrupted run goes on from: written between two batches, whatever ends the run."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.trainer.states import TrainerFn
+from torch.distributed import ReduceOp
+
+__all__ = ["ResumeCheckpoint", "StopRequest", "TrainingStopped"]
+
+# What the processes tell each other after each batch; the highest wins.
+_GO_ON, _SAVE, _STOP = 0, 1, 2
+_ORDER = {None: _GO_ON, signal.SIGTERM: _STOP}  # any other signal outranks SIGTERM: it asks to be queued again
+_REQUEUE = 3
+
+
+class StopRequest(Protocol):
+    """Where to ask whether the training should stop.
+
+    Attributes:
+        received: The signal that asks for it; None as long as there is none.
+    """
+
+    received: signal.Signals | None
+
+    def watch(self) -> None:
+        """Set the signal handlers again; Lightning replaces that of SIGTERM."""
+
+
+class TrainingStopped(Exception):  # noqa: N818 -- no error
+    """A signal has ended the training between two batches, and its state is saved.
+
+    Args:
+        step: Optimizer steps that were taken.
+        come_back: Whether the signal announced the end of a job's time, rather than asked for the end.
+    """
+
+    def __init__(self, step: int, come_back: bool) -> None:
+        super().__init__(f"Stopped at step {step}")
+        self.step, self.come_back = step, come_back
+
+
+class ResumeCheckpoint(Checkpoint):
+    """Keeps ``last.ckpt``, and the one before it as ``previous.ckpt``.
+
+    It is written at the end of each epoch, after every ``every_n_minutes``, and when a signal asks for the end: then
+    after the batch at hand, of the training or of the validation, which begins anew when the run goes on. All
+    processes agree after each batch, since a signal reaches them at different times.
+
+    Args:
+        folder: Where the checkpoints lie.
+        request: Whether to stop.
+        every_n_minutes: Minutes of training between two checkpoints within an epoch.
+
+    Raises:
+        TrainingStopped: In every process, once the checkpoint is written.
+    """
+
+    def __init__(self, folder: Path, request: StopRequest, every_n_minutes: float = 15.0) -> None:
+        self.path = folder / "last.ckpt"
+        self.request, self.every_n_minutes = request, every_n_minutes
+        self._saved_at = time.monotonic()
+        self._common_batches = 0
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back."""
+        self.request.watch()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back, and start the clock."""
+        self.request.watch()
+        self._saved_at = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop, if it is time; the epoch before is saved, and all its figures are logged."""
+        self._stop_if_asked(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save or stop, if it is time; the last batch is followed by the validation or by the epoch's end."""
+        if not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._save_if_asked(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the batches that every process has: at these they can meet."""
+        self._meet(trainer, trainer.num_val_batches)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Stop, if it is time."""
+        if not trainer.sanity_checking and batch_idx < self._common_batches:
+            if trainer.state.fn == TrainerFn.FITTING:
+                self._save_if_asked(trainer)
+            else:
+                self._stop_if_asked(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save."""
+        self._save(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back, and count the batches that every process has."""
+        self.request.watch()
+        self._meet(trainer, trainer.num_test_batches)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Stop, if it is time; the training is over and saved."""
+        if batch_idx < self._common_batches:
+            self._stop_if_asked(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let a validation that is cut off begin at its first batch when the run goes on."""
+        if trainer.validating and trainer.state.fn == TrainerFn.FITTING:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            batches = progress["current"]["ready"]
+            for counts, before in ((progress["current"], 0), (progress["total"], progress["total"]["ready"] - batches)):
+                counts |= {"ready": before + 1, "started": before + 1, "processed": before, "completed": before}
+            progress["is_last_batch"] = False
+
+    def _meet(self, trainer: Trainer, batches: list[int | float]) -> None:
+        self._common_batches = -_highest(trainer, -int(sum(batches)))
+
+    def _save_if_asked(self, trainer: Trainer) -> None:
+        due = time.monotonic() - self._saved_at > 60 * self.every_n_minutes
+        wish = _highest(trainer, max(self._wish(), _SAVE if due else _GO_ON))
+        if wish >= _SAVE:
+            self._save(trainer)
+        if wish >= _STOP:
+            raise TrainingStopped(trainer.global_step, wish == _REQUEUE)
+
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        wish = _highest(trainer, self._wish())
+        if wish >= _STOP:
+            raise TrainingStopped(trainer.global_step, wish == _REQUEUE)
+
+    def _wish(self) -> int:
+        return _ORDER.get(self.request.received, _REQUEUE)
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and self.path.exists():
+            _keep(self.path, self.path.with_name("previous.ckpt"))
+        trainer.save_checkpoint(self.path)
+        self._saved_at = time.monotonic()
+
+
+def _highest(trainer: Trainer, number: int) -> int:
+    """The highest of the processes' numbers."""
+    if trainer.world_size == 1:
+        return number
+    highest = torch.tensor(number, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(highest, ReduceOp.MAX)
+    return int(highest)
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Let ``name`` mean what ``path`` means now; where the file system has no links, ``path`` itself is renamed."""
+    link = name.with_name(f".{name.name}.{os.getpid()}.part")
+    try:
+        os.link(path, link)
+    except OSError:
+        os.replace(path, name)
+        return
+    try:
+        os.replace(link, name)
+    finally:
+        with suppress(OSError):
+            link.unlink()

@@ -1,0 +1,73 @@
+"""SIGUSR1 and SIGTERM as a request to stop at the next good moment; loads nothing, so that it can be set up first."""
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["COME_BACK", "STAY_STOPPED", "StopSignals", "Stopped"]
+
+COME_BACK = 75
+"""Exit status after SIGUSR1, with which a cluster announces the end of a job's time: it should be queued again."""
+
+STAY_STOPPED = 76
+"""Exit status after SIGTERM: somebody wants the command to end."""
+
+
+class Stopped(Exception):  # noqa: N818 -- no error
+    """A command ended before its time, on request, with all that it had done saved.
+
+    Args:
+        message: One sentence that says how to go on.
+        exit_status: ``COME_BACK`` or ``STAY_STOPPED``.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class StopSignals:
+    """Inside the block, SIGUSR1 and SIGTERM end nothing: the first one is noted, to be asked for.
+
+    SLURM sends them to every process of a job. What is forked from this process has its handler too, which does
+    nothing there.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._owner = os.getpid()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        names = ("SIGUSR1", "SIGTERM")  # Windows has no SIGUSR1
+        self._before = {number: signal.getsignal(number) for name in names if (number := getattr(signal, name, None))}
+        self.watch()
+        return self
+
+    @property
+    def received_name(self) -> str:
+        """The signal's name; without one, another process got it."""
+        return self.received.name if self.received else "a signal to another process"
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def give_back(self) -> None:
+        """Let the signals do what they did before; one that has come meanwhile does it now."""
+        self.__exit__(None, None, None)
+        if self.received is not None:
+            signal.raise_signal(self.received)
+
+    def watch(self) -> None:
+        """Set the handlers once more, after a library has put its own in their place."""
+        for number in self._before:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() == self._owner and self.received is None:
+            self.received = signal.Signals(number)

@@ -1,0 +1,97 @@
+"""What tests of interrupted trainings are configured with: a network that draws random numbers, signals, a diary."""
+
+import hashlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from datamodules import ImageNet
+
+
+class DropoutNetwork(nn.Sequential):
+    """Draws from the global generator in every step."""
+
+    def __init__(self, features: int, num_classes: int) -> None:
+        hidden = [nn.Linear(features, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.3)]
+        super().__init__(nn.Flatten(), *hidden, nn.Linear(24, num_classes))
+        self.num_classes = num_classes
+
+
+class ThreeClasses(ImageNet):
+    """As ImageNet, of three classes."""
+
+    num_classes = 3
+
+
+def write_photographs(folder: Path, train: int = 14, val: int = 6) -> None:
+    """So many photographs of each of three classes."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        for label in range(3):
+            place = folder / "imagenet" / split / f"n{label}"
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).resize((90, 60))
+                pixels.save(place / f"n{label}_{number}.JPEG", quality=95)
+
+
+class Diary(Callback):
+    """Writes a line for every training step: the step, and a sum over the batch as the network sees it.
+
+    Args:
+        path: The file.
+        pause_s: Seconds to sleep after each step.
+    """
+
+    def __init__(self, path: str, pause_s: float = 0.0) -> None:
+        self.path, self.pause_s = Path(path), pause_s
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        time.sleep(self.pause_s)
+        content = hashlib.sha256(batch[0].numpy().tobytes() + batch[1].numpy().tobytes()).hexdigest()[:16]
+        path = self.path.with_name(f"{self.path.name}.{trainer.global_rank}")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{trainer.global_step} {content}\n")
+
+
+class Signal(Callback):
+    """Sends a signal to this process and to all that it has started, at one moment of the training.
+
+    Args:
+        stage: ``epoch``, ``train``, ``val`` or ``test``: before this epoch, or before this batch of all of that kind.
+        count: Which one, from 0.
+        name: The signal.
+    """
+
+    def __init__(self, stage: str, count: int, name: str = "SIGUSR1") -> None:
+        self.stage, self.count, self.number = stage, count, signal.Signals[name]
+
+    def _pass(self, stage: str) -> None:
+        if stage == self.stage:
+            if self.count == 0:
+                children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+                for process in [*map(int, children), os.getpid()]:
+                    os.kill(process, self.number)
+            self.count -= 1
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._pass("epoch")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._pass("train")
+
+    def on_validation_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if not trainer.sanity_checking:
+            self._pass("val")
+
+    def on_test_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._pass("test")
