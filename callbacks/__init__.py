@@ -5,6 +5,7 @@ from callbacks.confusion_matrix import ConfusionMatrix
 from callbacks.curves import LearningCurves
 from callbacks.data_wait import DataWait
 from callbacks.finite_loss import FiniteLoss, NonFiniteLossError
+from callbacks.gradient_buckets import GradientBuckets
 from callbacks.jacobian_recorder import JacobianRecorder
 from callbacks.metrics_table import MetricsHistory, MetricsTable
 from callbacks.progress import EpochLines
@@ -19,6 +20,7 @@ __all__ = [
     "DataWait",
     "EpochLines",
     "FiniteLoss",
+    "GradientBuckets",
     "JacobianRecorder",
     "LearningCurves",
     "MetricsHistory",

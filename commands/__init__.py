@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "fit": Subcommand("commands.training", "train a network, then test its best checkpoint"),
     "validate": Subcommand("commands.training", "evaluate a checkpoint on the validation set"),
     "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
+    "submit": Subcommand("commands.submit", "write the SLURM job file of a training, and submit it"),
     "inspect": Subcommand("commands.inspect", "show the topology of networks, without training"),
     "gradients": Subcommand("commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"),
     "study": Subcommand("commands.study", "train many networks, and ask what explains their accuracy"),

@@ -46,7 +46,7 @@ from commands.run_folders import (
 from commands.stop_signals import COME_BACK, STAY_STOPPED, Stopped, StopSignals
 from commands.training_links import link_data_to_network
 
-__all__ = ["TrainingCLI", "quieten"]
+__all__ = ["TrainingCLI", "parsed_fit", "quieten"]
 
 # Processes that Lightning starts for further devices inherit what the first one decided.
 _PLACE_VARIABLE = "NNMASS_PLACE"
@@ -187,6 +187,7 @@ class TrainingCLI(LightningCLI):
         self.launch = launch = launched()
         if not launch.by:
             return
+        self.signals.deaf_afterwards = launch.by == "SLURM"
         devices = trainer_config.devices
         if devices == "auto":
             for config in (self.config, self.config_init):
@@ -279,7 +280,7 @@ class TrainingCLI(LightningCLI):
         own: list[Callback] = [*(chosen if isinstance(chosen, list) else [chosen])]
         own += [callbacks.FiniteLoss(), callbacks.DataWait(), _progress(trainer_config)]
         if self.subcommand == "fit":
-            own.append(callbacks.TopologyRecorder())
+            own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets()]
         resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if not resumable:
             self.signals.give_back()
@@ -309,6 +310,29 @@ class TrainingCLI(LightningCLI):
         Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics))
         if folder is not None:
             print(f"The results are in {folder}.")
+
+
+class _ParsedOnly(TrainingCLI):
+    """The configuration of a training that is not to begin."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing."""
+
+
+def parsed_fit(arguments: list[str]) -> Namespace:
+    """The whole configuration that ``fit`` would have with these arguments.
+
+    Args:
+        arguments: What follows ``fit``, every ``--config`` resolved.
+
+    Raises:
+        ValueError: If it is wrong; as ``fit`` would say it.
+    """
+    with ExitStack() as cleanup:
+        return _ParsedOnly("", ["fit", *arguments], cleanup, StopSignals()).config.fit
 
 
 def _is_lost_connection(error: Exception) -> bool:

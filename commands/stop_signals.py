@@ -32,10 +32,17 @@ class StopSignals:
 
     SLURM sends them to every process of a job. What is forked from this process has its handler too, which does
     nothing there.
+
+    Attributes:
+        received: The signal; None as long as there is none.
+        deaf_afterwards: Let SIGTERM do nothing after the block: srun sends it to all tasks as soon as one has ended
+            with a status, and theirs is worth knowing.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.deaf_afterwards = False
+        self._at_once = False
         self._owner = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -54,8 +61,18 @@ class StopSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            deaf = self.deaf_afterwards and number == signal.SIGTERM
+            signal.signal(number, signal.SIG_IGN if deaf else handler)
         self._before = {}
+
+    def stop_at_once(self) -> None:
+        """From now on, let a signal raise instead; at once, if it has come already.
+
+        Raises:
+            Stopped: In the main thread, wherever that is.
+        """
+        self._at_once = True
+        self._raise()
 
     def give_back(self) -> None:
         """Let the signals do what they did before; one that has come meanwhile does it now."""
@@ -71,3 +88,10 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() == self._owner and self.received is None:
             self.received = signal.Signals(number)
+            self._raise()
+
+    def _raise(self) -> None:
+        if self._at_once and self.received is not None:
+            come_back = self.received != signal.SIGTERM
+            message = f"Stopped by {self.received_name}; the same command goes on with what is missing."
+            raise Stopped(message, COME_BACK if come_back else STAY_STOPPED)

@@ -1,17 +1,24 @@
 """study: many networks, one table, and what explains their accuracy."""
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from commands.parser import Parser, at_least
+from commands.stop_signals import StopSignals
 
 if TYPE_CHECKING:
     from studies.definition import Row, Study
 
 __all__ = ["run"]
+
+_NOTES = """\
+# Every task takes rows that no other task has taken, until none is left. A task that comes back, or this file submitted
+# once more, goes on with what is missing."""
 
 _ACTIONS = {
     "plan": "show the rows and what they cost",
@@ -36,6 +43,7 @@ def run(arguments: Sequence[str]) -> int:
             "nnmass study plan digits_mlp",
             "nnmass study run mnist_mlp --data_dir ~/data",
             "nnmass study submit mnist_mlp --tasks 8 --sbatch='--partition=cpu --time=2:00:00' --dry-run",
+            "nnmass study submit cifar10_dense --runs-per-task 4 --parallel 16 --sbatch='--gpus=1 --time=12:00:00'",
             "nnmass study report runs/study_mnist_mlp",
             "nnmass study compare runs/study_mnist_mlp runs/study_synthetic_mlp",
         ],
@@ -46,7 +54,14 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--output_dir", type=Path, help="the study's folder (runs/study_<name>)")
     parser.add_argument("--data_dir", type=Path, help="where the data sets lie, or are downloaded to")
     parser.add_argument("--workers", type=at_least("--workers", 1), help="trainings at once (ensemble: a core each)")
-    parser.add_argument("--tasks", type=at_least("--tasks", 1), default=1, help="submit: tasks of the job array (1)")
+    parser.add_argument("--limit", type=at_least("--limit", 1), help="run: end after so many rows (fit)")
+    parser.add_argument("--tasks", type=at_least("--tasks", 1), help="submit: tasks of the job array (1)")
+    parser.add_argument(
+        "--runs-per-task",
+        type=at_least("--runs-per-task", 1),
+        help="submit: let each task end after so many rows, and have as many tasks as that takes (fit)",
+    )
+    parser.add_argument("--parallel", type=at_least("--parallel", 1), help="submit: tasks at work at once (all)")
     parser.add_argument("--sbatch", default="", help="submit: further options of sbatch, as one text")
     parser.add_argument("--dry-run", action="store_true", help="submit: only write the job file")
     options = parser.parse_args(list(arguments)[1:])
@@ -56,7 +71,8 @@ def run(arguments: Sequence[str]) -> int:
         os.environ["NNMASS_DATA"] = str(options.data_dir.expanduser().absolute())
     opened = [_open(name, None if options.action == "compare" else options.output_dir) for name in options.studies]
     do: Callable[..., None] = globals()[f"_{options.action}"]
-    do(opened if options.action == "compare" else opened[0], options)
+    with StopSignals() if options.action == "run" else nullcontext() as options.signals:
+        do(opened if options.action == "compare" else opened[0], options)
     return 0
 
 
@@ -120,8 +136,6 @@ def _build(configuration: Any, name: str) -> Any:
 
 
 def _run(opened: _Opened, options: Any) -> None:
-    import signal
-
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from callbacks.tables import terminal
@@ -132,21 +146,18 @@ def _run(opened: _Opened, options: Any) -> None:
 
     quieten()
     study, _, rows, folder = opened
+    _require_fit(study, "--limit", options.limit)
     _lay_out(opened)
     workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
     done = sum(status == "finished" for status in statuses(folder, rows).values())
     console = terminal()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # A cluster's SIGTERM stops the trainings as Ctrl-C does.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task(study.name, total=len(rows), completed=done)
-            for row, record in run_study(study, rows, folder, _build, workers):
-                progress.advance(task)
-                console.print(f"{row.id}: {_outcome(record)}", highlight=False, markup=False)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    options.signals.stop_at_once()  # as Ctrl-C does
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(study.name, total=len(rows), completed=done)
+        for row, record in run_study(study, rows, folder, _build, workers, options.limit):
+            progress.advance(task)
+            console.print(f"{row.id}: {_outcome(record)}", highlight=False, markup=False)
     _status(opened, options)
     failed = sum(status == "failed" for status in statuses(folder, rows).values())
     if failed:
@@ -168,33 +179,40 @@ def _lay_out(opened: _Opened) -> None:
 
 
 def _submit(opened: _Opened, options: Any) -> None:
-    import subprocess
     import sys
-    from shutil import which
+    from math import ceil
 
-    from callbacks.run_file import write_atomically
-    from studies.slurm import array_script
+    from commands.job_scripts import job_script, largest_array, sbatch_options
+    from commands.submit import submit
+    from studies.rows import statuses
 
+    if options.tasks and options.runs_per_task:
+        raise ValueError(f"Expected either --tasks or --runs-per-task, but got {options.tasks} and the other.")
+    _require_fit(opened.study, "--runs-per-task", options.runs_per_task)
     _lay_out(opened)
+    missing = sum(status != "finished" for status in statuses(opened.folder, opened.rows).values())
+    if not missing:
+        raise ValueError(f"Expected rows that are missing or have failed, but all of {opened.folder} are finished.")
     folder = opened.folder.absolute()
     program = Path(__file__).resolve().parent.parent / "cli.py"
     command = [sys.executable, str(program), "study", "run", str(folder)]
     command += ["--workers", str(options.workers)] if options.workers else []
-    data_dir = os.environ["NNMASS_DATA"] if options.data_dir else None
-    script = array_script(opened.study.name, folder, options.tasks, command, options.sbatch, data_dir)
-    path = folder / "job.sh"
-    write_atomically(path, script)
-    (folder / "slurm").mkdir(exist_ok=True)
-    print(script)
-    if options.dry_run:
-        print(f"Written to {path}; sbatch {path} submits it.")
-        return
-    if which("sbatch") is None:
-        raise FileNotFoundError(f"Expected sbatch on this machine, but there is none; the job file is {path}.")
-    done = subprocess.run(["sbatch", str(path)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"Expected sbatch to take {path}, but it says: {done.stderr.strip()}")
-    print(done.stdout.strip())
+    environment = {"NNMASS_DATA": os.environ["NNMASS_DATA"]} if options.data_dir else {}
+    tasks = ceil(missing / options.runs_per_task) if options.runs_per_task else min(options.tasks or 1, missing)
+    command += ["--limit", str(options.runs_per_task)] if options.runs_per_task else []
+    log = folder / "slurm" / "%A_%a.txt"
+    log.parent.mkdir(exist_ok=True)
+    most = largest_array()
+    for number, first in enumerate(range(0, tasks, most)):
+        array = f"1-{min(most, tasks - first)}" + (f"%{options.parallel}" if options.parallel else "")
+        sbatch = {"array": array, **sbatch_options(shlex.split(options.sbatch))}
+        script = job_script(f"study_{opened.study.name}", sbatch, log, command, _NOTES, environment)
+        submit(script, folder / (f"job_{number + 1}.sh" if number else "job.sh"), options.dry_run)
+
+
+def _require_fit(study: "Study", option: str, value: int | None) -> None:
+    if value is not None and study.engine != "fit":
+        raise ValueError(f"Expected {option} only for a study of the engine fit, but {study.name} has {study.engine}.")
 
 
 def _outcome(record: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ __all__ = ["run_study"]
 
 
 def run_study(
-    study: Study, rows: Sequence[Row], folder: Path, build: Build, workers: int
+    study: Study, rows: Sequence[Row], folder: Path, build: Build, workers: int, limit: int | None = None
 ) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Fill all rows that are neither finished nor another process's; those that failed earlier are tried once more.
 
@@ -24,6 +24,7 @@ def run_study(
         folder: The study's folder.
         build: Makes model and data of a row's configuration.
         workers: Trainings at once.
+        limit: Rows after which to end; only the engine ``fit`` looks at it.
 
     Yields:
         Every row that has come to its end, with its record; a row that failed says why, and stops no other.
@@ -32,7 +33,7 @@ def run_study(
         ValueError: If the engine cannot train what the study asks for.
     """
     engine = {"fit": fill_by_fit, "ensemble": fill_together, "published": _published}[study.engine]
-    work = Work(study, folder, build, workers, now())
+    work = Work(study, folder, build, workers, now(), limit)
     yield from engine(work, [row for row in rows if not work.is_done(row)])
 
 

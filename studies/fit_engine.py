@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,14 +22,16 @@ __all__ = ["fill_by_fit"]
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "cli.py"
 _STOP_S = 60  # that a training has to end by itself when it is stopped
+_STOPPED = (75, 76)  # exit statuses of `nnmass fit` that a signal has stopped
 
 
 def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Train each row by ``nnmass fit`` in a process of its own, which goes on where an earlier one was stopped."""
     measure, stop = Measurer(work.study.jacobian), Event()
+    allowance = iter(range(work.limit)) if work.limit else count()
     with ThreadPoolExecutor(work.workers) as pool:
         try:
-            waiting = {pool.submit(_fit_one, work, row, measure, stop): row for row in rows}
+            waiting = {pool.submit(_fit_one, work, row, measure, stop, allowance): row for row in rows}
             for future in as_completed(waiting):
                 record = future.result()
                 if record is not None:
@@ -38,10 +41,12 @@ def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str
             pool.shutdown(cancel_futures=True)
 
 
-def _fit_one(work: Work, row: Row, measure: Measurer, stop: Event) -> dict[str, Any] | None:
-    """The record of the row; None if another process has it."""
+def _fit_one(work: Work, row: Row, measure: Measurer, stop: Event, allowance: Iterator[int]) -> dict[str, Any] | None:
+    """The record of the row; None if another process has it, or if no more are to be taken."""
     with work.ours([row]) as ours:
         if not ours or any(is_locked(run) for run in runs_of(work.folder, row)):
+            return None
+        if next(allowance, None) is None:
             return None
         record = begun(work.study, row)
         write_row(work.folder, row, record)
@@ -126,6 +131,8 @@ def _train(row: Row, work: Work, options: list[str], stop: Event) -> dict[str, A
                 return {"status": "interrupted"}
         log.seek(begin)
         lines = log.read().splitlines()
+    if process.returncode in _STOPPED:
+        return {"status": "interrupted"}
     if process.returncode < 0:
         raise RuntimeError(f"The training was ended by signal {-process.returncode}.")
     if process.returncode:

@@ -35,6 +35,7 @@ class Work(NamedTuple):
         build: Makes model and data of a row's configuration.
         workers: Trainings at once.
         began: When this process began: what has failed since then has failed in another that shares the rows.
+        limit: Trainings after which to end; None for no limit.
     """
 
     study: Study
@@ -42,6 +43,7 @@ class Work(NamedTuple):
     build: Build
     workers: int
     began: str
+    limit: int | None
 
     def is_done(self, row: Row) -> bool:
         """Whether nothing is left to do for a row."""

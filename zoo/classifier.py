@@ -171,8 +171,16 @@ class Classifier(LightningModule):
         self._logged.discard("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the epoch's training figures have summed up so far, over all processes."""
-        checkpoint["train_figures"] = {name: _sums(metric) for name, metric in self._train_figures().items()}
+        """Add what the epoch's training figures have summed up so far, process by process."""
+        checkpoint["train_figures"] = {
+            name: (metric.update_count, {key: self._of_all(value) for key, value in _state(metric).items()})
+            for name, metric in self._train_figures().items()
+        }
+
+    def _of_all(self, value: Tensor) -> Tensor:
+        """The processes' values, (processes, ...)."""
+        gathered: Any = self.all_gather(value)
+        return gathered.reshape(-1, *value.shape)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, whose length is that of the training, in epochs or in steps."""
@@ -206,12 +214,12 @@ class Classifier(LightningModule):
             ValueError: If a name or a shape differs; the message names the first.
         """
         self._check_architecture(checkpoint["state_dict"])
-        sums = checkpoint.get("train_figures", {})
-        self._resumed_epoch = any(count for count, _ in sums.values())
-        keeper = self._trainer is None or self.trainer.is_global_zero
+        figures = checkpoint.get("train_figures", {})
+        self._resumed_epoch = any(count for count, _ in figures.values())
+        rank, size = (self.trainer.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
         for name, metric in self._train_figures().items() if self._resumed_epoch else ():
-            count, values = sums[name]
-            _set_sums(metric, count, values if keeper else {})
+            count, values = figures[name]
+            _go_on_from(metric, count, values, rank, size)
 
     def _train_figures(self) -> dict[str, Metric]:
         return {"loss": self.train_mean_loss, **dict(self.train_metrics.items(keep_base=True))}
@@ -227,19 +235,19 @@ class Classifier(LightningModule):
                 )
 
 
-def _sums(metric: Metric) -> tuple[int, dict[str, Tensor]]:
-    """How often a metric of sums was updated, and its sums over all processes."""
-    with metric.sync_context():
-        state: dict[str, Any] = metric.metric_state
-        return metric.update_count, {name: value.clone() for name, value in state.items()}
+def _state(metric: Metric) -> dict[str, Tensor]:
+    state: dict[str, Any] = metric.metric_state
+    return state
 
 
-def _set_sums(metric: Metric, count: int, sums: dict[str, Tensor]) -> None:
-    """Let a metric go on from sums over all processes, which one of them is given."""
+def _go_on_from(metric: Metric, count: int, values: dict[str, Tensor], rank: int, size: int) -> None:
+    """Let a metric of sums go on from those of all processes; of another number of them, the first takes the total."""
     metric.reset()
     metric._update_count = count
-    for name, value in sums.items():
-        setattr(metric, name, value.to(metric.device))
+    for name, of_all in values.items():
+        total = of_all.sum(dim=0) if rank == 0 else torch.zeros_like(of_all[0])
+        mine = of_all[rank] if len(of_all) == size else total
+        setattr(metric, name, mine.to(metric.device))
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,0 +1,37 @@
+"""The order in which several processes add up their gradients, the same whenever a training begins or goes on."""
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["GradientBuckets"]
+
+
+class GradientBuckets(Callback):
+    """Lets DistributedDataParallel decide about its buckets before the first step.
+
+    By default the first step finds out in which order the gradients come, and the later ones use other buckets than the
+    first. Among more than two processes the place of a gradient in its bucket decides the order of its sum, so that a
+    training that goes on would differ from an unbroken one by rounding. Here a backward pass of zeros comes first.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run the pass of zeros; neither weights nor buffers nor random states change."""
+        parallel = trainer.strategy.model
+        if not isinstance(parallel, DistributedDataParallel):
+            return
+
+        def zero() -> Tensor:
+            # Backward goes through the terms from the last to the first, as it does through the layers of a network.
+            terms = [parameter.sum() * 0 for parameter in pl_module.parameters() if parameter.requires_grad]
+            return sum(terms[1:], start=terms[0])
+
+        broadcast, parallel.broadcast_buffers = parallel.broadcast_buffers, False
+        pl_module.forward = zero  # type: ignore[method-assign]
+        try:
+            parallel().backward()
+        finally:
+            del pl_module.forward
+            parallel.broadcast_buffers = broadcast
+        for parameter in pl_module.parameters():
+            parameter.grad = None

@@ -1,0 +1,203 @@
+"""submit fit: write the job file of a training for SLURM from the training's own configuration, and submit it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from shutil import which
+from typing import Any, NamedTuple
+
+from commands.config_names import resolve_config_arguments
+from commands.parser import Parser
+
+__all__ = ["Allocation", "allocation", "run", "split_arguments", "submit"]
+
+_FIT_OPTIONS = (
+    "config",
+    "output_dir",
+    "ckpt_path",
+    "seed_everything",
+    "checkpoint_minutes",
+    "data",
+    "model",
+    "trainer",
+)
+
+
+class Allocation(NamedTuple):
+    """What a training needs of a cluster.
+
+    Attributes:
+        num_nodes: Machines.
+        per_node: Processes on each of them.
+        cpus_per_task: Cores for each process.
+    """
+
+    num_nodes: int
+    per_node: int
+    cpus_per_task: int
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the job file of ``fit`` with these arguments, and submit it.
+
+    Args:
+        arguments: ``submit fit``, the options of ``fit`` and those of sbatch, in any order.
+    """
+    parser = Parser(
+        "submit fit",
+        "Train on a SLURM cluster. Options of fit and of sbatch, in any mix: what fit does not know goes to sbatch. "
+        "One process per GPU, or --ntasks-per-node of them; the job comes back when its time is over, and goes on.",
+        [
+            "nnmass submit fit --config imagenet_dense.yaml --nodes 2 --gpus-per-node 8 --time 24:00:00",
+            "nnmass submit fit --config digits_dense.yaml --trainer.max_epochs 5 -p cpu -t 10:00 --dry-run",
+        ],
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only write the job file")
+    words = list(arguments)[1:]
+    if {"-h", "--help"} & set(words):
+        parser.parse_args(["--help"])
+    if words[:1] != ["fit"]:
+        what = repr(words[0]) if words else "nothing"
+        raise ValueError(f"Expected submit to be followed by fit, but got {what}; for a study: nnmass study submit.")
+    dry_run = "--dry-run" in words
+    fit_words, sbatch_words = split_arguments([word for word in words[1:] if word != "--dry-run"])
+    fit_words, name = resolve_config_arguments(fit_words)
+    from commands.job_scripts import job_script, sbatch_options
+    from commands.lightning_cli import parsed_fit, quieten
+
+    quieten()
+    config, options = parsed_fit(fit_words), sbatch_options(sbatch_words)
+    needed = allocation(config, options)
+    options |= {"nodes": str(needed.num_nodes), "ntasks-per-node": str(needed.per_node)}
+    options = {"cpus-per-task": str(needed.cpus_per_task), "chdir": str(Path.cwd()), **options}
+    folder = Path(config.output_dir).expanduser().absolute() / "jobs"
+    command = [sys.executable, str(Path(__file__).resolve().parent.parent / "cli.py"), "fit", *_absolute(fit_words)]
+    command += ["--trainer.devices", str(needed.per_node), "--trainer.num_nodes", str(needed.num_nodes)]
+    data_dir = os.environ.get("NNMASS_DATA")
+    script = job_script(
+        name,
+        options,
+        folder / "%x_%j.txt",
+        command,
+        "# A job that comes back goes on with its own run; --ckpt_path last goes on with that of a job that has ended.",
+        {"NNMASS_DATA": data_dir} if data_dir else {},
+    )
+    submit(script, folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}.sh", dry_run)
+    return 0
+
+
+def submit(script: str, path: Path, dry_run: bool) -> None:
+    """Write a job file, show it, and hand it to sbatch.
+
+    Args:
+        script: Its text.
+        path: Where to write it.
+        dry_run: Leave it at that.
+
+    Raises:
+        FileNotFoundError: If there is no sbatch.
+        RuntimeError: If sbatch refuses it; the message is sbatch's own.
+    """
+    from callbacks.run_file import write_atomically
+
+    write_atomically(path, script)
+    print(script)
+    if dry_run:
+        print(f"Written to {path}; sbatch {path} submits it.")
+        return
+    if which("sbatch") is None:
+        raise FileNotFoundError(f"Expected sbatch on this machine, but there is none; the job file is {path}.")
+    done = subprocess.run(["sbatch", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"Expected sbatch to take {path}, but it says: {' '.join(done.stderr.split())}")
+    print(done.stdout.strip())
+
+
+def split_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the options of ``fit`` from those of sbatch.
+
+    Returns:
+        The words of each, in their order.
+
+    Example:
+        >>> split_arguments(["--config", "a.yaml", "-N", "2", "--trainer.max_epochs=3", "--exclusive"])
+        (['--config', 'a.yaml', '--trainer.max_epochs=3'], ['-N', '2', '--exclusive'])
+    """
+    ours: list[str] = []
+    theirs: list[str] = []
+    chosen = theirs
+    for word in words:
+        if word.startswith("-") and not word[1:2].isdigit():
+            name = word.lstrip("-").split("=")[0].removesuffix("+").split(".")[0]
+            chosen = ours if word.startswith("--") and name in _FIT_OPTIONS else theirs
+        chosen.append(word)
+    return ours, theirs
+
+
+def allocation(config: Any, options: dict[str, str | None]) -> Allocation:
+    """What a training needs, from its configuration and what sbatch is asked for.
+
+    Args:
+        config: Of ``fit``, parsed.
+        options: Of sbatch, by their long names.
+
+    Raises:
+        ValueError: If the two contradict each other.
+    """
+    from commands.processes import number_of_devices
+
+    if "ntasks" in options:
+        raise ValueError(f"Expected --nodes and --ntasks-per-node rather than --ntasks, but got {options['ntasks']}.")
+    gpus, trainer = _gpus_per_node(options), config.trainer
+    if gpus is not None and trainer.accelerator == "cpu":
+        raise ValueError(f"Expected no GPUs for trainer.accelerator cpu, but got {gpus} of each node.")
+    if gpus is None and "gpus-per-task" not in options and trainer.accelerator in ("gpu", "cuda"):
+        raise ValueError(f"Expected --gpus-per-node for trainer.accelerator {trainer.accelerator}, but got none.")
+    devices = None if trainer.devices == "auto" else number_of_devices(trainer.devices)
+    per_node = _number("ntasks-per-node", options) or gpus or devices or 1
+    for name, number in (("trainer.devices", devices), ("--gpus-per-node", gpus)):
+        if number not in (None, per_node):
+            raise ValueError(f"Expected {name} to be the {per_node} tasks of each node, but got {number}.")
+    num_nodes = _number("nodes", options) or trainer.num_nodes
+    if trainer.num_nodes not in (1, num_nodes):
+        raise ValueError(f"Expected trainer.num_nodes to be the {num_nodes} of --nodes, but got {trainer.num_nodes}.")
+    workers = (config.data.get("init_args") or {}).get("num_workers", 0)
+    return Allocation(num_nodes, per_node, workers + 1)
+
+
+def _gpus_per_node(options: dict[str, str | None]) -> int | None:
+    """From ``--gpus-per-node=[TYPE:]NUMBER`` or ``--gres=gpu[:TYPE][:NUMBER]``."""
+    for name in ("gpus-per-node", "gres"):
+        parts = (options.get(name) or "").split(":")
+        if options.get(name) and (name != "gres" or parts[0] == "gpu"):
+            if parts[-1].isdigit():
+                return int(parts[-1])
+            if name == "gres":
+                return 1
+            raise ValueError(f"Expected --{name} to be a number of GPUs, but got {options[name]}.")
+    return None
+
+
+def _number(name: str, options: dict[str, str | None]) -> int | None:
+    if name not in options:
+        return None
+    value = options[name] or ""
+    if not value.isdigit() or int(value) < 1:
+        raise ValueError(f"Expected --{name} to be a whole number of at least 1, but got {value or 'none'}.")
+    return int(value)
+
+
+def _absolute(words: Sequence[str]) -> list[str]:
+    """Configurations by their whole paths: a job may be submitted from another folder."""
+    done = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=")
+        if before in ("--config", "-c"):
+            word = str(Path(word).absolute())
+        elif option == "--config" and equals:
+            word = f"--config={Path(value).absolute()}"
+        done.append(word)
+    return done
