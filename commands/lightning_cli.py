@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import callbacks
 import datamodules
@@ -139,6 +140,17 @@ class TrainingCLI(LightningCLI):
             **kwargs,
         )
 
+    def before_fit(self) -> None:
+        """Warn of what is easily overlooked with several processes."""
+        size, several = self.datamodule.batch_size, self.trainer.world_size > 1
+        synchronised = self.config.fit.trainer.sync_batchnorm
+        normalised = any(isinstance(part, _BatchNorm) for part in self.model.modules())
+        if several and normalised and not synchronised and size < 32 and self.trainer.is_global_zero:
+            print(
+                f"Batch normalisation sees the {size} images of one process only; with fewer than 32, "
+                "--trainer.sync_batchnorm true (GPUs) lets it see those of all."
+            )
+
     def fit(self, **kwargs: Any) -> None:
         """Train, then test the last weights and the best checkpoint, then show what came out."""
         self._call(self.trainer.fit, **kwargs)
@@ -251,6 +263,8 @@ class TrainingCLI(LightningCLI):
                 folder = new_run(output_dir, self.name, identity)
         if folder is not None:
             self.cleanup.enter_context(claim(folder))
+            for part in folder.rglob(".*.part"):  # of a process that was killed while it wrote
+                part.unlink()
         if fitting and folder is not None:
             write_atomically(folder / "config.yaml", yaml.safe_dump(dump, sort_keys=False))
             job = self.launch.job

@@ -117,12 +117,17 @@ def agreed(launch: Launch, decide: Callable[[], Any], on_gpu: bool, cleanup: Exi
     if launch.world_size == 1:
         return decide()
     import torch.distributed
+    from torch.distributed import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     if launch.by == "SLURM":
         slurm = SLURMEnvironment(auto_requeue=False)
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = slurm.main_address, str(slurm.main_port)
+    store, _, _ = next(rendezvous("env://", launch.rank, launch.world_size))
+    # torchrun keeps one store for all lives of its processes, and in it the addresses of the dead.
+    life = PrefixStore(f"life {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     torch.distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if on_gpu else "gloo", rank=launch.rank, world_size=launch.world_size
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo", store=life, rank=launch.rank, world_size=launch.world_size
     )
 
     def disconnect(kind: Any, *_: Any) -> None:

@@ -4,7 +4,9 @@ import hashlib
 import os
 import signal
 import time
+from itertools import count as counting
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
+from callbacks import checkpoint_io
 from datamodules import ImageNet
 
 
@@ -61,6 +64,69 @@ class Diary(Callback):
         path = self.path.with_name(f"{self.path.name}.{trainer.global_rank}")
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{trainer.global_step} {content}\n")
+
+
+class Kill(Callback):
+    """Kills this process with SIGKILL.
+
+    Args:
+        seconds: So long after the training has begun.
+        write: In the middle of this checkpoint of all that are written, from 0.
+    """
+
+    def __init__(self, seconds: float | None = None, write: int | None = None) -> None:
+        self.seconds, self.write = seconds, write
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.seconds is not None:
+            Timer(self.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        if self.write is not None:
+            self._break_the_write(self.write)
+
+    def _break_the_write(self, number: int) -> None:
+        write, countdown = checkpoint_io.write_atomically, counting(number, -1)
+
+        def broken(path: Path, content: bytes) -> None:
+            if next(countdown) == 0:
+                path.parent.mkdir(exist_ok=True)
+                path.with_name(f".{path.name}.{os.getpid()}.part").write_bytes(content[: len(content) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(path, content)
+
+        checkpoint_io.write_atomically = broken  # type: ignore[assignment]
+
+
+class KillRank(Callback):
+    """Kills the process of rank 1 with SIGKILL before its 20th step, once.
+
+    Args:
+        folder: Where it notes that it has.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.mark = Path(folder) / "killed"
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_rank == 1 and trainer.global_step == 20 and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Fingerprint(Callback):
+    """Notes a sum over the network that each process has built, before the processes exchange anything.
+
+    Args:
+        folder: Where to note it.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            parts = (value.double().numpy().tobytes() for value in pl_module.state_dict().values())
+            name = f"fingerprint.{trainer.world_size}.{trainer.global_rank}"
+            (self.folder / name).write_text(hashlib.sha256(b"".join(parts)).hexdigest())
 
 
 class Signal(Callback):

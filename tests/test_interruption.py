@@ -1,6 +1,9 @@
 """Trainings that signals interrupt: they go on at the next batch and end as if nothing had happened."""
 
 import json
+import random
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +13,7 @@ import torch
 import yaml
 from interruptions import write_photographs
 
+import callbacks.checkpoint_io
 from cli import main
 
 COME_BACK, STAY_STOPPED = 75, 76
@@ -109,3 +113,83 @@ def test_a_signal_at_any_moment_loses_nothing(stage: str, count: int, training: 
     again = ["--ckpt_path", "last"] if begun else []
     assert fit(training.config, runs if begun else tmp_path / "again", *again) == 0
     assert_equal(training, runs if begun else tmp_path / "again")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(10))
+def test_kill_9_costs_one_checkpoint_interval_at_most(
+    moment: int, training: Training, tmp_path: Path, nnmass: Callable
+) -> None:
+    """A checkpoint after every step; a part of the kills hits the middle of a write."""
+    runs, generator = tmp_path / "runs", random.Random(moment)
+    when = f"write={generator.randrange(24)}" if moment % 3 == 0 else f"seconds={generator.uniform(0, 1.5)}"
+    diary = ["--trainer.callbacks+=interruptions.Diary", f"--trainer.callbacks.path={tmp_path / 'diary'}"]
+    kill = ["--trainer.callbacks+=interruptions.Kill", f"--trainer.callbacks.{when}"]
+    words = ["fit", "--config", training.config, "--output_dir", runs, *diary, *kill, "--checkpoint_minutes", 0]
+    status = nnmass(*words, PYTHONPATH=str(Path(__file__).parent)).returncode
+    assert status in (0, -signal.SIGKILL)
+    last = only_run(runs) / "checkpoints" / "last.ckpt"
+    record = json.loads((last.parent.parent / "run.json").read_text())
+    if not last.exists():
+        assert not (tmp_path / "diary.0").exists() or len((tmp_path / "diary.0").read_text().splitlines()) <= 1
+        return
+    if record["status"] != "finished":
+        assert status != 0
+        reached = int((tmp_path / "diary.0").read_text().splitlines()[-1].split()[0])
+        assert fit(training.config, runs, "--ckpt_path", "last") == 0
+        assert json.loads((last.parent.parent / "run.json").read_text())["starts"][-1] >= reached - 1
+    state, history, _ = outcome(runs)
+    assert all(torch.equal(value, state[name]) for name, value in training.weights.items())
+    pd.testing.assert_frame_equal(history, training.history, check_exact=True)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one byte", "empty"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    damage: str, training: Training, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    runs = tmp_path / "runs"
+    moment = ["--trainer.callbacks+=interruptions.Signal", "--trainer.callbacks.stage=train"]
+    moment += [f"--trainer.callbacks.count={training.steps // 2}"]
+    assert fit(training.config, runs, *moment, "--checkpoint_minutes", 0) == COME_BACK
+    last = only_run(runs) / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes({"truncated": content[: len(content) // 2], "one byte": content, "empty": b""}[damage])
+    (tmp_path / "diary.0").unlink()
+    assert fit(training.config, runs, "--ckpt_path", "last") == 0
+    assert f"{last}, but the file is damaged" in capsys.readouterr().err
+    state, history, diary = outcome(runs)
+    assert diary == training.diary[training.steps // 2 :]
+    assert all(torch.equal(value, state[name]) for name, value in training.weights.items())
+    pd.testing.assert_frame_equal(history, training.history, check_exact=True)
+
+
+def test_without_an_intact_checkpoint_nothing_begins(
+    training: Training, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    runs = tmp_path / "runs"
+    assert fit(training.config, runs, "--trainer.callbacks+=interruptions.Signal", "--trainer.callbacks.stage=epoch",
+               "--trainer.callbacks.count=1") == COME_BACK  # fmt: skip
+    for path in (only_run(runs) / "checkpoints").glob("*.ckpt"):
+        path.write_bytes(b"")
+    assert fit(training.config, runs, "--ckpt_path", "last") == 2
+    assert "Expected a checkpoint in" in capsys.readouterr().err
+
+
+def test_a_job_that_gets_no_further_is_not_started_for_ever(
+    training: Training, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    monkeypatch.setattr(callbacks.ResumeCheckpoint, "_save", lambda *_: (_ for _ in ()).throw(OSError("no disk")))
+    for name, value in {"RUN_ID": "7", "RESTART_COUNT": "0"}.items():
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    for name, value in {"LOCAL_WORLD_SIZE": "1", "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for name, value in {"GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}.items():
+        monkeypatch.setenv(name, value)
+    for restarts in range(4):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(restarts))
+        assert fit(training.config, runs) == 2
+        said = capsys.readouterr().err
+        assert ("three starts at step 0 have come to no checkpoint" in said) == (restarts == 3), said
+    assert len(list(runs.glob("2*"))) == 1

@@ -15,6 +15,10 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 __all__ = ["Classifier", "papers_sgd"]
 
 
+# The learning rate grows with this power of the number of batches in a step.
+_LR_EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
+
+
 def papers_sgd(parameters: Iterable) -> SGD:
     """The optimizer of the papers' CIFAR networks: SGD, learning rate 0.05, momentum 0.9, weight decay 5e-4."""
     return SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -32,6 +36,9 @@ class Classifier(LightningModule):
         optimizer: Builds the optimizer from the parameters; by default as in the papers.
         schedule: ``cosine`` takes the learning rate to 0 over the whole training; ``constant`` leaves it.
         interval: Whether the schedule moves once an ``epoch``, as in the papers, or every ``step``.
+        lr_scaling: The optimizer's learning rate is for the batch of one process; with ``linear`` it is multiplied by
+            the number of processes and by ``accumulate_grad_batches``, with ``sqrt`` by the root of that (Goyal et al.:
+            "Accurate, large minibatch SGD", 2017; Krizhevsky: "One weird trick", 2014).
         warmup_epochs: Epochs over which the learning rate first rises linearly from 1 % to its full value.
         label_smoothing: Share of the target spread evenly over the classes in training, in [0, 1).
         num_classes: Classes; by default the network's own ``num_classes``.
@@ -56,6 +63,7 @@ class Classifier(LightningModule):
         optimizer: Callable[[Iterable], Optimizer] = papers_sgd,
         schedule: Literal["cosine", "constant"] = "cosine",
         interval: Literal["epoch", "step"] = "epoch",
+        lr_scaling: Literal["none", "linear", "sqrt"] = "none",
         warmup_epochs: int = 0,
         label_smoothing: float = 0.0,
         num_classes: int | None = None,
@@ -65,6 +73,7 @@ class Classifier(LightningModule):
         super().__init__()
         _require_choice("schedule", schedule, ("cosine", "constant"))
         _require_choice("interval", interval, ("epoch", "step"))
+        _require_choice("lr_scaling", lr_scaling, tuple(_LR_EXPONENTS))
         if warmup_epochs < 0:
             raise ValueError(f"Expected warmup_epochs to be at least 0, but got {warmup_epochs}.")
         if not 0 <= label_smoothing < 1:
@@ -82,6 +91,7 @@ class Classifier(LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         self.interval = interval
+        self.lr_scaling = lr_scaling
         self.warmup_epochs = warmup_epochs
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
@@ -108,7 +118,18 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch, for the optimizer."""
-        return self._step(batch, "train", self.train_loss, self.train_metrics, self.train_mean_loss)[0]
+        loss = self._step(batch, "train", self.train_loss, self.train_metrics, self.train_mean_loss)[0]
+        if self.trainer.world_size > 1 and self.trainer.is_last_batch:
+            loss = loss * self._share_of_mean(len(batch[1]))
+        return loss
+
+    def _share_of_mean(self, size: int) -> float:
+        """Weight of this process's mean over ``size`` samples, so that the mean of all is that over all samples.
+
+        The processes have batches of one size, but for the last of an epoch.
+        """
+        sizes = self._of_all(torch.tensor(float(size), device=self.device))
+        return float(size * len(sizes) / sizes.sum())
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
@@ -185,6 +206,9 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, whose length is that of the training, in epochs or in steps."""
         optimizer = self.optimizer(self.parameters())
+        batches = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        for group in optimizer.param_groups:
+            group["lr"] *= batches ** _LR_EXPONENTS[self.lr_scaling]
         epochs = self.trainer.max_epochs or 0
         total = epochs if self.interval == "epoch" else int(self.trainer.estimated_stepping_batches)
         if total < 1 and self.schedule == "cosine":
