@@ -12,6 +12,7 @@ from callbacks.progress import EpochLines
 from callbacks.random_state import RandomState
 from callbacks.resume_checkpoint import ResumeCheckpoint, TrainingStopped
 from callbacks.run_recorder import RunRecorder
+from callbacks.tolerant_logger import TolerantLogger
 from callbacks.topology_recorder import TopologyRecorder
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "RandomState",
     "ResumeCheckpoint",
     "RunRecorder",
+    "TolerantLogger",
     "TopologyRecorder",
     "TrainingStopped",
 ]

@@ -1,6 +1,7 @@
 """Accuracy and loss against epoch, as pictures beside the numbers they show."""
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +25,8 @@ class LearningCurves(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw the epochs up to the interruption."""
-        self._draw(trainer)
+        with suppress(OSError):  # a full disk may be the very exception
+            self._draw(trainer)
 
     def _draw(self, trainer: Trainer) -> None:
         for logger in trainer.loggers:

@@ -1,5 +1,6 @@
 """metrics.csv: one row per epoch, whole at any time, continued by a resumed run."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class MetricsTable(Logger):
         self.path = Path(folder) / "metrics.csv"
         self._rows: dict[int, dict[str, Any]] = {}
         self._without_epoch: dict[str, Any] = {}
+        self._warned = False
 
     @property
     def name(self) -> str:
@@ -80,7 +82,12 @@ class MetricsTable(Logger):
         """Write the table."""
         if self._rows:
             table = pd.DataFrame(list(self._rows.values()))
-            write_atomically(self.path, table.to_csv(index=False))
+            try:
+                write_atomically(self.path, table.to_csv(index=False))
+            except OSError as error:  # the next time may be better, and the checkpoints hold the rows
+                if not self._warned:
+                    print(f"{self.path} cannot be written ({error.strerror}); the training goes on.", file=sys.stderr)
+                self._warned = True
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

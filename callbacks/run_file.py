@@ -43,7 +43,11 @@ def update_run(folder: str | Path, **entries: Any) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a crash, never finds half of it."""
+    """Write a file so that a reader, or a crash, never finds half of it.
+
+    Raises:
+        OSError: If it cannot be written; it names the file, and what stood there before is as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -52,6 +56,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:  # a full disk is not told with the file's name
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -92,7 +93,8 @@ class RunRecorder(Callback):
         """Note why the training ended early."""
         if trainer.state.fn == TrainerFn.FITTING:
             stopped = isinstance(exception, KeyboardInterrupt | SystemExit | TrainingStopped)
-            self._note(trainer, status="interrupted" if stopped else "failed", ended=_now(), reason=repr(exception))
+            with suppress(OSError):  # a full disk may be the very exception
+                self._note(trainer, status="interrupted" if stopped else "failed", ended=_now(), reason=repr(exception))
 
     def _note(self, trainer: Trainer, **entries: Any) -> None:
         if not trainer.is_global_zero or not read_run(trainer.default_root_dir):

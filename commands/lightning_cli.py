@@ -44,6 +44,7 @@ from commands.run_folders import (
     require_progress,
     run_of_job,
 )
+from commands.sentences import sentence
 from commands.stop_signals import COME_BACK, STAY_STOPPED, Stopped, StopSignals
 from commands.training_links import link_data_to_network
 
@@ -183,14 +184,16 @@ class TrainingCLI(LightningCLI):
             raise Stopped(f"{stop} by {self.signals.received_name}{self._how_to_go_on()}", status) from stop
         except Exception as error:
             if self.trainer.world_size == 1 or not _is_lost_connection(error):
-                raise
+                raise Stopped(f"{sentence(error).removesuffix('.')}{self._how_to_go_on()}", 2) from error
             rank, size = self.trainer.global_rank, self.trainer.world_size
             message = f"Process {rank} of {size} stops, because it has lost the connection to another"
             raise Stopped(f"{message}{self._how_to_go_on()}", 1) from error
 
     def _how_to_go_on(self) -> str:
         folder = self.place.folder
-        if folder is not None and self.subcommand == "fit" and checkpoints(folder):
+        if folder is None or self.subcommand != "fit" or not checkpoints(folder):
+            return "."
+        if read_run(folder).get("status") != "finished":
             return "; continue the run with the same command and --ckpt_path last."
         return "."
 
@@ -281,12 +284,11 @@ class TrainingCLI(LightningCLI):
         """metrics.csv always; TensorBoard unless the configuration names other loggers, or none."""
         if folder is None or self.subcommand != "fit":
             return False
-        table = callbacks.MetricsTable(folder)
         if chosen in (None, True):
             purge_step = self.place.resume_step or None
-            return [table, TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge_step)]
+            chosen = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge_step)
         others = chosen if isinstance(chosen, list) else [chosen] if chosen else []
-        return [table, *others]
+        return [callbacks.MetricsTable(folder), *map(callbacks.TolerantLogger, others)]
 
     def _callbacks(self, trainer_config: Namespace, folder: Path | None) -> list[Callback]:
         """The configuration's callbacks and those that every run has."""

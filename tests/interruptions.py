@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import time
+from contextlib import suppress
 from itertools import count as counting
 from pathlib import Path
 from threading import Timer
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
 from callbacks import checkpoint_io
@@ -161,3 +163,63 @@ class Signal(Callback):
 
     def on_test_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._pass("test")
+
+
+class FillDisk(Callback):
+    """Leaves no room on a file system when the third epoch begins.
+
+    Args:
+        folder: In the file system.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.file = Path(folder) / "filler"
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 2:
+            with suppress(OSError), self.file.open("wb", buffering=0) as file:
+                while file.write(bytes(65536)):
+                    pass
+
+
+class Vanish(Callback):
+    """Renames a folder in the middle of the second epoch.
+
+    Args:
+        folder: The folder; it is then called ``vanished``.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == 1 and batch_idx == 3:
+            self.folder.rename(self.folder.with_name("vanished"))
+
+
+class UnreachableLogger(CSVLogger):
+    """Fails at its first number, or when the second epoch is logged.
+
+    Args:
+        when: ``start`` or ``middle``.
+    """
+
+    def __init__(self, when: str) -> None:
+        super().__init__("nowhere")
+        self.when = when
+
+    @property
+    def experiment(self) -> Any:
+        if self.when == "start":
+            raise ConnectionError("no route to host")
+        return None
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if metrics.get("epoch", 0) >= 1:
+            raise ConnectionError("no route to host")
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Nothing."""
+
+    def save(self) -> None:
+        """Nothing."""
