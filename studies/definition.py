@@ -57,7 +57,7 @@ class Study:
             ``published`` trains nothing and takes the accuracies that are given.
         configs: Configurations of ``nnmass fit``, by name or path.
         networks: Names of the zoo, patterns of such names, or grids of arguments of the configuration's own network,
-            each with a list of choices.
+            each with a list of choices; by default each configuration's own network as it is.
         changes: Laid over every configuration, key by key.
         seeds: Seeds, or their number.
         accuracies: Top-1 accuracy of each network in percent, for the engine ``published``.
@@ -85,7 +85,6 @@ class Study:
             _require(not unknown, "accuracies", "to name networks of the zoo", ", ".join(unknown))
         else:
             _require(bool(self.configs), "configs", "to name at least one configuration", "none")
-            _require(bool(self.networks), "networks", "to name at least one network", "none")
             _require(not self.accuracies, "accuracies", "to be absent unless the engine is published", "some")
         _require(bool(self.seed_list), "seeds", "to be a number of at least 1, or a list of seeds", self.seeds)
         _require(min(self.seed_list, default=0) >= 0, "seeds", "to be at least 0", self.seeds)
@@ -144,7 +143,7 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
                 configuration = {**deepcopy(base), "seed_everything": seed}
                 configuration["model"]["network"] = network
                 digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
-                prefix = f"{config}_" if len(configurations) > 1 else ""
+                prefix = f"{config}_" if len(configurations) > 1 and name != config else ""
                 number = re.sub(r"[^\w.=-]+", "-", f"{prefix}{name}_seed{seed}_{digest}")  # it names a folder
                 # Two patterns may name one network.
                 rows.setdefault(number, Row(number, name, config, seed, network["init_args"], configuration))
@@ -160,6 +159,8 @@ def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> It
         raise ValueError(
             f"Expected the configuration {config} to have a model.network with a class_path, but got {own}."
         )
+    if not wanted:
+        yield config, {**own, "init_args": dict(own.get("init_args", {}))}
     own_class = own["class_path"].rpartition(".")[2] if own["class_path"].startswith("zoo.") else None
     for entry in wanted:
         if isinstance(entry, str):

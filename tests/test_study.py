@@ -316,7 +316,6 @@ def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
         ),
         ({"network": ["x"]}, "but got 'network'; did you mean 'networks'?"),
         ({"networks": ["mlp_d17_*"]}, "Expected networks to name networks of the zoo, but got 'mlp_d17_*'"),
-        ({"networks": []}, "Expected the study's networks to name at least one network, but got none."),
         ({"networks": [{"depth": 3}]}, "networks"),
         ({"seeds": 0}, "Expected the study's seeds to be a number of at least 1, or a list of seeds, but got 0."),
         ({"seeds": [-1]}, "Expected the study's seeds to be at least 0, but got [-1]."),
@@ -369,7 +368,7 @@ def test_mistakes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
         (["run", str(tmp_path)], "holds no study.yaml"),
         (["status", "digits_mlp", "mnist_mlp"], "Expected status to be given one study, but got 2."),
         (["report", write(tmp_path), "--output_dir", str(tmp_path / "none")], "holds no rows.txt"),
-        (["run", write(tmp_path, "empty", changes=None, networks=None)], "to name at least one network"),
+        (["run", write(tmp_path, "empty", changes=None, configs=None)], "to name at least one configuration"),
         (["train", "digits_mlp"], "invalid choice: 'train'"),
         (["run", "digits_mlp", "--workers", "0"], "Expected --workers to be a whole number of at least 1, but got 0."),
     ):
