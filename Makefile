@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-slurm bench clean
+.PHONY: demo test test-slow test-slurm test-slurm-long bench clean
 
 # The environment is made again when the list of dependencies changes.
 .venv/ready: pyproject.toml
@@ -21,8 +21,11 @@ test: .venv/ready  ## style, types, then all quick tests
 test-slow: .venv/ready  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-test-slurm: .venv/ready  ## the tests that submit jobs to the SLURM cluster of this machine
-	$(BIN)/python -m pytest -m slurm
+test-slurm: .venv/ready  ## the quick tests that submit jobs to the SLURM cluster of this machine
+	$(BIN)/python -m pytest -m "slurm and not slurm_long"
+
+test-slurm-long: .venv/ready  ## those that wait for time limits and preemptions
+	$(BIN)/python -m pytest -m slurm_long
 
 bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/startup.py
