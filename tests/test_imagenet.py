@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interruptions import ThreeClasses, write_photographs
 from PIL import Image
 from torchvision.transforms.v2 import functional as theirs
 
@@ -13,28 +14,15 @@ from datamodules import ImageNet
 from datamodules.imagenet import _crop_box, centre_crop, open_photograph, random_resized_crop
 
 
-class SmallNet(ImageNet):
-    """Three classes will do."""
-
-    num_classes = 3
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 5), ("val", 2)):
-        for label in range(3):
-            place = tmp_path / "imagenet" / split / f"n{label}"
-            place.mkdir(parents=True)
-            for number in range(count):
-                pixels = Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).resize((90, 60))
-                pixels.save(place / f"n{label}_{number}.JPEG", quality=95)
+    write_photographs(tmp_path, train=5, val=2)
     return tmp_path
 
 
-def make(folder: Path, **options: int) -> SmallNet:
+def make(folder: Path, **options: int) -> ThreeClasses:
     settings = {"resolution": 16, "num_workers": 0, "batch_size": 4, "val_on_test": True, **options}
-    return SmallNet(data_dir=str(folder), **settings)  # type: ignore[arg-type]
+    return ThreeClasses(data_dir=str(folder), **settings)  # type: ignore[arg-type]
 
 
 def epoch(data: ImageNet, number: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -298,7 +298,7 @@ def test_a_run_that_is_at_work_is_left_alone(
 
 
 def test_nothing_of_a_run_stays_in_the_environment(unbroken: Path) -> None:
-    assert "NNMASS_RUN_FOLDER" not in os.environ
+    assert "NNMASS_PLACE" not in os.environ
 
 
 @pytest.mark.slow
