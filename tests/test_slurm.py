@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -257,7 +258,7 @@ def test_tasks_of_an_array_keep_to_their_own_runs(cases: Callable, submit: Calla
 def test_an_allocation_that_does_not_fit_is_refused_before_anything_trains(cases: Callable, tmp_path: Path) -> None:
     case = cases("memory", 2, 1)
     program = Path(__file__).resolve().parent.parent / "cli.py"
-    command = f"python {program} fit --config {case.config} --output_dir {tmp_path / 'none'}"
+    command = f"{sys.executable} {program} fit --config {case.config} --output_dir {tmp_path / 'none'}"
     for options, words, sentence in (
         (
             ["--nodes=2"],
