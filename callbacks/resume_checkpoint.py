@@ -69,6 +69,7 @@ class ResumeCheckpoint(Checkpoint):
         self.request, self.every_n_minutes = request, every_n_minutes
         self._saved_at = time.monotonic()
         self._common_batches = 0
+        self._hosts: Any = None  # a process group
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back."""
@@ -81,14 +82,14 @@ class ResumeCheckpoint(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop, if it is time; the epoch before is saved, and all its figures are logged."""
-        self._stop_if_asked(trainer)
+        self._agree(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save or stop, if it is time; the last batch is followed by the validation or by the epoch's end."""
         if not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            self._save_if_asked(trainer)
+            self._agree(trainer, may_save=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the batches that every process has: at these they can meet."""
@@ -99,10 +100,7 @@ class ResumeCheckpoint(Checkpoint):
     ) -> None:
         """Stop, if it is time."""
         if not trainer.sanity_checking and batch_idx < self._common_batches:
-            if trainer.state.fn == TrainerFn.FITTING:
-                self._save_if_asked(trainer)
-            else:
-                self._stop_if_asked(trainer)
+            self._agree(trainer, may_save=trainer.state.fn == TrainerFn.FITTING)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save."""
@@ -118,7 +116,7 @@ class ResumeCheckpoint(Checkpoint):
     ) -> None:
         """Stop, if it is time; the training is over and saved."""
         if batch_idx < self._common_batches:
-            self._stop_if_asked(trainer)
+            self._agree(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let a validation that is cut off begin at its first batch when the run goes on."""
@@ -130,38 +128,32 @@ class ResumeCheckpoint(Checkpoint):
             progress["is_last_batch"] = False
 
     def _meet(self, trainer: Trainer, batches: list[int | float]) -> None:
-        self._common_batches = -_highest(trainer, -int(sum(batches)))
+        self._common_batches = -self._highest(trainer, -int(sum(batches)))
 
-    def _save_if_asked(self, trainer: Trainer) -> None:
-        due = time.monotonic() - self._saved_at > 60 * self.every_n_minutes
-        wish = _highest(trainer, max(self._wish(), _SAVE if due else _GO_ON))
-        if wish >= _SAVE:
+    def _agree(self, trainer: Trainer, may_save: bool = False) -> None:
+        """Do what any of the processes wishes; only between two batches of the training there is something to save."""
+        due = may_save and time.monotonic() - self._saved_at > 60 * self.every_n_minutes
+        wish = self._highest(trainer, max(_ORDER.get(self.request.received, _REQUEUE), _SAVE if due else _GO_ON))
+        if may_save and wish >= _SAVE:
             self._save(trainer)
         if wish >= _STOP:
             raise TrainingStopped(trainer.global_step, wish == _REQUEUE)
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
-        wish = _highest(trainer, self._wish())
-        if wish >= _STOP:
-            raise TrainingStopped(trainer.global_step, wish == _REQUEUE)
-
-    def _wish(self) -> int:
-        return _ORDER.get(self.request.received, _REQUEUE)
+    def _highest(self, trainer: Trainer, number: int) -> int:
+        """The highest of the processes' numbers; by way of the hosts, so that no GPU is waited for."""
+        if trainer.world_size == 1:
+            return number
+        if self._hosts is None:
+            self._hosts = torch.distributed.new_group(backend="gloo")
+        highest = torch.tensor(number)
+        torch.distributed.all_reduce(highest, ReduceOp.MAX, self._hosts)
+        return int(highest)
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and self.path.exists():
             _keep(self.path, self.path.with_name("previous.ckpt"))
         trainer.save_checkpoint(self.path)
         self._saved_at = time.monotonic()
-
-
-def _highest(trainer: Trainer, number: int) -> int:
-    """The highest of the processes' numbers."""
-    if trainer.world_size == 1:
-        return number
-    highest = torch.tensor(number, device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(highest, ReduceOp.MAX)
-    return int(highest)
 
 
 def _keep(path: Path, name: Path) -> None:
