@@ -34,6 +34,7 @@ bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/cells.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/ensemble.py
+	$(BIN)/python benchmarks/processes.py
 
 clean:
 	rm -rf .venv build dist *.egg-info
