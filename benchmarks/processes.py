@@ -4,8 +4,8 @@ Run: python benchmarks/processes.py [--device cuda]. Nothing is asserted; compar
 
 *efficiency* is the images per second of two processes over twice those of one, each with the same batch (so the global
 batch doubles) and one thread. *not connected* are the same two processes without a word to each other: what the machine
-itself leaves of a second core. *exchange* is the share of a step that gradients and agreement cost. With ``--device cuda``
-and a single GPU there is one process, over NCCL, against one without process group.
+itself leaves of a second core. *exchange* is the share of a step that gradients and agreement cost. With
+``--device cuda`` and a single GPU there is one process, over NCCL, against one without process group.
 """
 
 import argparse
