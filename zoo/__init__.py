@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zoo.classifier import Classifier
     from zoo.degrees import DegreeDistribution, degree_distributions
     from zoo.densenet import RandomSkipDenseNet
+    from zoo.design import Design, highest_mass
     from zoo.drawing import draw_cells, draw_degrees
     from zoo.expansion import ExpansionBlock
     from zoo.initialisation import initialise
@@ -45,6 +46,7 @@ _HOME = {
     "Block": "reader.blocks",
     "Classifier": "classifier",
     "DegreeDistribution": "degrees",
+    "Design": "design",
     "Estimate": "jacobian.estimates",
     "ExpansionBlock": "expansion",
     "Joint": "reader.blocks",
@@ -74,6 +76,7 @@ _HOME = {
     "draw_links": "cells",
     "estimate_spectrum": "jacobian.estimates",
     "hidden_mean": "jacobian.spectra",
+    "highest_mass": "design",
     "initialise": "initialisation",
     "layer_spectra": "jacobian.spectra",
     "linear_singular_values": "jacobian.exact",
@@ -91,6 +94,7 @@ __all__ = [
     "Block",
     "Classifier",
     "DegreeDistribution",
+    "Design",
     "Estimate",
     "ExpansionBlock",
     "Joint",
@@ -120,6 +124,7 @@ __all__ = [
     "draw_links",
     "estimate_spectrum",
     "hidden_mean",
+    "highest_mass",
     "initialise",
     "layer_spectra",
     "linear_singular_values",
