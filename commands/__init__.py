@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
     "submit": Subcommand("commands.submit", "write the SLURM job file of a training, and submit it"),
     "inspect": Subcommand("commands.inspect", "show the topology of networks, without training"),
+    "design": Subcommand("commands.design", "find the networks of the highest NN-Mass within a budget"),
     "gradients": Subcommand("commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"),
     "study": Subcommand("commands.study", "train many networks, and ask what explains their accuracy"),
     "atlas": Subcommand("commands.atlas", "read the topology of every architecture of timm"),

@@ -1,14 +1,17 @@
 """The search for the highest mass against brute force, and its answers against networks that are built and counted."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo import RandomSkipDenseNet, count_macs, highest_mass, nn_mass
+from commands.named_networks import network_of_config
+from zoo import RandomSkipDenseNet, count_macs, highest_mass, nn_mass, topology
 from zoo.size import densenet_size
 
 
@@ -86,3 +89,45 @@ def test_what_fits_nowhere_is_not_found() -> None:
 def test_bad_grids_are_refused(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         highest_mass(*arguments)
+
+
+@pytest.mark.parametrize("like", ["cifar10_dense.yaml", "imagenet_dsconv"])
+def test_the_command_writes_configurations_of_the_printed_networks(like: str, tmp_path: Path, nnmass: Callable) -> None:
+    done = nnmass("design", "--like", like, "--output_dir", str(tmp_path), "--cell-depth", "4:6", "--count", "3")
+    assert done.returncode == 0, done.stderr
+    files = sorted(tmp_path.glob("*.yaml"))
+    assert len(files) == 3
+    for file in files:
+        found = topology(*network_of_config(str(file))[1:])
+        line = next(line for line in done.stdout.splitlines() if file.stem in line)
+        assert [cell.strip() for cell in line.split("│")[5:8]] == [
+            f"{found.nn_mass:.3f}",
+            f"{found.num_params:,}",
+            f"{found.macs:,}",
+        ]
+    files[0].write_text("mine")
+    nnmass("design", "--like", like, "--output_dir", str(tmp_path), "--cell-depth", "4:6", "--count", "3")
+    assert files[0].read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("", "required: --like"),
+        ("--like cifar10_denze.yaml", "did you mean cifar10_dense.yaml?"),
+        ("--like mnist_mlp.yaml", "Expected --like to describe a zoo.RandomSkipDenseNet, but mnist_mlp.yaml does not."),
+        ("--like cifar10_dense --max-params 1K", "the smallest has 170,170 parameters and 24,035,968 MACs"),
+        ("--like cifar10_dense --max-params 5MB", "a positive number such as 800K, 5M or 0.8G, but got 5MB"),
+        ("--like cifar10_dense --max-macs 0", "a positive number such as 800K, 5M or 0.8G, but got 0"),
+        ("--like cifar10_dense --tc 300:5", "Expected --tc to rise from its first number to its second, but got 300:5"),
+        ("--like cifar10_dense --tc 5:9:0", "Expected --tc to be a number, from:to or from:to:step, but got 5:9:0"),
+        ("--like cifar10_dense --tc 0:1:1/9999999", "Expected --tc to hold at most a million numbers"),
+        ("--like cifar10_dense --cell-depth 0:4", "Expected cell_depths to be an integer of at least 1, but got 0"),
+        ("--like cifar10_dense --width-multiplier 1.01", "to be a whole number of at least 1, but got 1.01"),
+    ],
+)
+def test_bad_input_gets_one_sentence(words: str, sentence: str, nnmass: Callable) -> None:
+    done = nnmass("design", *words.split())
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
