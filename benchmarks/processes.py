@@ -18,6 +18,7 @@ import time
 import warnings
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -74,7 +75,9 @@ def build(network: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
     return RandomSkipDenseNet(9, int(network[-1]), [50, 70, 145]), (3, 32, 32)
 
 
-def train(rank: int, processes: int, port: int, network: str, batch: int, steps: int, device: str, told: Any) -> None:
+def train(
+    rank: int, processes: int, port: int, network: str, batch: int, steps: int, device: str, folder: str, told: Any
+) -> None:
     """One process of a training; tells the median time of a step, in s."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -96,10 +99,8 @@ def train(rank: int, processes: int, port: int, network: str, batch: int, steps:
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[stopwatch, GradientBuckets(), ResumeCheckpoint(Path(os.devnull), NoRequest(), 1e6)],
+        callbacks=[stopwatch, GradientBuckets(), ResumeCheckpoint(Path(folder), NoRequest(), 1e6)],
     )
-    # The last epoch's checkpoint would be the only thing written.
-    trainer.save_checkpoint = lambda *_, **__: None  # type: ignore[method-assign]
     trainer.fit(Classifier(module, channels_last=True), DataLoader(data, batch_size=batch))
     told.put(stopwatch.median())
 
@@ -112,15 +113,16 @@ def step_time(processes: int, connected: bool, *arguments: Any) -> float:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     together = processes if connected else 0
-    started = [
-        context.Process(target=train, args=(rank if connected else 0, together, port, *arguments, told))
-        for rank in range(processes)
-    ]
-    for process in started:
-        process.start()
-    times = [told.get(timeout=120) for _ in started]
-    for process in started:
-        process.join()
+    with TemporaryDirectory() as folder:
+        started = [
+            context.Process(target=train, args=(rank if connected else 0, together, port, *arguments, folder, told))
+            for rank in range(processes)
+        ]
+        for process in started:
+            process.start()
+        times = [told.get(timeout=120) for _ in started]
+        for process in started:
+            process.join()
     return max(times)
 
 

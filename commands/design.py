@@ -1,202 +1,273 @@
-"""design: configurations of the networks of the highest NN-Mass within a budget, found without building any."""
+"""design: configurations of networks that the NN-Mass rules choose, found without building or training any."""
 
-import re
-from argparse import ArgumentTypeError
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
-from functools import partial
+from argparse import Namespace
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands.parser import Parser, at_least
+from commands.quantities import duration, grid, quantity
 
 if TYPE_CHECKING:
-    from zoo import Design, Size
+    from rich.console import Console
 
-__all__ = ["grid", "quantity", "run"]
+    from commands.design_reference import Reference
+    from zoo import Design, Shape
+    from zoo.latency import Latency
 
-_DENSENETS = ("zoo.RandomSkipDenseNet", "zoo.densenet.RandomSkipDenseNet")
-_FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+__all__ = ["run"]
+
+_RULES = ("highest-mass", "fewest-params", "pareto-front")
+_GRIDS = ("cell_depth", "width_multiplier", "tc", "depth", "width", "repeats")
+_LETTERS = {"cell_depth": "d", "depth": "d", "width_multiplier": "w", "width": "w", "tc": "t", "repeats": "r"}
+_HEADINGS = {"cell_depth": "d_c", "depth": "d", "width_multiplier": "w_m", "width": "w", "tc": "t_c"}
+_MOST_MEASURED = 100
+
+Rows = Sequence[tuple["Design", "Latency | None"]]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Search a grid, show the best networks beside that of the configuration, and write a configuration for each.
+    """Search a grid, show what was found beside the reference, and write a configuration for each.
 
     Args:
         arguments: ``design`` and what follows it on the command line.
     """
-    parser = Parser(
-        "design",
-        "Find the random-skip DenseNets of the highest NN-Mass within a budget: of each depth and width the best t_c.",
-        [
-            "nnmass design --like cifar10_dense.yaml",
-            "nnmass design --like cifar10_dense.yaml --max-params 2.5M --max-macs 0.4G --width-multiplier 1:3:0.5",
-        ],
-    )
-    parser.add_argument("--like", required=True, metavar="CONFIG", help="configuration of a random-skip DenseNet")
-    parser.add_argument("--max-params", type=quantity("--max-params"), help="most parameters, as 5M (CONFIG's own)")
-    parser.add_argument("--max-macs", type=quantity("--max-macs"), help="most MACs, as 0.8G (CONFIG's own)")
-    parser.add_argument("--cell-depth", type=grid("--cell-depth"), default="4:20", help="d_c, from:to:step (4:20)")
-    parser.add_argument(
-        "--width-multiplier", type=grid("--width-multiplier"), default="1:3:1/2", help="w_m, from:to:step (1:3:1/2)"
-    )
-    parser.add_argument("--tc", type=grid("--tc"), default="0:300:5", help="t_c of each cell, from:to:step (0:300:5)")
-    parser.add_argument("--count", type=at_least("--count", 1), default=10, help="networks to list (10)")
-    parser.add_argument("--output_dir", type=Path, default=Path("designs"), help="folder of configurations (designs)")
-    options = parser.parse_args(list(arguments)[1:])
-    from callbacks.tables import rich_table, terminal
-    from commands.config_names import config_name, find_config
+    options = _parser().parse_args(list(arguments)[1:])
+    from callbacks.tables import terminal
+    from commands.design_reference import find_reference
     from commands.lightning_cli import quieten
-    from zoo import Design, highest_mass, nn_mass
 
+    if options.max_latency and options.rule == "pareto-front":
+        raise ValueError("Expected --max-latency with the rule highest-mass or fewest-params, but got pareto-front.")
     quieten()
-    path = find_config(options.like)
-    content, network, size = _reference(path)
-    base_widths = content["model"]["network"]["init_args"].get("base_widths", (16, 32, 64))
-    depths, tcs = network["cell_depth"], network["tc"]
-    cost = size(depths, network["widths"], tcs)
-    mass = nn_mass(depths, network["widths"], tcs)
-    budget = (options.max_params or cost.num_params, options.max_macs or cost.macs)
-    designs = highest_mass(
-        map(_whole, options.cell_depth),
-        map(float, options.width_multiplier),
-        map(_whole, options.tc),
-        *budget,
-        base_widths,
-        size,
-        options.count,
-    )
+    console = terminal()
+    reference = find_reference(options.like)
+    folder = _folder(options.output_dir, reference.name)
+    shapes = _shapes(options, reference)
+    options.max_params = options.max_params or reference.design.num_params
+    options.max_macs = options.max_macs or reference.design.macs
+    with console.status("Searching"):
+        designs, sentence = _search(options, reference, shapes)
     if not designs:
-        smallest = size(
-            [_whole(min(options.cell_depth))] * len(base_widths),
-            [int(base * min(options.width_multiplier)) for base in base_widths],
-            [_whole(min(options.tc))] * len(base_widths),
-        )
-        raise ValueError(
-            f"Expected a budget that a network of the grid fits into, but the smallest has {smallest.num_params:,} "
-            f"parameters and {smallest.macs:,} MACs, and the budget is {budget[0]:,.0f} and {budget[1]:,.0f}."
-        )
-    files = [_write(design, content, config_name(path), options.output_dir) for design in designs]
-    same = depths[0] if len(set(depths)) == 1 else depths
-    reference = Design(same, network["width_multiplier"], tuple(tcs), mass, cost.num_params, cost.macs)
-    named = [(config_name(path), reference), *zip([file.stem for file in files], designs, strict=True)]
-    rows = [
-        (name, d.cell_depth, f"{d.width_multiplier:g}", ", ".join(map(str, d.tc)), *_figures(d)) for name, d in named
-    ]
-    headings = ["network", "d_c", "w_m", "t_c", "NN-Mass", "parameters", "MACs"]
-    title = f"Highest NN-Mass within {budget[0]:,.0f} parameters and {budget[1]:,.0f} MACs"
-    terminal().print(rich_table(title, headings, rows))
-    print(f"Train one: nnmass fit --config {files[0]}")
+        raise ValueError(_nothing(options, reference, shapes))
+    rows: Rows = [(design, None) for design in designs]
+    if options.max_latency:
+        rows = _within_latency(options, reference, designs, console)
+    shown = rows if len(rows) <= options.count else [rows[i] for i in _spread(len(rows), options.count)]
+    _report(options, reference, rows, shown, folder, console)
+    console.print(sentence)
+    console.print(f"Written to {folder}. Train one: nnmass fit --config {folder / _file(reference.name, shown[0][0])}")
     return 0
 
 
-def quantity(name: str) -> Callable[[str], float]:
-    """A type for an option: a number with K, M, G or T behind it, or none.
-
-    Example:
-        >>> quantity("--max-params")("2.5M")
-        2500000.0
-    """
-
-    def read(text: str) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
-        if found is None or float(found[1]) == 0:
-            raise ArgumentTypeError(
-                f"Expected {name} to be a positive number such as 800K, 5M or 0.8G, but got {text}."
-            )
-        return float(Fraction(found[1]) * _FACTORS[found[2]])
-
-    return read
-
-
-def grid(name: str) -> Callable[[str], list[Fraction]]:
-    """A type for an option: one number, or ``from:to[:step]`` with both ends; exact, so that 0.1 adds up.
-
-    Example:
-        >>> [float(number) for number in grid("--width-multiplier")("1:2:0.5")]
-        [1.0, 1.5, 2.0]
-    """
-
-    def read(text: str) -> list[Fraction]:
-        try:
-            numbers = [Fraction(part) for part in text.split(":")]
-        except (ValueError, ZeroDivisionError):
-            numbers = []
-        if not 1 <= len(numbers) <= 3 or (len(numbers) == 3 and numbers[2] <= 0):
-            raise ArgumentTypeError(f"Expected {name} to be a number, from:to or from:to:step, but got {text}.")
-        first, last, step = (
-            (*numbers, numbers[0], Fraction(1))[:3] if len(numbers) == 1 else (*numbers, Fraction(1))[:3]
-        )
-        if last < first:
-            raise ArgumentTypeError(f"Expected {name} to rise from its first number to its second, but got {text}.")
-        if (last - first) / step >= 10**6:
-            raise ArgumentTypeError(f"Expected {name} to hold at most a million numbers, but got {text}.")
-        return [first + step * index for index in range(int((last - first) / step) + 1)]
-
-    return read
+def _parser() -> Parser:
+    parser = Parser(
+        "design",
+        "Find the networks of the highest NN-Mass within a budget, or of the fewest parameters for a mass: exactly,\n"
+        "and without building or training any. Random-skip DenseNets, random-skip MLPs and MobileNetV2s.",
+        [
+            "nnmass design --like cifar10_dense.yaml",
+            "nnmass design --like dense_64_w2_110_215_300 --rule fewest-params",
+            "nnmass design --like mobilenetv2_140 --max-params 4M --max-latency 20ms",
+            "nnmass design --like mnist_mlp --rule pareto-front --depth 8:32",
+        ],
+    )
+    parser.add_argument("--like", required=True, help="the reference: a configuration, a checkpoint, a zoo name")
+    parser.add_argument("--rule", choices=_RULES, default=_RULES[0], help=f"what to look for ({_RULES[0]})")
+    parser.add_argument("--max-params", type=quantity("--max-params"), help="most parameters, as 5M (the reference's)")
+    parser.add_argument("--max-macs", type=quantity("--max-macs"), help="most MACs, as 0.8G (the reference's)")
+    parser.add_argument(
+        "--min-mass", type=quantity("--min-mass"), help="least NN-Mass (fewest-params: the reference's; else none)"
+    )
+    parser.add_argument("--max-latency", type=duration("--max-latency"), help="longest forward pass, as 5ms; measured")
+    parser.add_argument("--batch", type=at_least("--batch", 1), default=1, help="inputs per timed pass (1)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to time (cpu)")
+    parser.add_argument("--count", type=at_least("--count", 1), default=10, help="networks to list (10)")
+    parser.add_argument("--output_dir", type=Path, help="a new folder (designs/<date>_<time>_<reference>)")
+    grids = parser.add_argument_group("what to choose from, as number, from:to or from:to:step")
+    meaning = {
+        "cell_depth": "layers per cell of DenseNets, d_c (4:20)",
+        "width_multiplier": "w_m of DenseNets (the reference's) and MobileNetV2s (0.35:1.4:0.05)",
+        "tc": "long-range channels, t_c; each cell on its own (0:300:5; MLPs 0:40)",
+        "depth": "layers of MLPs, d (4:40)",
+        "width": "neurons per layer of MLPs, w (the reference's)",
+        "repeats": "blocks of MobileNetV2s; each stage on its own (1:6)",
+    }
+    for name in _GRIDS:
+        grids.add_argument(_option(name), type=grid(_option(name)), metavar="GRID", help=meaning[name])
+    return parser
 
 
-def _whole(number: Fraction) -> Any:
-    """An int where it is one; anything else is refused by the search, which names it."""
-    return int(number) if number.denominator == 1 else float(number)
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
-def _reference(path: Path) -> tuple[dict[str, Any], Mapping[str, Any], Callable[..., "Size"]]:
-    """A configuration, the figures of its network, and what networks like it cost.
+def _folder(given: Path | None, name: str) -> Path:
+    """A folder of this search's own, so that nothing found earlier is written over.
 
     Raises:
-        ValueError: If its network is no random-skip DenseNet.
+        ValueError: If the one asked for holds something.
     """
-    import yaml
+    if given is None:
+        return Path("designs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+    if given.exists() and (not given.is_dir() or any(given.iterdir())):
+        raise ValueError(f"Expected --output_dir to be a new or empty folder, but {given} holds something.")
+    return given
 
-    from commands.named_networks import network_of_config
-    from zoo import densenet_size
 
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    named = network_of_config(str(path))
-    described = content["model"]["network"]
-    if not isinstance(described, dict) or described.get("class_path") not in _DENSENETS:
-        raise ValueError(f"Expected --like to describe a zoo.RandomSkipDenseNet, but {path.name} does not.")
-    known: Any = named.network
-    given = described["init_args"]
-    cells = len(known.widths)
-    per_cell = {
-        name: list(given[name]) if isinstance(given[name], list) else [given[name]] * cells
-        for name in ("cell_depth", "tc")
+def _shapes(options: Namespace, reference: "Reference") -> "list[Shape]":
+    """The grid of the reference's family, as asked for.
+
+    Raises:
+        ValueError: If an option belongs to another family.
+    """
+    grids = reference.family.grids
+    for name in _GRIDS:
+        if getattr(options, name) is not None and name not in grids:
+            family, known = type(reference.network).__name__, ", ".join(map(_option, grids))
+            raise ValueError(f"Expected of the grids of a {family} ({known}), but got {_option(name)}.")
+    chosen = {
+        name: getattr(options, name) or (grid(_option(name))(text) if text else [reference.design.arguments[name]])
+        for name, text in grids.items()
     }
-    if named.input_size is None or named.input_size[1] != named.input_size[2]:
-        raise ValueError(f"Expected --like to have square images, but those of {path.name} are {named.input_size}.")
-    size = partial(
-        densenet_size,
-        num_classes=known.num_classes,
-        in_chans=named.input_size[0],
-        side=named.input_size[1],
-        stem=given.get("stem") == "imagenet",
-        expansion=given.get("expansion"),
+    return reference.family.make(reference, chosen)
+
+
+def _search(options: Namespace, reference: "Reference", shapes: "list[Shape]") -> "tuple[list[Design], str]":
+    """What the rule finds, the best first, and what is proved about it."""
+    from zoo import fewest_params, highest_mass, pareto_front
+
+    many = f"Of {sum(shape.networks for shape in shapes):,} networks"
+    budget = (options.max_params, options.max_macs)
+    # What is too slow is struck out later: then every shape is a candidate.
+    count = len(shapes) if options.max_latency else options.count
+    least = options.min_mass or 0.0
+    if options.rule == "pareto-front":
+        front = [design for design in pareto_front(shapes, *budget) if design.nn_mass >= least]
+        return front, f"{many} these {len(front):,} are the front: no other has more mass, fewer parameters and MACs."
+    if options.rule == "fewest-params":
+        options.min_mass = options.min_mass or reference.design.nn_mass
+        answer = fewest_params(shapes, options.min_mass, *budget, count)
+        return (
+            answer.designs,
+            f"{many} none with that mass and those MACs has fewer than {answer.bound:,.0f} parameters.",
+        )
+    answer = highest_mass(shapes, *budget, count)
+    heavy = [design for design in answer.designs if design.nn_mass >= least]
+    return heavy, f"{many} none within these parameters and MACs has an NN-Mass above {answer.bound:,.3f}."
+
+
+def _nothing(options: Namespace, reference: "Reference", shapes: "list[Shape]") -> str:
+    """Why nothing was found, and what comes nearest."""
+    from zoo import fewest_params, highest_mass
+
+    heaviest = highest_mass(shapes, options.max_params, options.max_macs, 1).designs
+    if heaviest:
+        nearest = f"the highest within the budget is {heaviest[0].nn_mass:.3f}, of {_words(heaviest[0])}"
+        return f"Expected --min-mass to be in reach, but got {options.min_mass:g}; {nearest}."
+    smallest = fewest_params(shapes, 0.0, count=1).designs[0]
+    return (
+        f"Expected a budget that a network of the grid fits into, but the smallest, {_words(smallest)}, has "
+        f"{smallest.num_params:,} parameters and {smallest.macs:,} MACs, and the budget is {options.max_params:,.0f} "
+        f"and {options.max_macs:,.0f}."
     )
-    return content, {**per_cell, "widths": known.widths, "width_multiplier": given["width_multiplier"]}, size
 
 
-def _write(design: "Design", content: Mapping[str, Any], like: str, folder: Path) -> Path:
-    """The configuration with this network; a file that is there stays as it is."""
+def _words(design: "Design") -> str:
+    return ", ".join(f"{name} {value}" for name, value in design.arguments.items())
+
+
+def _within_latency(
+    options: Namespace, reference: "Reference", designs: "list[Design]", console: "Console"
+) -> "list[tuple[Design, Latency]]":
+    """The first designs that are fast enough, as measured.
+
+    Raises:
+        ValueError: If there is no such device, or none is fast enough; it names the fastest.
+    """
+    import torch
+    from rich.progress import track
+
+    from zoo.latency import measure_latency
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("Expected --device to be there, but torch sees no CUDA device here.")
+    rows: list[tuple[Design, Latency]] = []
+    found = 0
+    for design in track(designs[:_MOST_MEASURED], "Timing", console=console, transient=True):
+        network = reference.build(design).to(options.device)
+        latency = measure_latency(network, reference.input_size, options.batch)
+        rows.append((design, latency))
+        found += latency.median <= options.max_latency
+        if found == options.count:
+            break
+    fast = [(design, latency) for design, latency in rows if latency.median <= options.max_latency]
+    if not fast:
+        best, latency = min(rows, key=lambda row: row[1].median)
+        raise ValueError(
+            f"Expected --max-latency to be in reach, but got {1000 * options.max_latency:g} ms; the fastest of the "
+            f"{len(rows)} that were timed, {_words(best)}, takes {1000 * latency.median:.2f} ms."
+        )
+    return fast
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """So many places of a list, first and last among them."""
+    return sorted({round(place * (length - 1) / max(count - 1, 1)) for place in range(count)})
+
+
+def _file(like: str, design: "Design") -> str:
+    parts = []
+    for name, value in design.arguments.items():
+        values = value if isinstance(value, list) else [value]
+        parts.append(_LETTERS[name] + "_".join(f"{one:g}".replace(".", "p") for one in values))
+    return f"{like}_{'_'.join(parts)}.yaml"
+
+
+def _report(
+    options: Namespace, reference: "Reference", rows: Rows, shown: Rows, folder: Path, console: "Console"
+) -> None:
+    """The table, the files, and the configurations of what is shown."""
     import yaml
 
-    from callbacks.run_file import write_atomically
+    from callbacks.run_file import write_atomically, write_figures, write_table
+    from callbacks.tables import rich_table
+    from studies.design_report import designs_table, draw_designs
 
-    multiplier = f"{design.width_multiplier:g}".replace(".", "p")
-    file = folder / f"{like}_d{design.cell_depth}_w{multiplier}_t{'_'.join(map(str, design.tc))}.yaml"
-    if not file.exists():
-        network = content["model"]["network"]
-        chosen = {
-            "cell_depth": design.cell_depth,
-            "width_multiplier": design.width_multiplier,
-            "tc": list(design.tc),
-        }
-        network = {**network, "init_args": {**network["init_args"], **chosen}}
-        text = yaml.safe_dump({**content, "model": {**content["model"], "network": network}}, sort_keys=False)
+    write_table(folder / "designs.csv", designs_table(rows))
+    write_figures(folder / "designs", draw_designs(reference.name, reference.design, rows))
+    for design, _ in shown:
         mass, params, macs = _figures(design)
-        write_atomically(file, f"# As {like}; NN-Mass {mass}, {params} parameters, {macs} MACs.\n{text}")
-    return file
+        heading = f"# As {reference.name}; NN-Mass {mass}, {params} parameters, {macs} MACs.\n"
+        text = yaml.safe_dump(reference.configuration(design), sort_keys=False)
+        write_atomically(folder / _file(reference.name, design), heading + text)
+    names = list(reference.family.grids)
+    headings = ["network", *(_HEADINGS.get(name, name) for name in names), "NN-Mass", "parameters", "MACs"]
+    timed = [f"latency at batch {options.batch} (ms)"] if options.max_latency else []
+    lines = [
+        [
+            name,
+            *(_cell(design.arguments[key]) for key in names),
+            *_figures(design),
+            *([_time(latency)] if timed else []),
+        ]
+        for name, design, latency in [
+            (reference.name, reference.design, None),
+            *((_file("", design)[1:-5], design, latency) for design, latency in shown),
+        ]
+    ]
+    mass = f", NN-Mass at least {options.min_mass:g}" if options.min_mass else ""
+    budget = f"within {options.max_params:,.0f} parameters and {options.max_macs:,.0f} MACs{mass}"
+    console.print(rich_table(f"{options.rule}: {budget}", [*headings, *timed], lines))
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
+
+
+def _time(latency: "Latency | None") -> str:
+    return f"{1000 * latency.median:.2f} ± {1000 * latency.spread:.2f}" if latency else ""
 
 
 def _figures(design: "Design") -> tuple[str, str, str]:

@@ -53,7 +53,7 @@ def study_figures(
         scatter(axes, table, "mean_singular_value", "test_accuracy_last", colour)
         axes.set_xlabel("mean singular value before training")
         axes.set_ylabel("test accuracy")
-        axes.legend(title=colour, fontsize="small")
+        _legend(axes, table[colour])
         yield "accuracy_by_singular_value", figure
     if panels and len(curves):
         yield "curves", draw_curves(results, curves, panels)
@@ -98,8 +98,13 @@ def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, grou
             axes.set_xlabel(source_label)
         panels[0].set_ylabel(label)
         if table[colour].nunique() > 1:
-            panels[-1].legend(title=colour, fontsize="small")
+            _legend(panels[-1], table[colour])
     return figure
+
+
+def _legend(axes: Axes, values: pd.Series) -> None:
+    """What the colours mean, in as many columns as keep it within the panel."""
+    axes.legend(title=str(values.name), fontsize="small", ncols=-(-values.nunique() // 8))
 
 
 def _rows_of_panels(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -246,6 +246,7 @@ SHIPPED = {
     "imagenet_dense": (30, 1),
     "imagenet_mobilenets": (4, 1),
     "imagenet_resnets": (11, 1),
+    "mlp_designs": (33, 5),
     "mnist_mlp": (75, 5),
     "synthetic_mlp": (75, 15),
 }

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from zoo.classifier import Classifier
     from zoo.degrees import DegreeDistribution, degree_distributions
     from zoo.densenet import RandomSkipDenseNet
-    from zoo.design import Design, highest_mass
+    from zoo.design import Answer, Design, fewest_params, highest_mass, pareto_front
     from zoo.drawing import draw_cells, draw_degrees
     from zoo.expansion import ExpansionBlock
+    from zoo.grids import Choices, Shape, densenet_grid, mlp_grid, mobilenet_grid
     from zoo.initialisation import initialise
     from zoo.jacobian.estimates import Estimate, Spectrum, estimate_spectrum
     from zoo.jacobian.exact import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         linear_singular_values,
     )
     from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
+    from zoo.latency import Latency, measure_latency
     from zoo.macs import count_macs
     from zoo.mass import (
         average_degree,
@@ -43,19 +45,23 @@ if TYPE_CHECKING:
     from zoo.variants import create_model, list_models
 
 _HOME = {
+    "Answer": "design",
     "Block": "reader.blocks",
+    "Choices": "grids",
     "Classifier": "classifier",
     "DegreeDistribution": "degrees",
     "Design": "design",
     "Estimate": "jacobian.estimates",
     "ExpansionBlock": "expansion",
     "Joint": "reader.blocks",
+    "Latency": "latency",
     "LayerSpectrum": "jacobian.spectra",
     "MobileNetV2": "mobilenet",
     "RandomSkipCell": "cells",
     "RandomSkipDenseNet": "densenet",
     "RandomSkipMLP": "mlp",
     "ResNet": "resnet",
+    "Shape": "grids",
     "Size": "size",
     "Spectrum": "jacobian.estimates",
     "Topology": "measure",
@@ -70,11 +76,13 @@ _HOME = {
     "degree_distributions": "degrees",
     "dense_jacobian": "jacobian.exact",
     "dense_singular_values": "jacobian.exact",
+    "densenet_grid": "grids",
     "densenet_size": "size",
     "draw_cells": "drawing",
     "draw_degrees": "drawing",
     "draw_links": "cells",
     "estimate_spectrum": "jacobian.estimates",
+    "fewest_params": "design",
     "hidden_mean": "jacobian.spectra",
     "highest_mass": "design",
     "initialise": "initialisation",
@@ -82,28 +90,36 @@ _HOME = {
     "linear_singular_values": "jacobian.exact",
     "link_counts": "mass",
     "list_models": "variants",
+    "measure_latency": "latency",
+    "mlp_grid": "grids",
     "mlp_size": "size",
+    "mobilenet_grid": "grids",
     "mobilenet_size": "size",
     "nn_mass": "mass",
+    "pareto_front": "design",
     "register_in_timm": "timm_names",
     "singular_value_bounds": "mass",
     "topology": "measure",
 }
 
 __all__ = [
+    "Answer",
     "Block",
+    "Choices",
     "Classifier",
     "DegreeDistribution",
     "Design",
     "Estimate",
     "ExpansionBlock",
     "Joint",
+    "Latency",
     "LayerSpectrum",
     "MobileNetV2",
     "RandomSkipCell",
     "RandomSkipDenseNet",
     "RandomSkipMLP",
     "ResNet",
+    "Shape",
     "Size",
     "Spectrum",
     "Topology",
@@ -118,11 +134,13 @@ __all__ = [
     "degree_distributions",
     "dense_jacobian",
     "dense_singular_values",
+    "densenet_grid",
     "densenet_size",
     "draw_cells",
     "draw_degrees",
     "draw_links",
     "estimate_spectrum",
+    "fewest_params",
     "hidden_mean",
     "highest_mass",
     "initialise",
@@ -130,9 +148,13 @@ __all__ = [
     "linear_singular_values",
     "link_counts",
     "list_models",
+    "measure_latency",
+    "mlp_grid",
     "mlp_size",
+    "mobilenet_grid",
     "mobilenet_size",
     "nn_mass",
+    "pareto_front",
     "register_in_timm",
     "singular_value_bounds",
     "topology",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zoo.cells import RandomSkipCell
 from zoo.mass import average_degree, cell_density, nn_mass, whole_number
 from zoo.seeding import seeded
+from zoo.size import cell_widths
 
 __all__ = ["RandomSkipDenseNet"]
 
@@ -72,7 +73,7 @@ class RandomSkipDenseNet(nn.Module):
         if stem not in _STEMS:
             raise ValueError(f"Expected stem to be one of {', '.join(_STEMS)}, but got {stem!r}.")
         self.in_chans = whole_number("in_chans", in_chans, 1)
-        self.widths = _multiply(base_widths, width_multiplier)
+        self.widths = cell_widths(base_widths, width_multiplier)
         depths = _one_per_cell("cell_depth", cell_depth, len(self.widths), least=1)
         tcs = _one_per_cell("tc", tc, len(self.widths), least=0)
         self.nn_mass = nn_mass(depths, self.widths, tcs)
@@ -134,21 +135,6 @@ def _imagenet_stem(in_chans: int, width: int, seed: int) -> nn.Sequential:
     with seeded(seed):
         convolution = nn.Conv2d(in_chans, width, 7, stride=2, padding=3, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1))
-
-
-def _multiply(base_widths: Sequence[int], width_multiplier: float) -> list[int]:
-    if not base_widths:
-        raise ValueError("Expected base_widths to hold one width per cell, but got none.")
-    widths = []
-    for base in base_widths:
-        width = base * width_multiplier
-        if width < 1 or width != round(width):
-            raise ValueError(
-                f"Expected width_multiplier times every base width to be a whole number of at least 1, "
-                f"but got {width_multiplier} x {base} = {width}."
-            )
-        widths.append(round(width))
-    return widths
 
 
 def _one_per_cell(name: str, value: int | Sequence[int], cells: int, least: int) -> list[int]:

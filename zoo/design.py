@@ -1,254 +1,405 @@
-"""Networks of the highest NN-Mass within a budget, found exactly and without building any.
+"""Networks straight from their NN-Mass: searched exactly, without building any.
 
-NN-Mass, parameters and MACs of a random-skip DenseNet of given depth and widths are linear in the long-range links of
-its cells, and all cells have the same mass per link. So the t_c within a budget that give the most links give the
-highest mass: a knapsack of one choice per cell and two limits.
+Mass, parameters and MACs of a network are sums over its cells (:mod:`zoo.grids`). So the choices that bring the most
+mass within a budget solve a knapsack of one choice per cell and two limits.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from heapq import nsmallest
-from itertools import combinations, product
-from typing import NamedTuple
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from math import ceil
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from zoo.mass import link_counts, nn_mass, whole_number
-from zoo.size import Size, densenet_size
+from zoo.grids import Choices, Shape
+from zoo.size import Size
 
-__all__ = ["Design", "highest_mass"]
+__all__ = ["Answer", "Design", "fewest_params", "highest_mass", "pareto_front"]
 
 _FIRST_BEAM = 1024
+_CHUNK = 2**20
 
 
 class Design(NamedTuple):
-    """A :class:`zoo.RandomSkipDenseNet` that has not been built.
+    """A network that has not been built.
 
     Attributes:
-        cell_depth: Layers per cell, d_c.
-        width_multiplier: w_m.
-        tc: The most long-range channels that a layer of each cell may take, t_c.
-        nn_mass: NN-Mass (Eq. 2).
+        arguments: Those of the network's class that make it.
+        nn_mass: NN-Mass (Eq. 2; of MobileNetV2 CVPR's Eq. 3).
         num_params: Learnable numbers.
         macs: Multiply-adds for one input, in MAC.
     """
 
-    cell_depth: int
-    width_multiplier: float
-    tc: tuple[int, ...]
+    arguments: dict[str, Any]
     nn_mass: float
     num_params: int
     macs: int
 
 
-class _Cell(NamedTuple):
-    """The choices for one cell by rising number of links, and what one link costs."""
+class Answer(NamedTuple):
+    """What a search found.
 
-    tc: np.ndarray
-    links: np.ndarray
-    params: int
-    macs: int
+    Attributes:
+        designs: The best network of each of the best shapes, the best first.
+        bound: No network of the grid within the budget is better than this, whether it was looked at or ruled out.
+    """
+
+    designs: list[Design]
+    bound: float
 
 
 def highest_mass(
-    cell_depths: Iterable[int],
-    width_multipliers: Iterable[float],
-    tc: Iterable[int],
-    max_params: float = np.inf,
-    max_macs: float = np.inf,
-    base_widths: Sequence[int] = (16, 32, 64),
-    size: Callable[[Sequence[int], Sequence[int], Sequence[int]], Size] = densenet_size,
-    count: int = 10,
-) -> list[Design]:
-    """Of each depth and width multiplier the network of the highest NN-Mass within the budget; the best of them.
+    grid: Sequence[Shape], max_params: float = np.inf, max_macs: float = np.inf, count: int = 10
+) -> Answer:
+    """Of each shape the network of the highest NN-Mass within the budget; the best of them.
 
-    No combination of the grid that fits has a higher mass: what is left out has been bounded. Of designs of equal mass
+    No network of the grid that fits has a higher mass: what is not looked at has been bounded. Of designs of equal mass
     the one of fewer parameters comes first.
 
     Args:
-        cell_depths: Layers per cell to choose from.
-        width_multipliers: w_m to choose from; every base width times it must be whole.
-        tc: t_c to choose from, for each cell on its own.
+        grid: What to choose from, as :func:`zoo.densenet_grid` makes it.
         max_params: Most learnable numbers.
         max_macs: Most multiply-adds for one input, in MAC.
-        base_widths: Widths at multiplier 1, one per cell.
-        size: What a network costs, from depths, widths and t_c of its cells; :func:`zoo.densenet_size`, with other
-            classes, images, stem or expansion where need be.
         count: How many to return at most.
 
     Returns:
-        Designs by falling mass; none if nothing fits.
-
-    Raises:
-        ValueError: If a grid is empty, or a number in it out of range.
+        Designs by falling mass, none if nothing fits; and an upper bound of the mass.
 
     Source:
-        Bhardwaj, Li, Marculescu, CVPR 2021, section 4.4 (the rule); the search is ours.
+        Bhardwaj, Li, Marculescu, CVPR 2021, section 4.3 (the rule); the search is ours.
 
     Example:
-        >>> design = highest_mass([9, 12], [1, 2], range(5, 301, 5), max_params=5e6, max_macs=0.8e9)[0]
-        >>> design.cell_depth, design.width_multiplier, design.tc, design.nn_mass, design.num_params
-        (9, 2, (120, 295, 300), 1311.75, 4897100)
+        >>> from zoo import densenet_grid
+        >>> answer = highest_mass(densenet_grid([9, 12], [1, 2], range(5, 301, 5)), max_params=5e6, max_macs=0.8e9)
+        >>> answer.designs[0].arguments, answer.designs[0].nn_mass, answer.bound
+        ({'cell_depth': 9, 'width_multiplier': 2, 'tc': [120, 295, 300]}, 1311.75, 1311.75)
     """
-    depths = sorted({whole_number("cell_depths", depth, 1) for depth in cell_depths})
-    choices = sorted({whole_number("tc", number, 0) for number in tc})
-    multipliers = sorted(set(width_multipliers))
-    for name, grid in (("cell_depths", depths), ("width_multipliers", multipliers), ("tc", choices)):
-        if not grid:
-            raise ValueError(f"Expected {name} to hold at least one number, but got none.")
-    problems = []
-    for depth, multiplier in product(depths, multipliers):
-        widths = _widths(base_widths, multiplier)
-        base, cells = _cells(depth, widths, choices, size)
-        room = (max_params - base.num_params, max_macs - base.macs)
-        if all(limit >= 0 for limit in _left_at_least(cells, room)):
-            bound = _mass(depth, _Bound(cells, room).of_all())
-            problems.append((-bound, depth, multiplier, widths, cells, room))
+    open_shapes = []
+    for index, shape in enumerate(grid):
+        room = _room(shape, max_params, max_macs)
+        if min(_left_at_least(shape.cells, room)) >= 0:
+            open_shapes.append((-shape.mass - shape.unit * _Bound(shape.cells, room).of_all(), index, room))
     found: list[Design] = []
-    for bound, depth, multiplier, widths, cells, room in sorted(problems, key=lambda problem: problem[:3]):
-        if len(found) >= count and -bound < (1 - 1e-12) * found[-1].nn_mass:
+    bound = -np.inf
+    for negative, index, room in sorted(open_shapes):
+        if len(found) >= count and -negative < (1 - 1e-12) * found[count - 1].nn_mass:
+            bound = max(bound, -negative)
             break
-        best = tuple(_most_links(cells, room))
-        cost = size([depth] * len(widths), widths, best)
-        mass = nn_mass(depth, widths, best)
-        found.append(Design(depth, multiplier, best, mass, int(cost.num_params), int(cost.macs)))
-        found = nsmallest(count, found, key=lambda design: (-design.nn_mass, design.num_params))
-    return found
+        design = _design(grid[index], _most_gain(grid[index].cells, room) or [])
+        bound = max(bound, design.nn_mass)
+        insort(found, design, key=lambda one: (-_rounded(one.nn_mass), one.num_params))
+    return Answer(found[:count], bound)
 
 
-def _widths(base_widths: Sequence[int], multiplier: float) -> list[int]:
-    widths = [base * multiplier for base in base_widths]
-    if not widths or any(width < 1 or width != round(width) for width in widths):
-        raise ValueError(
-            f"Expected width_multipliers times every base width to be a whole number of at least 1, "
-            f"but got {multiplier} x {list(base_widths)}."
+def fewest_params(
+    grid: Sequence[Shape],
+    min_mass: float,
+    max_params: float = np.inf,
+    max_macs: float = np.inf,
+    count: int = 10,
+) -> Answer:
+    """Of each shape the network of the fewest parameters that has the mass; the smallest of them.
+
+    Args:
+        grid: What to choose from, as :func:`zoo.densenet_grid` makes it.
+        min_mass: Least NN-Mass, for instance that of a large network whose accuracy is to be kept.
+        max_params: Most learnable numbers.
+        max_macs: Most multiply-adds for one input, in MAC.
+        count: How many to return at most.
+
+    Returns:
+        Designs by rising parameters, none if nothing has the mass; and a lower bound of the parameters.
+
+    Source:
+        ICLR 2021 submission, appendix H.9 (the rule); the search is ours.
+
+    Example:
+        >>> from zoo import densenet_grid
+        >>> answer = fewest_params(densenet_grid([9, 12], [2], range(5, 301, 5)), min_mass=1126, max_macs=0.81e9)
+        >>> answer.designs[0].arguments, answer.designs[0].num_params, answer.bound
+        ({'cell_depth': 9, 'width_multiplier': 2, 'tc': [220, 295, 160]}, 4042316, 4042316)
+    """
+    open_shapes = []
+    for index, shape in enumerate(grid):
+        needed = _gain_needed(shape, min_mass)
+        room = _room(shape, max_params, max_macs)
+        if needed is not None and _Bound(shape.cells, room).of_all() >= needed:
+            least = _least_params_by_bound(shape, needed, max_params, max_macs)
+            open_shapes.append((least, index, needed))
+    found: list[Design] = []
+    bound = np.inf
+    for least, index, needed in sorted(open_shapes):
+        highest = found[count - 1].num_params if len(found) >= count else max_params
+        if least > highest:
+            bound = min(bound, least)
+            break
+        design = _smallest(grid[index], needed, least, highest, max_macs)
+        if design is not None:
+            bound = min(bound, design.num_params)
+            insort(found, design, key=lambda one: (one.num_params, -_rounded(one.nn_mass)))
+    return Answer(found[:count], bound)
+
+
+def pareto_front(grid: Sequence[Shape], max_params: float = np.inf, max_macs: float = np.inf) -> list[Design]:
+    """All networks of the grid within the budget for which no other has more mass, fewer parameters and fewer MACs.
+
+    Of networks that are equal in all three one is listed. Cells are merged one after the other, and of each part only
+    its own front goes on; memory follows the length of the fronts, not the number of networks.
+
+    Args:
+        grid: What to choose from, as :func:`zoo.densenet_grid` makes it.
+        max_params: Most learnable numbers.
+        max_macs: Most multiply-adds for one input, in MAC.
+
+    Returns:
+        Designs by rising parameters.
+
+    Example:
+        >>> from zoo import mlp_grid
+        >>> [design.nn_mass for design in pareto_front(mlp_grid([8], [4], range(4)))]
+        [0.0, 2.2857142857142856, 4.571428571428571, 6.857142857142857]
+    """
+    front, makers = np.zeros((0, 3)), np.zeros((0, 2), dtype=np.int64)
+    paths: list[np.ndarray] = []
+    for index, shape in enumerate(grid):
+        sums, path = _front_of_shape(shape.cells, _room(shape, max_params, max_macs))
+        figures = np.stack(
+            [
+                shape.size.num_params + sums[:, 0],
+                shape.size.macs + sums[:, 1],
+                -_rounded(shape.mass - shape.unit * sums[:, 2]),
+            ],
+            1,
         )
-    return [round(width) for width in widths]
+        paths.append(path)
+        made = np.stack([np.full(len(path), index), np.arange(len(path))], 1)
+        front, makers = np.concatenate([front, figures]), np.concatenate([makers, made])
+        keep = nondominated(front)
+        front, makers = front[keep], makers[keep]
+    return [_design(grid[index], _values(grid[index].cells, paths[index][row])) for index, row in makers]
 
 
-def _mass(depth: int, links: float) -> float:
-    """NN-Mass of so many long-range links, in cells of one depth."""
-    return 2 * depth * links / ((depth - 1) * (depth - 2)) if depth > 2 else 0.0
+def nondominated(costs: np.ndarray) -> np.ndarray:
+    """Rows that no other row is at most equal to in all three columns, by rising first column; equal rows count once.
+
+    Args:
+        costs: Numbers that are to be small, shape (n, 3).
+
+    Returns:
+        Indices of the rows.
+
+    Source:
+        Kung, Luccio, Preparata, "On finding the maxima of a set of vectors" (1975).
+
+    Example:
+        >>> nondominated(np.array([[2, 1, 1], [1, 1, 1], [0, 3, 3]]))
+        array([2, 1])
+    """
+    order = np.lexsort(costs.T[::-1])
+    second, third = (np.unique(costs[order, column], return_inverse=True)[1] for column in (1, 2))
+    rows, half = np.arange(len(order)), 1
+    # Blocks of twice the length at each turn: a row of the later half goes if one of the earlier half dominates it.
+    while half < len(order):
+        block, later = rows // (2 * half), rows // half % 2 == 1
+        sorting = np.argsort(2 * (block * len(order) + second[rows]) + later)
+        rows, block, later = rows[sorting], block[sorting] * (len(order) + 1), later[sorting]
+        # The offset lets the running minimum of each block start anew.
+        lowest = np.minimum.accumulate(np.where(later, len(order), third[rows]) - block) + block
+        rows = np.sort(rows[~later | (lowest > third[rows])])
+        half *= 2
+    return order[rows]
 
 
-def _cells(depth: int, widths: list[int], choices: list[int], size: Callable) -> tuple[Size, list[_Cell]]:
-    """The cost without any link, and of each cell the choices."""
-    depths = [depth] * len(widths)
-    base = size(depths, widths, [0] * len(widths))
-    cells = []
-    for index, width in enumerate(widths):
-        # One channel for each layer that may take any.
-        one = size(depths, widths, [int(index == other) for other in range(len(widths))])
-        layers = max(depth - 2, 1)
-        counts = np.array([sum(link_counts(depth, width, number)) for number in choices])
-        links, first = np.unique(counts, return_index=True)
-        cells.append(
-            _Cell(
-                np.array(choices)[first],
-                links,
-                (one.num_params - base.num_params) // layers,
-                (one.macs - base.macs) // layers,
-            )
-        )
-    return base, cells
+def _front_of_shape(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters, MACs and negative gain of the networks of its front, and the choices that make them."""
+    front, path = np.zeros((1, 3)), np.zeros((1, 0), dtype=np.int64)
+    for index, cell in enumerate(cells):
+        choices = np.stack([cell.params, cell.macs, -cell.gain], 1)
+        least = _left_at_least(cells[index + 1 :], room)
+        merged, merged_path = np.zeros((0, 3)), np.zeros((0, index + 1), dtype=np.int64)
+        rows = max(_CHUNK // len(choices), 1)
+        for start in range(0, len(front), rows):
+            sums = (front[start : start + rows, None] + choices).reshape(-1, 3)
+            fits = np.flatnonzero((sums[:, 0] <= least[0]) & (sums[:, 1] <= least[1]))
+            previous, choice = np.divmod(fits, len(choices))
+            merged = np.concatenate([merged, sums[fits]])
+            merged_path = np.concatenate([merged_path, np.column_stack([path[start + previous], choice])])
+            keep = nondominated(merged)
+            merged, merged_path = merged[keep], merged_path[keep]
+        front, path = merged, merged_path
+    return front, path
 
 
-def _left_at_least(cells: list[_Cell], room: tuple[float, float]) -> tuple[float, float]:
-    """What is left of the budget when every cell has its fewest links."""
-    params = sum(cell.params * int(cell.links[0]) for cell in cells)
-    macs = sum(cell.macs * int(cell.links[0]) for cell in cells)
-    return room[0] - params, room[1] - macs
+def _rounded(mass: Any) -> Any:
+    """Masses that differ by errors of rounding alone become equal."""
+    return np.round(mass, 9)
+
+
+def _room(shape: Shape, max_params: float, max_macs: float) -> tuple[float, float]:
+    return max_params - shape.size.num_params, max_macs - shape.size.macs
+
+
+def _values(cells: Sequence[Choices], picks: Sequence[int]) -> list[int]:
+    return [int(cell.values[pick]) for cell, pick in zip(cells, picks, strict=True)]
+
+
+def _design(shape: Shape, values: Sequence[int]) -> Design:
+    """The network of a shape with these choices."""
+    picks = [int(np.searchsorted(cell.values, value)) for cell, value in zip(shape.cells, values, strict=True)]
+    gain, params, macs = (
+        sum(int(column[pick]) for column, pick in zip(columns, picks, strict=True))
+        for columns in zip(*((cell.gain, cell.params, cell.macs) for cell in shape.cells), strict=True)
+    )
+    size = shape.size.plus(Size(params, macs))
+    chosen = list(values) if len(values) > 1 else values[0]
+    return Design(
+        {**shape.arguments, shape.open: chosen},
+        shape.mass + shape.unit * gain,
+        int(size.num_params),
+        int(size.macs),
+    )
+
+
+def _gain_needed(shape: Shape, min_mass: float) -> int | None:
+    """The least whole gain that brings the mass; None if none does."""
+    missing = min_mass * (1 - 1e-12) - shape.mass
+    if missing <= 0:
+        return 0
+    return ceil(missing / shape.unit) if shape.unit else None
+
+
+def _least_params_by_bound(shape: Shape, needed: int, max_params: float, max_macs: float) -> int:
+    """A network with fewer parameters has less than the gain needed, by the bound."""
+    most = shape.size.num_params + sum(int(cell.params[-1]) for cell in shape.cells)
+    low, high = shape.size.num_params - 1, int(min(max_params, most))
+    while high - low > 1:
+        middle = (low + high) // 2
+        room = _room(shape, middle, max_macs)
+        if min(_left_at_least(shape.cells, room)) >= 0 and _Bound(shape.cells, room).of_all() >= needed:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _smallest(shape: Shape, needed: int, least: int, most: float, max_macs: float) -> Design | None:
+    """The network of the shape of at least ``least`` and at most ``most`` parameters, and of these as few as can be."""
+    best = None
+    low, step = least - 1, 1
+    # The bound is nearly always close: go up from it in growing steps, then halve what is left.
+    while best is None:
+        limit = min(low + step, most)
+        values = _most_gain(shape.cells, _room(shape, limit, max_macs), needed - 1)
+        if values is not None:
+            best = _design(shape, values)
+        elif limit == most or step > 2**50:
+            return None
+        else:
+            low, step = int(limit), 4 * step
+    while best.num_params - low > 1:
+        middle = (low + best.num_params) // 2
+        values = _most_gain(shape.cells, _room(shape, middle, max_macs), needed - 1)
+        if values is None:
+            low = middle
+        else:
+            best = _design(shape, values)
+    return best
+
+
+def _left_at_least(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[float, float]:
+    """What is left of the budget when every cell has its least gain."""
+    return (
+        room[0] - sum(int(cell.params[0]) for cell in cells),
+        room[1] - sum(int(cell.macs[0]) for cell in cells),
+    )
 
 
 class _Bound:
-    """At most so many links in all, whatever the cells that are not decided yet choose: Lagrange's bound.
+    """At most so much gain in all, whatever the cells that are not decided yet choose: Lagrange's bound.
 
-    For prices a, b >= 0 of parameter and MAC, links <= a P + b M + sum over cells of max_L (1 - a p_c - b q_c) L. The
-    best prices of the whole problem, where choices need not be whole, lie where two of its lines meet.
+    For prices a, b >= 0 of parameter and MAC, gain <= a P + b M + sum over cells of max (gain - a params - b MACs) of
+    its choices. The best prices of the whole problem, where choices need not be whole, lie where two of its lines meet.
     """
 
-    def __init__(self, cells: list[_Cell], room: tuple[float, float]) -> None:
-        self.cells = cells
-        # A limit beyond the dearest choice is none.
-        dearest = [
-            sum(int(cell.links[-1]) * cost for cell, cost in zip(cells, costs, strict=True))
-            for costs in ([cell.params for cell in cells], [cell.macs for cell in cells])
-        ]
+    def __init__(self, cells: Sequence[Choices], room: tuple[float, float]) -> None:
+        # A limit beyond the dearest choices is none.
+        dearest = [sum(int(cell.params[-1]) for cell in cells), sum(int(cell.macs[-1]) for cell in cells)]
         self.room = np.minimum(room, dearest)
-        self.prices = min(self._corners(), key=lambda prices: self._value(np.array(prices)))
+        corners = np.array(list(self._corners(cells)))
+        values = corners @ self.room
+        for cell in cells:
+            ends = [cell.gain[end] - corners @ (cell.params[end], cell.macs[end]) for end in (0, -1)]
+            values = values + np.maximum(*ends)
+        self.prices = corners[int(values.argmin())]
+        rests = [(cell.gain - self.prices[0] * cell.params - self.prices[1] * cell.macs).max() for cell in cells]
+        # What the cells from each one on can add at most.
+        self.rests = np.append(np.cumsum(rests[::-1])[::-1], 0.0)
 
     def of_all(self) -> float:
         """For the whole network."""
-        return float(_floor(np.array(self._value(np.array(self.prices)))))
+        return float(self.of(np.zeros(1), np.zeros(1), np.zeros(1), 0)[0])
 
-    def of(self, links: np.ndarray, params: np.ndarray, macs: np.ndarray, decided: int) -> np.ndarray:
-        """For networks whose first ``decided`` cells together have these links and cost this."""
+    def of(self, gain: np.ndarray, params: np.ndarray, macs: np.ndarray, decided: int) -> np.ndarray:
+        """For networks whose first ``decided`` cells together have this gain and cost this.
+
+        Gain is whole; the margin is far above errors of rounding, and far below one.
+        """
         left = self.prices[0] * (self.room[0] - params) + self.prices[1] * (self.room[1] - macs)
-        return _floor(links + left + self._rest(np.array(self.prices), self.cells[decided:]))
-
-    def _value(self, prices: np.ndarray) -> float:
-        return float(prices @ self.room) + self._rest(prices, self.cells)
+        return np.floor(gain + left + self.rests[decided] + 1e-6)
 
     @staticmethod
-    def _rest(prices: np.ndarray, cells: list[_Cell]) -> float:
-        gains = [1 - prices[0] * cell.params - prices[1] * cell.macs for cell in cells]
-        return sum(max(gain * cell.links[0], gain * cell.links[-1]) for gain, cell in zip(gains, cells, strict=True))
-
-    def _corners(self) -> list[tuple[float, float]]:
-        lines = [(1, 0, 0), (0, 1, 0), *((cell.params, cell.macs, 1) for cell in self.cells)]
-        corners = [(0.0, 0.0)]
-        for (a, b, c), (d, e, f) in combinations(lines, 2):
-            if determinant := a * e - b * d:
-                corner = ((c * e - b * f) / determinant, (a * f - c * d) / determinant)
+    def _corners(cells: Sequence[Choices]) -> Iterator[tuple[float, float]]:
+        yield 0.0, 0.0
+        slopes = [[column[-1] - column[0] for column in (cell.params, cell.macs, cell.gain)] for cell in cells]
+        for (a, b, c), (d, e, f) in combinations([[1, 0, 0], [0, 1, 0], *slopes], 2):
+            if determinant := float(a) * float(e) - float(b) * float(d):
+                corner = (float(c * e - b * f) / determinant, float(a * f - c * d) / determinant)
                 if min(corner) >= 0:
-                    corners.append(corner)
-        return corners
+                    yield corner
 
 
-def _floor(links: np.ndarray) -> np.ndarray:
-    """Links are whole; the margin is far above errors of rounding, and far below one link."""
-    return np.floor(links + 1e-6)
-
-
-def _most_links(cells: list[_Cell], room: tuple[float, float]) -> list[int]:
-    """The t_c of the most links within the budget.
+def _most_gain(cells: Sequence[Choices], room: tuple[float, float], above: int = -1) -> list[int] | None:
+    """The choices of the most gain within the budget; None if none has more than ``above``.
 
     Cells are decided one after the other. Of all that has been decided the most promising go on, as the beam is wide;
     it is widened until the bound of whatever was dropped is no higher than the best network found: that proves it best.
     """
-    order = sorted(range(len(cells)), key=lambda index: len(cells[index].links))
+    if min(_left_at_least(cells, room)) < 0:
+        return None
+    order = sorted(range(len(cells)), key=lambda index: len(cells[index].gain))
     ordered = [cells[index] for index in order]
-    bound, beam, best, chosen = _Bound(ordered, room), _FIRST_BEAM, -1, [0] * len(cells)
+    bound, beam, best = _Bound(ordered, room), _FIRST_BEAM, above
+    chosen: list[int] | None = None
     while True:
-        links, params, macs = (np.zeros(1, dtype=np.int64) for _ in range(3))
+        gain, params, macs = (np.zeros(1, dtype=np.int64) for _ in range(3))
         path, dropped = np.zeros((1, 0), dtype=np.int64), -1.0
         for index, cell in enumerate(ordered[:-1]):
             least = _left_at_least(ordered[index + 1 :], room)
-            links = (links[:, None] + cell.links).ravel()
-            params = (params[:, None] + cell.params * cell.links).ravel()
-            macs = (macs[:, None] + cell.macs * cell.links).ravel()
-            bounds = bound.of(links, params, macs, index + 1)
+            gain = (gain[:, None] + cell.gain).ravel()
+            params = (params[:, None] + cell.params).ravel()
+            macs = (macs[:, None] + cell.macs).ravel()
+            bounds = bound.of(gain, params, macs, index + 1)
             keep = np.flatnonzero((params <= least[0]) & (macs <= least[1]) & (bounds > best))
             if len(keep) > beam:
                 ranked = np.argpartition(-bounds[keep], beam)
                 dropped = max(dropped, float(bounds[keep[ranked[beam:]]].max()))
                 keep = keep[ranked[:beam]]
-            previous, choice = np.divmod(keep, len(cell.links))
+            previous, choice = np.divmod(keep, len(cell.gain))
             path = np.hstack([path[previous], choice[:, None]])
-            links, params, macs = links[keep], params[keep], macs[keep]
-        if len(links):
+            gain, params, macs = gain[keep], params[keep], macs[keep]
+        if len(gain):
             last = ordered[-1]
-            most = np.full(len(links), last.links[-1], dtype=np.float64)
-            for used, cost, limit in ((params, last.params, room[0]), (macs, last.macs, room[1])):
-                if cost and np.isfinite(limit):
-                    most = np.minimum(most, (limit - used) // cost)
-            choice = np.searchsorted(last.links, most, side="right") - 1
-            totals = links + last.links[choice]
+            choice = np.minimum(
+                np.searchsorted(last.params, room[0] - params, side="right"),
+                np.searchsorted(last.macs, room[1] - macs, side="right"),
+            )
+            totals = gain + last.gain[choice - 1]
             top = int(totals.argmax())
             if totals[top] > best:
                 best = int(totals[top])
-                picks = [*path[top], choice[top]]
-                for index, cell, pick in zip(order, ordered, picks, strict=True):
-                    chosen[index] = int(cell.tc[pick])
+                picks = dict(zip(order, [*path[top], choice[top] - 1], strict=True))
+                chosen = _values(cells, [picks[index] for index in range(len(cells))])
         if dropped <= best:
             return chosen
         beam *= 8

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from zoo.mass import link_counts
 
-__all__ = ["Size", "cell_size", "densenet_size", "mlp_size", "mobilenet_size"]
+__all__ = ["Size", "cell_size", "cell_widths", "densenet_size", "mlp_size", "mobilenet_size"]
 
 
 class Size(NamedTuple):
@@ -107,6 +107,34 @@ def densenet_size(
         size = size.plus(cell_size(channels, width, depth, links, side, stride, expansion, index > 0))
         side, channels = (side - 1) // stride + 1, width
     return size.plus(_linear(channels, num_classes))
+
+
+def cell_widths(base_widths: Sequence[int], width_multiplier: float) -> list[int]:
+    """Channels per layer of each cell, w_c: ``base_widths`` times the width multiplier.
+
+    Args:
+        base_widths: Widths at multiplier 1, one per cell.
+        width_multiplier: w_m.
+
+    Raises:
+        ValueError: If there is no cell, or a width does not come out whole.
+
+    Example:
+        >>> cell_widths([16, 32, 64], 1.5)
+        [24, 48, 96]
+    """
+    if not base_widths:
+        raise ValueError("Expected base_widths to hold one width per cell, but got none.")
+    widths = []
+    for base in base_widths:
+        width = base * width_multiplier
+        if width < 1 or width != round(width):
+            raise ValueError(
+                f"Expected width_multiplier times every base width to be a whole number of at least 1, "
+                f"but got {width_multiplier} x {base} = {width}."
+            )
+        widths.append(round(width))
+    return widths
 
 
 def mlp_size(depth: int, width: int, tc: int, num_classes: int = 10, in_features: int = 784) -> Size:

@@ -1,0 +1,73 @@
+"""Types for options that are amounts, durations or grids of numbers."""
+
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from fractions import Fraction
+
+__all__ = ["duration", "grid", "quantity"]
+
+_FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SECONDS = {"us": Fraction(1, 10**6), "ms": Fraction(1, 1000), "s": Fraction(1)}
+
+
+def quantity(name: str) -> Callable[[str], float]:
+    """A type for an option: a number with K, M, G or T behind it, or none.
+
+    Example:
+        >>> quantity("--max-params")("2.5M")
+        2500000.0
+    """
+
+    def read(text: str) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
+        if found is None or float(found[1]) == 0:
+            raise ArgumentTypeError(
+                f"Expected {name} to be a positive number such as 800K, 5M or 0.8G, but got {text}."
+            )
+        return float(Fraction(found[1]) * _FACTORS[found[2]])
+
+    return read
+
+
+def duration(name: str) -> Callable[[str], float]:
+    """A type for an option: a time with its unit, in s.
+
+    Example:
+        >>> duration("--max-latency")("5ms")
+        0.005
+    """
+
+    def read(text: str) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", text)
+        if found is None or float(found[1]) == 0:
+            raise ArgumentTypeError(f"Expected {name} to be a time such as 800us, 5ms or 0.1s, but got {text}.")
+        return float(Fraction(found[1]) * _SECONDS[found[2]])
+
+    return read
+
+
+def grid(name: str) -> Callable[[str], list[int | float]]:
+    """A type for an option: one number, or ``from:to[:step]`` with both ends; exact, so that 0.1 adds up.
+
+    Example:
+        >>> grid("--width-multiplier")("1:2:0.5")
+        [1, 1.5, 2]
+    """
+
+    def read(text: str) -> list[int | float]:
+        try:
+            numbers = [Fraction(part) for part in text.split(":")]
+        except (ValueError, ZeroDivisionError):
+            numbers = []
+        if not 1 <= len(numbers) <= 3 or (len(numbers) == 3 and numbers[2] <= 0):
+            raise ArgumentTypeError(f"Expected {name} to be a number, from:to or from:to:step, but got {text}.")
+        first, last, step = (*numbers, *(numbers[0], Fraction(1))[len(numbers) - 1 :])
+        if last < first:
+            raise ArgumentTypeError(f"Expected {name} to rise from its first number to its second, but got {text}.")
+        if (last - first) / step >= 10**6:
+            raise ArgumentTypeError(f"Expected {name} to hold at most a million numbers, but got {text}.")
+        found = [first + step * index for index in range(int((last - first) / step) + 1)]
+        return [int(number) if number.denominator == 1 else float(number) for number in found]
+
+    return read
