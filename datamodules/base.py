@@ -1,6 +1,7 @@
 """The base of all data modules: what a data set is, how it is split and handed out."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -8,6 +9,7 @@ from pytorch_lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor
 
+from datamodules.image_files import ImageFiles
 from datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches
 
 __all__ = ["DataModule", "InMemoryDataModule", "Split"]
@@ -55,6 +57,7 @@ class DataModule(LightningDataModule, ABC):
             require_at_least(self.num_classes, val_size=val_size)
         self.batch_size, self.seed = batch_size, seed
         self.val_size, self.val_on_test, self.split_seed = val_size, val_on_test, split_seed
+        self.images: ImageFiles | None = None
         self._training: ResumableLoader | None = None
         self._position: dict[str, int] | None = None
 
@@ -74,6 +77,32 @@ class DataModule(LightningDataModule, ABC):
             self._training.go_to(self._position)
             self._position = None
         return self._training
+
+    def decode(self, path: Path) -> Tensor:
+        """One image file as bytes (C, H, W) of the size that the network takes.
+
+        Raises:
+            ValueError: If the samples of this data set are no images.
+        """
+        raise ValueError(f"Expected data of images for prediction from files, but got {type(self).__name__}.")
+
+    def choose_images(self, folder: Path) -> ImageFiles:
+        """Predict these images instead of the test set.
+
+        Args:
+            folder: Holds image files, in folders or not.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        self.images = ImageFiles(folder, self.decode, self.batch_size)
+        return self.images
+
+    def predict_dataloader(self) -> Any:
+        """The chosen images; without a choice, the test set in order."""
+        if self.images is not None:
+            return self.images
+        return self.test_dataloader()
 
     def state_dict(self) -> dict[str, int]:
         """Where in which epoch the training is; Lightning keeps it in every checkpoint."""
@@ -151,10 +180,6 @@ class InMemoryDataModule(DataModule, ABC):
 
     def test_dataloader(self) -> MemoryLoader:
         """The test set, each sample once."""
-        return self._in_order("test")
-
-    def predict_dataloader(self) -> MemoryLoader:
-        """The test set, each sample once, in order."""
         return self._in_order("test")
 
     def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from datamodules.cache import cached, fingerprint
+from datamodules.image_files import IMAGE_SUFFIXES, decoding
 
 __all__ = ["load_image_tree"]
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
 
 def load_image_tree(
@@ -62,11 +61,8 @@ def _decode(files: Sequence[Path], image_size: tuple[int, int]) -> Tensor:
     console = Console(stderr=True)
     progress = track(files, "Decoding images", console=console, transient=True, disable=not console.is_terminal)
     for index, file in enumerate(progress):
-        try:
-            with Image.open(file) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, UnidentifiedImageError) as error:
-            raise ValueError(f"Expected an image in {file}, but it cannot be decoded: {error}.") from error
+        with decoding(file), Image.open(file) as image:
+            pixels = np.asarray(image.convert("RGB"))
         if pixels.shape[:2] != image_size:
             found = " x ".join(map(str, pixels.shape[:2]))
             raise ValueError(f"Expected an image of {height} x {width} px in {file}, but got {found} px.")

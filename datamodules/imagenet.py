@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from datamodules.augment import normalise
 from datamodules.base import DataModule
 from datamodules.cache import cached
-from datamodules.image_tree import IMAGE_SUFFIXES
+from datamodules.image_files import IMAGE_SUFFIXES, decoding
 from datamodules.loader import WorkerLoader, mixed_seed
 from datamodules.official import data_folder
 
@@ -91,9 +91,10 @@ class ImageNet(DataModule):
         """Centre crops of the photographs in ``val``, each once."""
         return self._loader("val")
 
-    def predict_dataloader(self) -> WorkerLoader:
-        """The same, in order."""
-        return self._loader("val")
+    def decode(self, path: Path) -> Tensor:
+        """The centre crop of a photograph, as in the test: bytes (3, H, W)."""
+        with decoding(path):
+            return torch.from_numpy(np.array(centre_crop(path, self.resolution))).permute(2, 0, 1)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the bytes to the device and normalise them there."""
@@ -149,13 +150,11 @@ class Photographs(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, index = key
         path = self.folder / os.fsdecode(self.paths[index])
-        try:
+        with decoding(path):
             if self.training:
                 image = random_resized_crop(path, self.resolution, mixed_seed(self.seed, epoch, index))
             else:
                 image = centre_crop(path, self.resolution)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"Expected an image in {path}, but it cannot be decoded: {error}.") from error
         return torch.from_numpy(np.array(image)).permute(2, 0, 1), self.labels[index]
 
 

@@ -2,13 +2,17 @@
 
 from abc import ABC
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 
 from datamodules.augment import Augmentation, normalise
 from datamodules.base import InMemoryDataModule, Split
+from datamodules.image_files import decoding
 
 __all__ = ["ImageDataModule"]
 
@@ -47,6 +51,18 @@ class ImageDataModule(InMemoryDataModule, ABC):
     def input_size(self) -> tuple[int, ...]:
         """(channels, height, width) of one image, in px."""
         return (self.in_chans, *self.image_size)
+
+    def decode(self, path: Path) -> Tensor:
+        """An image file as bytes (C, H, W): grey where the data are, and resized to their size."""
+        height, width = self.image_size
+        with decoding(path), Image.open(path) as image:
+            pixels = image.convert("L" if self.in_chans == 1 else "RGB").resize((width, height))
+        return torch.from_numpy(np.array(pixels).reshape(height, width, self.in_chans)).permute(2, 0, 1)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Normalise image files on the device; the loader of the data set itself makes its batches there."""
+        samples, targets = batch
+        return batch if samples.dtype != torch.uint8 else (self.prepare_eval(samples.to(device)), targets)
 
     def prepare_train(self, samples: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Augment and normalise a batch of bytes (N, C, H, W)."""
