@@ -2,9 +2,11 @@
 
 import os
 import sys
+import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # Our own folders come first, also inside a project that has a callbacks/ or a configs/ of its own.
@@ -24,7 +26,7 @@ examples:
   nnmass fit --config cifar10_dense.yaml --data.data_dir ~/data --trainer.max_epochs 10
   nnmass fit --config cifar10_dense.yaml --ckpt_path last
 
-nnmass SUBCOMMAND --help lists the options of a subcommand.
+nnmass SUBCOMMAND --help lists the options of a subcommand; nnmass --version prints the version.
 """
 
 
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = (f"  {name:<10}{command.summary}" for name, command in SUBCOMMANDS.items())
         print(HELP.format(subcommands="\n".join(lines)), end="")
         return 0
+    if arguments == ["--version"]:
+        print(f"nnmass {_version()}")
+        return 0
     try:
         return import_module(_subcommand(arguments[0]).module).run(arguments)
     except KeyboardInterrupt as stop:
@@ -49,6 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from commands.sentences import sentence
 
         return _report(sentence(error), getattr(error, "exit_status", 2))
+
+
+def _version() -> str:
+    try:
+        return version("nnmass")
+    except PackageNotFoundError:  # a clone that is not installed
+        project = tomllib.loads((Path(__file__).resolve().parent / "pyproject.toml").read_text(encoding="utf-8"))
+        return str(project["project"]["version"])
 
 
 def _subcommand(name: str) -> Subcommand:

@@ -8,6 +8,7 @@ from callbacks.finite_loss import FiniteLoss, NonFiniteLossError
 from callbacks.gradient_buckets import GradientBuckets
 from callbacks.jacobian_recorder import JacobianRecorder
 from callbacks.metrics_table import MetricsHistory, MetricsTable
+from callbacks.pictures import log_picture
 from callbacks.progress import EpochLines
 from callbacks.random_state import RandomState
 from callbacks.resume_checkpoint import ResumeCheckpoint, TrainingStopped
@@ -33,4 +34,5 @@ __all__ = [
     "TolerantLogger",
     "TopologyRecorder",
     "TrainingStopped",
+    "log_picture",
 ]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from callbacks.pictures import log_picture
 from callbacks.run_file import write_atomically
 
 __all__ = ["ConfusionMatrix", "draw_confusion_matrix"]
@@ -53,6 +54,7 @@ class ConfusionMatrix(Callback):
         )
         write_atomically(folder / "class_accuracy.csv", accuracy.to_csv(index=False))
         write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts))
+        log_picture(trainer, folder / "confusion_matrix.png")
 
 
 def draw_confusion_matrix(counts: torch.Tensor) -> bytes:

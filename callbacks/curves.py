@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from callbacks.pictures import log_picture
 from callbacks.run_file import write_atomically
 
 __all__ = ["LearningCurves", "draw_curve"]
@@ -36,7 +37,9 @@ class LearningCurves(Callback):
             return
         history = pd.read_csv(table)
         for quantity in _LABELS:
-            write_atomically(table.with_name(f"{quantity}.png"), draw_curve(history, quantity))
+            picture = table.with_name(f"{quantity}.png")
+            write_atomically(picture, draw_curve(history, quantity))
+            log_picture(trainer, picture)
 
 
 def draw_curve(history: pd.DataFrame, quantity: str) -> bytes:

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from callbacks.pictures import log_picture
 from callbacks.run_file import update_run, write_figure, write_table
 from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
 from zoo.wrappers import unwrapped
@@ -82,7 +83,9 @@ class JacobianRecorder(Callback):
             table = pd.concat([rows[rows["epoch"] < epoch], table], ignore_index=True)
         write_table(folder / "jacobian.csv", table)
         bounds = getattr(unwrapped(pl_module), "singular_value_bounds", None)
-        write_figure(folder / f"jacobian_epoch_{epoch}.png", draw_spectra(spectra, bounds))
+        picture = folder / f"jacobian_epoch_{epoch}.png"
+        write_figure(picture, draw_spectra(spectra, bounds))
+        log_picture(trainer, picture)
         if epoch == 0:
             update_run(folder, jacobian={name.partition("/")[2]: value for name, value in figures.items()})
 

@@ -67,6 +67,10 @@ class TolerantLogger(Logger):
         """Tell of a checkpoint."""
         self._try(lambda: self.logger.after_save_checkpoint(checkpoint_callback))
 
+    def hand_to(self, action: Callable[[Logger], Any]) -> None:
+        """Let something else be done with the other logger."""
+        self._try(lambda: action(self.logger))
+
     def _try(self, action: Callable[[], Any]) -> Any:
         if self.failed:
             return None

@@ -6,10 +6,18 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["CONFIG_FOLDER", "config_name", "find_config", "find_study", "list_configs", "resolve_config_arguments"]
+__all__ = [
+    "CONFIG_FOLDER",
+    "STUDY_FOLDER",
+    "config_name",
+    "find_config",
+    "find_study",
+    "list_configs",
+    "resolve_config_arguments",
+]
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
-_STUDY_FOLDER = CONFIG_FOLDER / "studies"
+STUDY_FOLDER = CONFIG_FOLDER / "studies"
 
 
 def list_configs(folder: Path = CONFIG_FOLDER) -> list[str]:
@@ -40,7 +48,7 @@ def find_study(name: str) -> Path:
         FileNotFoundError: If there is no such file; for a bare name the message lists what there is.
         ValueError: If the file holds no YAML mapping; the message names file and line.
     """
-    return _find(name, _STUDY_FOLDER, "STUDY", "study")
+    return _find(name, STUDY_FOLDER, "STUDY", "study")
 
 
 def _find(name: str, folder: Path, argument: str, kind: str) -> Path:

@@ -5,10 +5,12 @@ import os
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import torch.distributed
 import yaml
@@ -52,6 +54,8 @@ __all__ = ["TrainingCLI", "parsed_fit", "quieten"]
 
 # Processes that Lightning starts for further devices inherit what the first one decided.
 _PLACE_VARIABLE = "NNMASS_PLACE"
+
+_PREDICTING = ("images", "predictions")
 
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
@@ -110,7 +114,10 @@ class TrainingCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Lightning's subcommands, and the arguments of each that are not the user's."""
         skipped = LightningCLI.subcommands()
-        return {name: skipped[name] | {"verbose", "weights_only"} for name in ("fit", "validate", "test")}
+        return {
+            name: skipped[name] | {"verbose", "weights_only", "return_predictions"}
+            for name in ("fit", "validate", "test", "predict")
+        }
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: a checkpoint never overrides what the command says."""
@@ -123,6 +130,9 @@ class TrainingCLI(LightningCLI):
                 "Expected --output_dir to say where the results go, but got trainer.default_root_dir "
                 f"{trainer_config.default_root_dir}."
             )
+        minutes = self.config_init[self.subcommand].checkpoint_minutes
+        if minutes < 0:
+            raise ValueError(f"Expected --checkpoint_minutes to be at least 0, but got {minutes}.")
         self._fit_to_launch(trainer_config)
         if not trainer_config.fast_dev_run:
             self._decide_place()
@@ -142,7 +152,10 @@ class TrainingCLI(LightningCLI):
         )
 
     def before_fit(self) -> None:
-        """Warn of what is easily overlooked with several processes."""
+        """Tell the loggers the configuration, once; warn of what is easily overlooked with several processes."""
+        if not self.place.checkpoint:
+            for logger in self.trainer.loggers:
+                logger.log_hyperparams(self._plain_config())
         size, several = self.datamodule.batch_size, self.trainer.world_size > 1
         synchronised = self.config.fit.trainer.sync_batchnorm
         normalised = any(isinstance(part, _BatchNorm) for part in self.model.modules())
@@ -170,9 +183,30 @@ class TrainingCLI(LightningCLI):
         self._call(self.trainer.test, **kwargs, verbose=False)
         self._show_results()
 
-    def _call(self, method: Any, *arguments: Any, **kwargs: Any) -> None:
+    def predict(self, **kwargs: Any) -> None:
+        """Classify the images of a folder."""
+        options = self.config.predict
+        images = self.datamodule.choose_images(Path(options.images).expanduser())
+        if self.trainer.world_size > 1:
+            raise ValueError(f"Expected predict to run in one process, but got {self.trainer.world_size}.")
+        file = Path(options.predictions)
+        if file.exists():
+            raise ValueError(f"Expected --predictions to be a file that does not exist yet, but {file} does.")
+        batches = self._call(self.trainer.predict, **kwargs)
+        write_atomically(file, _predictions(images.paths, torch.cat(batches)).to_csv(index=False))
+        print(f"Written to {file}: {len(images.paths):,} images.")
+
+    def _prepare_subcommand_parser(self, klass: Any, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """``predict`` alone says what to predict, and where to write it."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--images", type=str, required=True, help="Folder of images to classify.")
+            parser.add_argument("--predictions", type=str, default="predictions.csv", help="CSV to write.")
+        return parser
+
+    def _call(self, method: Any, *arguments: Any, **kwargs: Any) -> Any:
         try:
-            method(*arguments, weights_only=True, **kwargs)
+            return method(*arguments, weights_only=True, **kwargs)
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt(f"Stopped{self._how_to_go_on()}") from error
         except callbacks.TrainingStopped as stop:
@@ -278,7 +312,11 @@ class TrainingCLI(LightningCLI):
         """The whole resolved configuration as plain values, without what the command alone decides."""
         parser = self._parser(self.subcommand)
         dump = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_none=False, skip_link_targets=True))
-        return {key: value for key, value in dump.items() if key not in ("config", "ckpt_path", "checkpoint_minutes")}
+        return {
+            key: value
+            for key, value in dump.items()
+            if key not in ("config", "ckpt_path", "checkpoint_minutes", *_PREDICTING)
+        }
 
     def _loggers(self, chosen: Any, folder: Path | None) -> list[Logger] | bool:
         """metrics.csv always; TensorBoard unless the configuration names other loggers, or none."""
@@ -286,7 +324,9 @@ class TrainingCLI(LightningCLI):
             return False
         if chosen in (None, True):
             purge_step = self.place.resume_step or None
-            chosen = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=purge_step)
+            chosen = TensorBoardLogger(
+                folder, name="tensorboard", version="", purge_step=purge_step, default_hp_metric=False
+            )
         others = chosen if isinstance(chosen, list) else [chosen] if chosen else []
         return [callbacks.MetricsTable(folder), *map(callbacks.TolerantLogger, others)]
 
@@ -300,7 +340,7 @@ class TrainingCLI(LightningCLI):
         resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if not resumable:
             self.signals.give_back()
-        if folder is None:
+        if folder is None or self.subcommand == "predict":
             return own
         own += [callbacks.RunRecorder(self._facts()), callbacks.ConfusionMatrix()]
         if self.subcommand == "fit":
@@ -351,6 +391,12 @@ def parsed_fit(arguments: list[str]) -> Namespace:
         return _ParsedOnly("", ["fit", *arguments], cleanup, StopSignals()).config.fit
 
 
+def _predictions(files: Sequence[Path], probabilities: torch.Tensor) -> pd.DataFrame:
+    """Of each file the most probable class, and its probability."""
+    highest = probabilities.float().cpu().max(dim=1)
+    return pd.DataFrame({"file": map(str, files), "class": highest.indices, "probability": highest.values})
+
+
 def _is_lost_connection(error: Exception) -> bool:
     """Whether the exchange between processes has failed, and not this process."""
     text = str(error).lower()
@@ -370,6 +416,8 @@ def quieten() -> None:
     """Keep Lightning's advice and banners out of the way of this program's own words."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It complains of a toolkit without a GPU, whenever torch's timer is imported.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     for message in (

@@ -19,7 +19,7 @@ from commands.option_errors import explain
 from commands.training_links import link_data_to_network
 from zoo.seeding import seeded
 
-__all__ = ["NamedNetwork", "find_network", "instantiate", "network_of_config"]
+__all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "instantiate", "network_of_config"]
 
 
 class NamedNetwork(NamedTuple):
@@ -93,13 +93,26 @@ def instantiate(content: Mapping[str, Any], name: str) -> tuple[zoo.Classifier, 
     return built.model, built.data
 
 
-def _network_of_checkpoint(path: Path) -> NamedNetwork:
-    """The network as it was trained: its configuration lies in the run's folder."""
+def config_of_checkpoint(path: Path) -> Path:
+    """The configuration that a checkpoint was trained by, which lies in the run's folder.
+
+    Args:
+        path: The checkpoint.
+
+    Raises:
+        FileNotFoundError: If it does not exist, or lies in no run folder.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"Expected a checkpoint, but {path} does not exist.")
     config = path.resolve().parent.parent / "config.yaml"
     if not config.is_file():
         raise FileNotFoundError(f"Expected the checkpoint {path} to lie in a run folder, but found no {config}.")
+    return config
+
+
+def _network_of_checkpoint(path: Path) -> NamedNetwork:
+    """The network as it was trained."""
+    config = config_of_checkpoint(path)
     named = network_of_config(str(config))
     state = read_checkpoint(path)["state_dict"]
     prefix = "network."

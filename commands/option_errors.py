@@ -49,7 +49,7 @@ def explain(error: ArgumentError, parser: ArgumentParser) -> str:
     value = _VALUE.search(text)
     if key and value:
         return f"Expected {key} to be {_expected(key, text, parser)}, but got {value[1]}."
-    return text
+    return text if text.startswith("Expected ") else f"Expected options that can be understood, but: {text}"
 
 
 def _not_a_class(key: str, class_path: str) -> str:

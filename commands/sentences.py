@@ -21,6 +21,10 @@ def sentence(error: BaseException) -> str:
     if "Original Traceback" in text:  # a worker process of a DataLoader reports its whole traceback
         text = re.sub(r"^[\w.]+(Error|Exception): ", "", text.splitlines()[-1])
     text = " ".join(text.split())
+    # jsonargparse tries None for what may be left out, and tells of both attempts.
+    text = re.sub(
+        r"^Does not validate against any of the Union subtypes.*?- (Expected .*?\.) - Expected a .*$", r"\1", text
+    )
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"Expected to use {error.filename}, but: {error.strerror}."
     if not text or isinstance(error, LookupError):

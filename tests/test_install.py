@@ -1,9 +1,11 @@
 """An installed copy: the console script from anywhere, also beside folders of the same names."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from pathlib import Path
 
@@ -12,7 +14,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-SHIPPED = {"zoo", "callbacks", "commands", "configs", "datamodules", "studies", "cli.py", "pyproject.toml", "README.md"}
+SHIPPED = {
+    "zoo",
+    "callbacks",
+    "commands",
+    "configs",
+    "datamodules",
+    "studies",
+    "cli.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +80,24 @@ def test_the_console_script_works_beside_folders_of_the_same_names(
     assert done.returncode == 0, done.stderr
     assert "NN-Mass" in done.stdout
     assert (project / "runs" / "latest" / "run.json").is_file()
+
+
+def test_the_source_archive_holds_what_is_needed(tmp_path: Path) -> None:
+    """What a wheel is made from; a wheel itself is what the other tests have installed."""
+    source = tmp_path / "source"
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, files.split("\0")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    code = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [archive] = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert names >= {"LICENSE", "README.md", "cli.py", "pyproject.toml", "zoo/py.typed", "zoo/shared/__init__.py"}
+    for folder in ("configs", "configs/studies"):
+        assert names >= {f"{folder}/{path.name}" for path in (ROOT / folder).glob("*.yaml")}
 
 
 def test_the_console_script_inspects(installed: Path, project: Path) -> None:

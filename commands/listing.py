@@ -1,0 +1,52 @@
+"""list: the names that the other subcommands take."""
+
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from commands.config_names import CONFIG_FOLDER, STUDY_FOLDER
+from commands.parser import Parser
+
+__all__ = ["run"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print one name per line and what it is; loads no torch.
+
+    Args:
+        arguments: ``list`` and what follows it on the command line.
+    """
+    parser = Parser(
+        "list",
+        "List the networks, configurations or studies that come with the program, one per line.",
+        ["nnmass list models 'dense_40_*'", "nnmass list configs"],
+    )
+    parser.add_argument("kind", choices=("models", "configs", "studies"), help="what to list")
+    parser.add_argument("pattern", nargs="?", default="*", help="shell-style pattern of names (all)")
+    options = parser.parse_args(list(arguments)[1:])
+    kinds = {"models": _models, "configs": lambda: _files(CONFIG_FOLDER), "studies": lambda: _files(STUDY_FOLDER)}
+    found = [(name, what) for name, what in kinds[options.kind]() if fnmatch(name, options.pattern)]
+    if not found:
+        raise ValueError(f"Expected the pattern to match some of the {options.kind}, but got {options.pattern!r}.")
+    width = max(len(name) for name, _ in found)
+    print("\n".join(f"{name:<{width}}  {what}" for name, what in found))
+    return 0
+
+
+def _models() -> Iterator[tuple[str, str]]:
+    from zoo.variants import VARIANTS
+
+    for name, variant in sorted(VARIANTS.items()):
+        yield name, f"{variant.builder.partition(':')[2]}; {variant.source}"
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Names of the files, and the first sentence of the comment that each begins with."""
+    for path in sorted(folder.glob("*.yaml")):
+        comment = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if not line.startswith("#"):
+                break
+            comment.append(line.lstrip("# "))
+        yield path.stem, re.split(r"(?<=[.?:]) ", " ".join(comment), maxsplit=1)[0].rstrip(":")

@@ -1,0 +1,74 @@
+"""Names and version: quick, plain, and the same as what the other subcommands take."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli import main
+from commands.config_names import find_config, find_study
+from zoo import list_models
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def names(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert main(["list", *arguments]) == 0
+    return [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_every_name_is_one_that_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert names(capsys, "models") == list_models()
+    assert names(capsys, "models", "wrn18_*") == list_models("wrn18_*")
+    configs, studies = names(capsys, "configs"), names(capsys, "studies")
+    assert len(configs) == len(list((ROOT / "configs").glob("*.yaml")))
+    assert len(studies) == len(list((ROOT / "configs" / "studies").glob("*.yaml")))
+    assert all(find_config(name) for name in configs)
+    assert all(find_study(name) for name in studies)
+
+
+def test_every_configuration_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("models", "configs", "studies"):
+        main(["list", kind])
+        assert all(re.fullmatch(r"\S+  +\S.*", line) for line in capsys.readouterr().out.splitlines())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"nnmass \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["--help", "--version", "list models", "list configs", "list studies"]
+    + [f"{name} --help" for name in ("list", "design", "inspect", "atlas", "gradients", "study", "export", "submit")],
+)
+def test_what_only_tells_loads_no_torch(command: str) -> None:
+    code = "import sys, cli\ntry: cli.main(sys.argv[1:])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split()], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("list", "the following arguments are required: kind"),
+        ("list networks", "invalid choice: 'networks'"),
+        ("list models nothing*", "Expected the pattern to match some of the models, but got 'nothing*'."),
+        ("list models --long", "Expected a known option, but got '--long'"),
+        ("list configs a b", "Expected a known option, but got 'b'"),
+        ("liist models", "did you mean list?"),
+    ],
+)
+def test_mistakes_get_one_sentence(arguments: str, sentence: str, nnmass: Callable) -> None:
+    done = nnmass(*arguments.split())
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
