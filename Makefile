@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-slurm test-slurm-long bench clean
+.PHONY: demo test test-slow test-slurm test-slurm-long test-oldest bench docs clean
 
 # The environment is made again when the list of dependencies changes.
 .venv/ready: pyproject.toml
@@ -27,6 +27,12 @@ test-slurm: .venv/ready  ## the quick tests that submit jobs to the SLURM cluste
 test-slurm-long: .venv/ready  ## those that wait for time limits and preemptions
 	$(BIN)/python -m pytest -m slurm_long
 
+test-oldest:  ## the quick tests with the oldest dependencies that pyproject.toml allows
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet uv
+	VIRTUAL_ENV=.venv-oldest .venv-oldest/bin/uv pip install --quiet --resolution lowest-direct --editable '.[dev]'
+	.venv-oldest/bin/python -m pytest -m "not slow and not slurm"
+
 bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/data.py
@@ -35,6 +41,11 @@ bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/ensemble.py
 	$(BIN)/python benchmarks/processes.py
+	$(BIN)/python benchmarks/design.py
+
+docs: .venv/ready  ## the documentation as a site, in site/
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-oldest build dist site *.egg-info
