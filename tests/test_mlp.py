@@ -65,6 +65,46 @@ def test_every_parameter_gets_a_gradient(depth: int, width: int, tc: int, batch:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+@settings(max_examples=40)
+@given(st.integers(2, 8), st.integers(1, 5), st.integers(0, 30), st.integers(1, 4), st.sampled_from(["elu", "relu"]))
+def test_outputs_written_once_give_the_plain_pass(depth: int, width: int, tc: int, batch: int, activation: str) -> None:
+    shared, plain = (
+        RandomSkipMLP(depth, width, tc, in_features=5, activation=activation, share_outputs=share).double()  # type: ignore[arg-type]
+        for share in (True, False)
+    )
+    found = []
+    for network in (shared, plain):
+        x = torch.randn(batch, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        logits = network(x)
+        logits.square().sum().backward()
+        found.append([logits, x.grad, *(parameter.grad for parameter in network.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_the_plain_pass_runs_where_somebody_looks_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = RandomSkipMLP(5, 3, 4, in_features=6), torch.rand(2, 6)
+    expected = network(x)
+    with pytest.raises(RuntimeError, match="share_outputs=False for gradients of gradients"):
+        torch.autograd.grad(network(x).square().sum(), [network.layers[2].linear.weight], create_graph=True)  # type: ignore[union-attr, list-item]
+    monkeypatch.setattr("zoo.shared.perceptron.run", None)
+    seen: list[torch.Tensor] = []
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(network(x).float(), expected, atol=0.1)
+    network.layers[2].linear.register_forward_hook(lambda module, given, found: seen.append(found))  # type: ignore[union-attr, operator]
+    assert torch.allclose(network(x), expected)
+    assert len(seen) == 1
+
+
+def test_other_links_are_followed() -> None:
+    network = RandomSkipMLP(6, 3, 4, in_features=5)
+    plain = RandomSkipMLP(6, 3, 4, in_features=5, share_outputs=False, seed=1)
+    x = torch.rand(2, 5)
+    network(x)
+    network.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(network(x), plain(x))
+
+
 def test_seed_links_and_state() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()

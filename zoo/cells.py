@@ -1,5 +1,7 @@
 """Random-skip cells: layers that take their predecessor whole and a random sample of all earlier channels."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from zoo.expansion import ExpansionBlock
 from zoo.mass import link_counts, whole_number
 from zoo.seeding import seeded
-from zoo.shared.outputs import SharedOutputs, can_share
+from zoo.shared.outputs import Room, SharedOutputs, can_share
 
 __all__ = ["RandomSkipCell", "draw_links"]
 
@@ -137,7 +139,7 @@ class RandomSkipCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, w_c, H / stride, W / stride), the output of the last layer."""
-        if self.share_outputs and can_share(self.layers, x):
+        if self.share_outputs and self._can_share(x):
             return self._forward_on_shared_outputs(x)
         outputs: list[Tensor] = []
         earlier: Tensor | None = None
@@ -148,16 +150,36 @@ class RandomSkipCell(nn.Module):
             outputs.append(layer(outputs[-1] if outputs else x, earlier))
         return outputs[-1]
 
+    def _can_share(self, x: Tensor) -> bool:
+        layers: list[Any] = list(self.layers)
+        norms = [layer.norm_in for layer in layers[2:]]
+        activations = [layer.activation for layer in layers[1:]]
+        for block in (layer.conv for layer in layers if isinstance(layer.conv, ExpansionBlock)):
+            norms += [block[1], block[4]]
+            activations += [block[2], block[5]]
+        nothing_follows = all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
+        return nothing_follows and can_share(self, norms, activations, x)
+
     def _forward_on_shared_outputs(self, x: Tensor) -> Tensor:
         """The same function with each output kept once."""
         layers: list[Any] = list(self.layers)
-        output = layers[0](x, None)
-        shared = SharedOutputs(output, self.depth - 1, self.width + max(self.num_links))
+        room = Room()
+        convolutions = [_convolution(layer.conv, room) for layer in layers]
+        output = layers[0].norm_out(convolutions[0](x))
+        shared: SharedOutputs | None = None
         kept: list[Tensor] = []
         for position, layer in enumerate(layers[1:]):
+            if shared is None:
+                shared = SharedOutputs(output, self.depth - 1, room)
             kept.append(shared.keep(output, position, measure=layers[-1].norm_in.training))
             if position == 0:
-                output = layer(output, None)
+                output = layer.norm_out(convolutions[1](layer.activation(output)))
             else:
-                output = shared.enter(kept, layer.norm_in, layer.links, layer.conv)
+                output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1])
         return output
+
+
+def _convolution(convolution: nn.Module, room: Room) -> Callable[[Tensor], Tensor]:
+    if isinstance(convolution, ExpansionBlock):
+        return partial(convolution.forward_on_shared_outputs, room=room)
+    return convolution

@@ -1,8 +1,11 @@
 """ExpansionBlock: the depthwise-separable layer that stands in for a 3x3 convolution in the DSConv networks."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from zoo.mass import whole_number
+from zoo.shared.outputs import Room, normalise_and_convolve
 
 __all__ = ["ExpansionBlock"]
 
@@ -48,3 +51,14 @@ class ExpansionBlock(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, w, H / stride, W / stride)."""
         return super().forward(x)
+
+    def forward_on_shared_outputs(self, x: Tensor, room: Room) -> Tensor:
+        """The same function, keeping what the first two convolutions give and asking again for what enters the others.
+
+        Args:
+            x: As for :meth:`forward`.
+            room: Where that is put.
+        """
+        layers: list[Any] = list(self)
+        expanded = normalise_and_convolve(layers[0](x), layers[1], layers[3], room)
+        return normalise_and_convolve(expanded, layers[4], layers[6], room)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from zoo.cells import draw_links
 from zoo.mass import average_degree, cell_density, nn_mass, singular_value_bounds, whole_number
 from zoo.seeding import seeded
+from zoo.shared import perceptron
 
 __all__ = ["RandomSkipMLP"]
 
@@ -23,12 +24,25 @@ class RandomSkipLinear(nn.Module):
         super().__init__()
         self.register_buffer("links", links)
         self.linear = nn.Linear(in_features + len(links), out_features)
+        self._columns: tuple[Tensor, int, Tensor] | None = None
 
     def entering(self, previous: Tensor, earlier: list[Tensor]) -> Tensor:
         """All that enters the layer: ``previous`` (N, w) and the linked neurons of ``earlier``, (N, w + l_i)."""
         if not len(self.links):
             return previous
         return torch.cat([previous, torch.cat(earlier, dim=1).index_select(1, self.links)], dim=1)
+
+    def columns(self, position: int, width: int) -> Tensor:
+        """Those of ``entering`` among the outputs of layers 0..i-1 side by side, (w + l_i,).
+
+        They are kept for as long as the links are the same.
+        """
+        links = self.links
+        version = 0 if links.is_inference() else links._version
+        if self._columns is None or self._columns[0] is not links or self._columns[1] != version:
+            newest = torch.arange((position - 1) * width, position * width, device=links.device)
+            self._columns = links, version, torch.cat([newest, links])
+        return self._columns[2]
 
 
 class RandomSkipMLP(nn.Module):
@@ -44,6 +58,8 @@ class RandomSkipMLP(nn.Module):
         num_classes: Outputs of the classifier.
         in_features: Numbers in one input; images are flattened.
         activation: phi: ``elu`` (MNIST) or ``relu`` (synthetic data).
+        share_outputs: Write each output once, where all later layers read it: faster, to the same result. Off, or where
+            hooks, traces or automatic precision look on, the modules run one after the other.
         seed: Decides links and initial weights; the global random state is neither read nor changed.
 
     Attributes:
@@ -73,9 +89,11 @@ class RandomSkipMLP(nn.Module):
         num_classes: int = 10,
         in_features: int = 784,
         activation: Literal["elu", "relu"] = "elu",
+        share_outputs: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.share_outputs = share_outputs
         self.depth, self.width = whole_number("depth", depth, 2), whole_number("width", width, 1)
         self.tc = whole_number("tc", tc, 0)
         self.num_classes = whole_number("num_classes", num_classes, 1)
@@ -178,4 +196,9 @@ class RandomSkipMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs (N, ...) to logits (N, num_classes)."""
+        linears: list[Any] = [layer.linear for layer in self.layers]
+        if self.share_outputs and perceptron.can_run(self, linears, self.activation, x):
+            layers = enumerate(self.layers)
+            columns = [layer.columns(position, self.width) for position, layer in layers if position]  # type: ignore[operator]
+            return perceptron.run(x.flatten(1), columns, linears, self.activation)
         return self.forward_head(self.forward_features(x))

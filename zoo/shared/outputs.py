@@ -7,7 +7,7 @@ normalisation, which is linear in them. Memory grows with the depth, not with it
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,41 +15,62 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as module_hooks
 
-from zoo.shared import loops
+from zoo.shared import gpu, processor
+from zoo.shared.channels import Channels, Gradients
 
-__all__ = ["SharedOutputs", "can_share"]
+__all__ = [
+    "Room",
+    "SharedOutputs",
+    "can_share",
+    "loops_for",
+    "nobody_looks_on",
+    "normalise_and_convolve",
+    "refuse_second_derivatives",
+]
 
 
-def can_share(layers: nn.ModuleList, x: Tensor) -> bool:
-    """Whether these layers may run on shared outputs: on the processor, and with nobody looking on.
+def can_share(parts: nn.Module, norms: Sequence[nn.Module], activations: Sequence[nn.Module], x: Tensor) -> bool:
+    """Whether a module may run on shared outputs: where there are loops for it, and with nobody looking on.
 
     Traces, exports, function transforms and hooks want to see every module and operator of the plain pass; another
     normalisation than BatchNorm2d with the statistics of the batch (a synchronised or a frozen one) computes something
     else, and without gradients its running statistics will do.
 
     Args:
-        layers: Layers of a :class:`zoo.RandomSkipCell`.
-        x: The cell's input.
+        parts: All that would run.
+        norms: Normalisations among them that the pass stands in for.
+        activations: Activations among them, the same.
+        x: The input.
     """
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
-        return False
-    norms: list[Any] = [layer.norm_in for layer in layers[2:]]
-    others: list[Any] = [layer.norm_out for layer in layers[2:]]
-    precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    loops = loops_for(x.device)
+    device = x.device.type
+    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     training = bool(norms) and norms[0].training
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return (
         bool(norms)
-        and type(x) is Tensor
-        and x.device.type == "cpu"
+        and nobody_looks_on(parts, x)
+        and loops is not None
         and x.numel() > 0
         and loops.available(precision)
         and (training or not torch.is_grad_enabled())
-        and all(type(norm) is nn.BatchNorm2d and norm.affine and norm.training == training for norm in norms)
-        and all(norm.track_running_stats and norm.num_batches_tracked is not None for norm in norms)
-        and all(type(layer.activation) is nn.ReLU for layer in layers[1:])
-        and all(type(other) is nn.Identity for other in others)
-        and not any(getattr(part, hook) for part in layers.modules() for hook in hooks)
+        and all(isinstance(norm, nn.BatchNorm2d) and _is_plain(norm, training) for norm in norms)
+        and all(type(activation) is nn.ReLU for activation in activations)
+    )
+
+
+def nobody_looks_on(parts: nn.Module, x: Tensor) -> bool:
+    """Whether nothing wants to see a module's parts and operators: no trace, export, transform or hook.
+
+    Args:
+        parts: The module.
+        x: Its input.
+    """
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return False
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return (
+        type(x) is Tensor
+        and not any(getattr(part, hook) for part in parts.modules() for hook in hooks)
         and not any(getattr(module_hooks, f"_global{hook}") for hook in hooks)
         and torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
@@ -57,25 +78,54 @@ def can_share(layers: nn.ModuleList, x: Tensor) -> bool:
     )
 
 
+def _is_plain(norm: nn.BatchNorm2d, training: bool) -> bool:
+    return (
+        type(norm) is nn.BatchNorm2d
+        and norm.affine
+        and norm.training == training
+        and norm.track_running_stats
+        and norm.num_batches_tracked is not None
+    )
+
+
+def loops_for(device: torch.device) -> Any:
+    """The module with the inner loops for this kind of device, or None."""
+    return {"cpu": processor, "cuda": gpu}.get(device.type)
+
+
+class Room:
+    """Memory for what enters a convolution, until the next one's takes its place: it is asked for again, not kept."""
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def take(self, count: int, like: Tensor) -> Tensor:
+        """So many numbers or more, of the same kind as ``like``; what was in there is gone."""
+        if self._memory is None or len(self._memory) < count or self._memory.dtype != like.dtype:
+            self._memory = None  # freed before the larger one is asked for
+            self._memory = like.new_empty(count)
+        return self._memory
+
+
 class SharedOutputs:
-    """The outputs of a cell's layers 0..d-2 during one pass.
+    """The outputs of some layers during one pass, read by the layers after them.
 
     Args:
-        like: Output of layer 0, (N, w_c, H, W).
-        count: Outputs that will be kept, d_c - 1.
-        most: Most channels that will enter a layer.
+        like: Output of the first of them, (N, w, H, W).
+        count: Outputs that will be kept.
+        room: Where what is read is put.
     """
 
-    def __init__(self, like: Tensor, count: int, most: int) -> None:
+    def __init__(self, like: Tensor, count: int, room: Room) -> None:
+        self.loops = loops_for(like.device)
         self.shape, self.width = like.shape, like.shape[1]
         self.rows, columns = like.numel() // self.width, count * self.width
-        self.values = like.new_empty(count, self.rows, self.width)
+        # A single output is kept where it is.
+        self.values = self.as_rows(like.detach())[None] if count == 1 else like.new_empty(count, self.rows, self.width)
         exact = torch.float64 if like.dtype == torch.float64 else torch.float32
-        self.mean, self.variance = like.new_empty(2, columns, dtype=exact)
-        # What enters a convolution lies here until the next one's takes its place: it is asked for again, not kept.
-        self.room = like.new_empty(self.rows * most)
-        self._gradients: Tensor | None = None
-        self._sums: Tensor | None = None
+        self.statistics = like.new_empty(2, columns, dtype=exact)  # mean and variance
+        self.room = room
+        self._gradients: Gradients | None = None
         self._backward = -1
         self.last_reader: weakref.ref | None = None
 
@@ -92,7 +142,13 @@ class SharedOutputs:
         """
         return _Keep.apply(output, self, position, measure)
 
-    def enter(self, kept: Sequence[Tensor], norm: nn.BatchNorm2d, links: Tensor, convolution: nn.Module) -> Tensor:
+    def enter(
+        self,
+        kept: Sequence[Tensor],
+        norm: nn.BatchNorm2d,
+        links: Tensor,
+        convolution: Callable[[Tensor], Tensor],
+    ) -> Tensor:
         """What a layer makes of the newest output and the linked channels, (N, w_c, H, W).
 
         Args:
@@ -101,14 +157,8 @@ class SharedOutputs:
             links: Channels of the earlier outputs, (l_i,).
             convolution: Takes the channels, normalised and rectified.
         """
-        newest = torch.arange(self.width * (len(kept) - 1), self.width * len(kept), device=links.device)
-        columns = torch.cat([newest, links])
-        if norm.training:
-            mean, variance = self.mean[columns], self.variance[columns]
-            _follow(norm, mean, variance, self.rows)
-        else:
-            mean, variance = norm.running_mean, norm.running_var
-        reader = _Reader(self, columns, mean, variance, norm)
+        channels = self.loops.normalise(norm, len(kept) - 1, links, tuple(self.statistics), self.rows)
+        reader = _Reader(self, channels)
         entering = _Enter.apply(reader, norm.weight, norm.bias, *kept)
         if not torch.is_grad_enabled():
             return convolution(entering)
@@ -124,43 +174,39 @@ class SharedOutputs:
         """The way back: images (N, C, H, W) as contiguous rows (N H W, C)."""
         return image.permute(0, 2, 3, 1).reshape(self.rows, -1).contiguous()
 
-    def gradients(self) -> tuple[Tensor, Tensor]:
-        """Of this backward pass: scaled gradients, laid out as the values are, and two sums of each column.
-
-        The sums are those of the gradients, and of the gradients times x - mean over its variance.
-        """
+    def gradients(self) -> Gradients:
+        """What this backward pass has summed up so far."""
         running = torch._C._current_graph_task_id()
-        if self._gradients is None or self._sums is None or running != self._backward:
+        if self._gradients is None or running != self._backward:
             self._backward = running
-            self._gradients = torch.zeros_like(self.values, dtype=self.mean.dtype)
-            self._sums = self.mean.new_zeros(2, len(self.mean), dtype=torch.float64)
-        return self._gradients, self._sums
+            columns = self.statistics.shape[1]
+            self._gradients = Gradients(
+                torch.empty_like(self.values, dtype=self.statistics.dtype),
+                self.statistics.new_zeros(2, columns, dtype=torch.float64),
+                self.statistics.new_zeros(columns, dtype=torch.bool),
+            )
+        return self._gradients
 
     def finish(self) -> None:
         """Free the memory at the end of a backward pass; the values too, unless the graph is retained for another."""
-        self._gradients = self._sums = None
+        self._gradients = None
         reader = self.last_reader() if self.last_reader is not None else None
         if reader is not None and not _is_retained(reader):
-            self.values = self.room = self.values.new_empty(0)
+            self.values = self.values.new_empty(0)
 
 
 class _Reader:
-    """One layer's view of the shared outputs: its normalisation as max(scale x + shift, 0)."""
+    """One layer's view of the shared outputs: the channels that it reads."""
 
-    def __init__(
-        self, shared: SharedOutputs, columns: Tensor, mean: Tensor, variance: Tensor, norm: nn.BatchNorm2d
-    ) -> None:
-        self.shared, self.columns, self.mean = shared, columns, mean
-        exact = shared.mean.dtype
-        self.inverse = (variance.double() + norm.eps).rsqrt()
-        self.scale = (norm.weight.detach() * self.inverse).to(exact)
-        self.shift = (norm.bias.detach() - mean * self.scale.double()).to(exact)
+    def __init__(self, shared: SharedOutputs, channels: Channels) -> None:
+        self.shared, self.channels = shared, channels
         self._address = 0
 
     def read(self) -> Tensor:
         """The channels, normalised and rectified, (N, w_c + l_i, H, W)."""
         shared = self.shared
-        return shared.as_image(loops.gather(shared.values, self.columns, self.scale, self.shift, shared.room))
+        room = shared.room.take(shared.rows * len(self.channels.columns), shared.values)
+        return shared.as_image(shared.loops.gather(shared.values, self.channels, room))
 
     def give_out(self) -> Tensor:
         """What is handed to the convolution, remembered to know it again."""
@@ -192,21 +238,18 @@ class _Keep(torch.autograd.Function):
     def forward(ctx: Any, output: Tensor, shared: SharedOutputs, position: int, measure: bool) -> Tensor:
         ctx.shared, ctx.position = shared, position
         ctx.columns = slice(position * shared.width, (position + 1) * shared.width)
-        measured = loops.store(shared.as_rows(output), shared.values[position], measure)
-        if measured is not None:
-            shared.mean[ctx.columns], shared.variance[ctx.columns] = measured
+        statistics = tuple(shared.statistics[:, ctx.columns]) if measure else None
+        shared.loops.store(shared.as_rows(output), shared.values[position], statistics)
         ctx.set_materialize_grads(False)
         return output.new_empty(0)
 
     @staticmethod
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
-        shared, columns = ctx.shared, ctx.columns
-        gradients, sums = shared.gradients()
-        constant, slope = (sums[:, columns] / shared.rows).to(gradients.dtype)
-        kept, mean = shared.values[ctx.position], shared.mean[columns]
-        found = loops.spread(gradients[ctx.position], kept, mean, constant, slope)
-        if ctx.position == 0:
+        refuse_second_derivatives()
+        shared, position = ctx.shared, ctx.position
+        mean = shared.statistics[0, ctx.columns]
+        found = shared.loops.spread(shared.gradients(), position, shared.values[position], mean)
+        if position == 0:
             shared.finish()
         return shared.as_image(found), None, None, None
 
@@ -222,20 +265,38 @@ class _Enter(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         _ = ctx.saved_tensors  # raises if the weights have been changed since
         reader, shared = ctx.reader, ctx.reader.shared
         shared.last_reader = weakref.ref(ctx)
-        gradients, sums = shared.gradients()
-        rows = shared.as_rows(gradient)
-        exact = loops.scatter(rows, shared.values, reader.columns, reader.scale, reader.shift, reader.mean, gradients)
-        sums[0].index_add_(0, reader.columns, exact[0] * reader.scale)
-        sums[1].index_add_(0, reader.columns, exact[1] * reader.scale * reader.inverse.square())
-        for_weight, for_bias = (exact[1] * reader.inverse).to(gradients.dtype), exact[0].to(gradients.dtype)
+        for_weight, for_bias = shared.loops.scatter(
+            shared.as_rows(gradient), shared.values, reader.channels, shared.gradients()
+        )
         return None, for_weight, for_bias, *[None] * ctx.kept
 
 
-def _refuse_second_derivatives() -> None:
+def normalise_and_convolve(
+    output: Tensor, norm: nn.BatchNorm2d, convolution: Callable[[Tensor], Tensor], room: Room
+) -> Tensor:
+    """Normalisation, rectification and convolution of one output, which alone is kept for the way back.
+
+    Args:
+        output: (N, w, H, W).
+        norm: Normalises it.
+        convolution: Takes it, normalised and rectified.
+        room: Where that is put.
+    """
+    shared = SharedOutputs(output, 1, room)
+    kept = shared.keep(output, 0, norm.training)
+    return shared.enter([kept], norm, torch.empty(0, dtype=torch.int64, device=output.device), convolution)
+
+
+def refuse_second_derivatives() -> None:
+    """For the way back of a pass that has none of its own.
+
+    Raises:
+        RuntimeError: Where a graph of the gradients is asked for.
+    """
     if torch.is_grad_enabled():
         raise RuntimeError("Expected share_outputs=False for gradients of gradients (create_graph), but it is True.")
 
@@ -246,16 +307,3 @@ def _is_retained(ctx: Any) -> bool:
         return bool(ctx.saved_tensors)
     except RuntimeError:
         return False
-
-
-@torch.no_grad()
-def _follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """Let the running statistics follow those of a batch of ``count`` positions, as nn.BatchNorm2d does."""
-    tracked, running_mean, running_variance = norm.num_batches_tracked, norm.running_mean, norm.running_var
-    assert tracked is not None
-    assert running_mean is not None
-    assert running_variance is not None
-    tracked += 1
-    momentum = 1 / int(tracked) if norm.momentum is None else norm.momentum
-    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-    running_variance.lerp_((variance * (count / max(count - 1, 1))).to(running_variance.dtype), momentum)

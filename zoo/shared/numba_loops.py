@@ -1,4 +1,4 @@
-"""The compiled sweeps behind :mod:`zoo.shared.loops`, one set per precision; each thread takes some parts of the rows.
+"""The compiled sweeps behind :mod:`zoo.shared.processor`, one set per precision; threads take parts of the rows.
 
 Every function takes a pointer to int64: the count of parts, then sizes, then addresses, in the order in which its
 body reads them. bfloat16 comes as uint16, the upper half of a float32.
@@ -83,14 +83,17 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
         output = carray(_at(given[3], stored), (rows * width,))
         kept = carray(_at(given[4], stored), (rows * width,))
         sums = carray(_at(given[5], np.float64), (parts, 2, width))
+        moving = given[3] != given[4]
         for part in range(_thread_number(), parts, _team_size()):
             total, square = np.zeros(width, number), np.zeros(width, number)
             sums[part] = 0
             begin, end = part * rows // parts, (part + 1) * rows // parts
             for row in range(begin, end):
                 source, target = output[row * width : (row + 1) * width], kept[row * width : (row + 1) * width]
+                if moving:
+                    for column in range(width):
+                        target[column] = source[column]
                 for column in range(width):
-                    target[column] = source[column]
                     found = _wide(source[column]) - _wide(output[column])
                     total[column] += found
                     square[column] += found * found
@@ -119,7 +122,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
 
     @_compiled
     def scatter(numbers: Any) -> None:
-        given = carray(numbers, (13,))
+        given = carray(numbers, (14,))
         parts, count, rows, width, chosen = given[0], given[1], given[2], given[3], given[4]
         values = carray(_at(given[5], stored), (count * rows * width,))
         places = carray(_at(given[6], np.int64), (chosen,))
@@ -129,6 +132,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
         gradients = carray(_at(given[10], number), (count * rows * width,))
         mean = carray(_at(given[11], number), (chosen,))
         sums = carray(_at(given[12], np.float64), (parts, 2, chosen))
+        touched = carray(_at(given[13], np.uint8), (chosen,))
         for part in range(_thread_number(), parts, _team_size()):
             total, product = np.zeros(chosen, number), np.zeros(chosen, number)
             sums[part] = 0
@@ -142,7 +146,8 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                     slope = slope if scale[place] * value + shift[place] > 0 else number(0)
                     total[place] += slope
                     product[place] += slope * (value - mean[place])
-                    target[where] += slope * scale[place]
+                    before = target[where] if touched[place] else number(0)
+                    target[where] = before + slope * scale[place]
                 if (row - begin) % _ROWS == _ROWS - 1 or row == end - 1:
                     for place in range(chosen):
                         sums[part, 0, place] += total[place]
@@ -152,7 +157,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
 
     @_compiled
     def spread(numbers: Any) -> None:
-        given = carray(numbers, (9,))
+        given = carray(numbers, (10,))
         parts, rows, width = given[0], given[1], given[2]
         gradient = carray(_at(given[3], number), (rows * width,))
         kept = carray(_at(given[4], stored), (rows * width,))
@@ -160,13 +165,15 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
         constant = carray(_at(given[6], number), (width,))
         slope = carray(_at(given[7], number), (width,))
         found = carray(_at(given[8], stored), (rows * width,))
+        touched = carray(_at(given[9], np.uint8), (width,))
         for part in range(_thread_number(), parts, _team_size()):
             for row in range(part * rows // parts, (part + 1) * rows // parts):
                 begin, end = row * width, (row + 1) * width
                 coming, source, target = gradient[begin:end], kept[begin:end], found[begin:end]
                 for column in range(width):
                     value = _wide(source[column]) - mean[column]
-                    target[column] = _narrow(coming[column] - constant[column] - slope[column] * value, source[0])
+                    whole = coming[column] if touched[column] else number(0)
+                    target[column] = _narrow(whole - constant[column] - slope[column] * value, source[0])
 
     return store, gather, scatter, spread
 
