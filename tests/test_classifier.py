@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim import SGD
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from zoo import Classifier
@@ -100,3 +101,19 @@ def test_another_architecture_is_refused_by_name() -> None:
     model = Classifier(network(), num_classes=3)
     with pytest.raises(ValueError, match=r"network.weight is \(4, 6\) in the checkpoint and \(3, 6\) in the network"):
         model.on_load_checkpoint({"state_dict": Classifier(nn.Linear(6, 4), num_classes=4).state_dict()})
+
+
+def test_a_training_step_reads_nothing_back_from_the_device() -> None:
+    class Reads(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            assert function is not torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    class Looking(Classifier):
+        def training_step(self, *arguments: Any) -> torch.Tensor:
+            with Reads():
+                return super().training_step(*arguments)
+
+    train(Looking(network(), partial(SGD, lr=0.05), num_classes=3), 1)
+    with pytest.raises(AssertionError), Reads():
+        torch.zeros(1).item()

@@ -9,8 +9,10 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+from zoo.weighted_mean import WeightedMean
 
 __all__ = ["Classifier", "papers_sgd"]
 
@@ -95,13 +97,14 @@ class Classifier(LightningModule):
         self.warmup_epochs = warmup_epochs
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
-        self.train_mean_loss, self.val_mean_loss, self.test_mean_loss = MeanMetric(), MeanMetric(), MeanMetric()
-        # "micro" spelled out: torchmetrics' default is the macro average, which is not the accuracy that papers print.
         # Without torchmetrics' checks, which look at the values of every batch and so wait for the device.
+        self.train_loss_mean, self.val_loss_mean, self.test_loss_mean, self.train_accuracy = (
+            WeightedMean() for _ in range(4)
+        )
+        # "micro" spelled out: torchmetrics' default is the macro average, which is not the accuracy that papers print.
         metrics: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         }
-        self.train_metrics = MetricCollection(metrics, prefix="train/").clone()
         if num_classes > 5:
             metrics["top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5, validate_args=False)
         self.val_metrics = MetricCollection(metrics, prefix="val/").clone()
@@ -118,9 +121,11 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch, for the optimizer."""
-        loss = self._step(batch, "train", self.train_loss, self.train_metrics, self.train_mean_loss)[0]
+        logits, labels, loss = self._classified(batch, self.train_loss, self.train_loss_mean)
+        self.train_accuracy.update((logits.argmax(dim=1) == labels).sum(), len(labels))
+        self._log_figures("train", self.train_loss_mean, {"train/accuracy": self.train_accuracy})
         if self.trainer.world_size > 1 and self.trainer.is_last_batch:
-            loss = loss * self._share_of_mean(len(batch[1]))
+            loss = loss * self._share_of_mean(len(labels))
         return loss
 
     def _share_of_mean(self, size: int) -> float:
@@ -133,40 +138,42 @@ class Classifier(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
-        self._step(batch, "val", self.eval_loss, self.val_metrics, self.val_mean_loss)
+        self._evaluate(batch, "val", self.val_metrics, self.val_loss_mean)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss and accuracy of one test batch; returns its logits (N, num_classes)."""
-        return self._step(batch, "test", self.eval_loss, self.test_metrics, self.test_mean_loss)[1]
+        return self._evaluate(batch, "test", self.test_metrics, self.test_loss_mean)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (N, num_classes) of one batch."""
         return self(batch[0]).softmax(dim=-1)
 
-    def _step(
-        self,
-        batch: tuple[Tensor, Tensor],
-        stage: str,
-        criterion: nn.Module,
-        metrics: MetricCollection,
-        mean_loss: MeanMetric,
-    ) -> tuple[Tensor, Tensor]:
+    def _classified(
+        self, batch: tuple[Tensor, Tensor], criterion: nn.Module, loss_mean: WeightedMean
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, right answers (N,) and loss of one batch; the last is added to the mean."""
         x, labels = batch
         logits = self(x)
         loss = criterion(logits, labels)
         # A metric object: Lightning's own mean over processes does not weigh by the number of samples.
-        mean_loss.update(loss.detach(), weight=len(labels))
+        loss_mean.update(loss.detach() * len(labels), len(labels))
         # Mixed images come with shares of several classes; the one of the largest share counts as the right answer.
-        # In training only the answer counts; else probabilities, because torchmetrics guesses whether it gets logits.
-        answers = logits.detach().argmax(dim=1) if stage == "train" else logits.detach().float().softmax(dim=1)
-        metrics.update(answers, labels if labels.ndim == 1 else labels.argmax(dim=1))
-        if stage not in self._logged:
-            self._log_figures(stage, metrics, mean_loss)
-        return loss, logits.detach()
+        return logits.detach(), labels if labels.ndim == 1 else labels.argmax(dim=1), loss
 
-    def _log_figures(self, stage: str, metrics: MetricCollection, mean_loss: MeanMetric) -> None:
+    def _evaluate(
+        self, batch: tuple[Tensor, Tensor], stage: str, metrics: MetricCollection, loss_mean: WeightedMean
+    ) -> Tensor:
+        logits, labels, _ = self._classified(batch, self.eval_loss, loss_mean)
+        # Probabilities, because torchmetrics guesses whether it gets logits.
+        metrics.update(logits.float().softmax(dim=1), labels)
+        self._log_figures(stage, loss_mean, metrics)
+        return logits
+
+    def _log_figures(self, stage: str, loss_mean: WeightedMean, metrics: dict[str, Metric] | MetricCollection) -> None:
         """Hand Lightning the objects, once an epoch: it reads and resets them at the epoch's end."""
-        self.log(f"{stage}/loss", mean_loss, on_step=False, on_epoch=True, batch_size=1)
+        if stage in self._logged:
+            return
+        self.log(f"{stage}/loss", loss_mean, on_step=False, on_epoch=True, batch_size=1)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
         self._logged.add(stage)
 
@@ -174,8 +181,8 @@ class Classifier(LightningModule):
         """Begin the epoch's figures."""
         self._logged.discard("train")
         if self._resumed_epoch:  # those of the resumed epoch
-            self.train_metrics.reset()
-            self.train_mean_loss.reset()
+            for metric in self._train_figures().values():
+                metric.reset()
         self._resumed_epoch = False
 
     def on_validation_epoch_start(self) -> None:
@@ -185,7 +192,7 @@ class Classifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the training's figures, if the run went on after the epoch's last training batch."""
         if self._resumed_epoch and "train" not in self._logged and not self.trainer.sanity_checking:
-            self.log_dict({"train/loss": self.train_mean_loss.compute(), **self.train_metrics.compute()})
+            self.log_dict({name: metric.compute() for name, metric in self._train_figures().items()})
 
     def on_test_epoch_start(self) -> None:
         """Begin the test's figures."""
@@ -246,7 +253,7 @@ class Classifier(LightningModule):
             _go_on_from(metric, count, values, rank, size)
 
     def _train_figures(self) -> dict[str, Metric]:
-        return {"loss": self.train_mean_loss, **dict(self.train_metrics.items(keep_base=True))}
+        return {"train/loss": self.train_loss_mean, "train/accuracy": self.train_accuracy}
 
     def _check_architecture(self, theirs: dict[str, Tensor]) -> None:
         ours = self.state_dict()
