@@ -100,12 +100,13 @@ def ensemble_rate(model: Classifier, data: DataModule, row: Row) -> float:
         ValueError: If it knows another protocol only.
     """
     optimizer = model.optimizer([nn.Parameter(torch.zeros(1))])
-    plain = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=optimizer.defaults["lr"])
+    plain = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=optimizer.defaults["lr"]).defaults
+    means = ("foreach", "fused")  # how the same step is calculated
     trainer = row.configuration.get("trainer", {})
     rules = {
         "networks of the class RandomSkipMLP": isinstance(model.network, RandomSkipMLP),
         "the optimizer torch.optim.Adam with its default betas and eps": type(optimizer) is torch.optim.Adam
-        and optimizer.defaults == plain.defaults,
+        and all(optimizer.defaults[key] == value for key, value in plain.items() if key not in means),
         "the schedule constant without warm-up": model.schedule == "constant" and not model.warmup_epochs,
         "no label smoothing": model.train_loss.label_smoothing == 0,
         "data that fits into memory": isinstance(data, InMemoryDataModule),
