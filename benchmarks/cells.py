@@ -1,10 +1,13 @@
 """Random-skip cells: training step, evaluation and activation memory, against plain modules and bare convolutions.
 
-Run: python benchmarks/cells.py [--quick] [--precision bf16]. Nothing is asserted; compare ratios of one run.
+Run: python benchmarks/cells.py [--quick] [--precision bf16] [--device cuda]. Nothing is asserted; compare ratios of one
+run.
 
 *plain* runs the same network module by module (share_outputs off) in the faster of both memory formats. *convolutions*
 are the network's convolutions alone, same shapes and precision, channels_last, each on an input that is there already.
-Memory is the peak of what is allocated beyond weights and images during a step.
+Memory is the peak of what is allocated beyond weights and images during a step. On a GPU, *graph* replays a step that
+was captured as a CUDA graph, *compiled* runs the plain network through torch.compile, and *largest batch* is the
+largest power of two whose step fits into the GPU's memory.
 """
 
 import argparse
@@ -28,24 +31,35 @@ from torch.profiler import ProfilerActivity, profile
 from zoo import create_model, list_models
 from zoo.variants import VARIANTS
 
-BATCH = 32
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+BATCHES = {"cpu": 32, "cuda": 512}
+PROFILED = "dense_31_w2_30_50_100"
+Work = Callable[[], Any]
 
 
-def median_times(works: list[Callable[[], Any]], rounds: int) -> list[float]:
+def median_times(works: dict[str, Work], rounds: int, device: str) -> dict[str, float]:
     """Median time of each work in s, over rounds in which each runs once: a slow moment hits all alike."""
-    for work in works:
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    for work in works.values():
         work()
-    times: list[list[float]] = [[] for _ in works]
+    times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
-        for work, taken in zip(works, times, strict=True):
+        for name, work in works.items():
+            wait()
             start = time.perf_counter()
             work()
-            taken.append(time.perf_counter() - start)
-    return [median(taken) for taken in times]
+            wait()
+            times[name].append(time.perf_counter() - start)
+    return {name: median(taken) for name, taken in times.items()}
 
 
-def peak_memory(work: Callable[[], Any]) -> int:
-    """Most bytes allocated at once on the processor during the work."""
+def peak_memory(work: Work, device: str) -> int:
+    """Most bytes allocated at once during the work, beyond what is there before."""
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
     now = peak = 0
@@ -56,30 +70,33 @@ def peak_memory(work: Callable[[], Any]) -> int:
     return peak
 
 
+def forward(network: nn.Module, images: Tensor, precision: torch.dtype) -> Tensor:
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        return network(images)
+
+
 def step(network: nn.Module, images: Tensor, precision: torch.dtype) -> None:
     """Forward and backward."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-        loss = network(images).float().square().mean()
-    loss.backward()
+    forward(network, images, precision).float().square().mean().backward()
     network.zero_grad()
 
 
 @torch.no_grad()
 def evaluate(network: nn.Module, images: Tensor, precision: torch.dtype) -> None:
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-        network(images)
+    forward(network, images, precision)
 
 
-def convolutions(network: nn.Module, images: Tensor, precision: torch.dtype) -> list[tuple[Tensor, nn.Conv2d, Tensor]]:
-    """Each convolution with an input and an output of its shapes."""
-    found: list[tuple[Tensor, nn.Conv2d, Tensor]] = []
+def convolutions(network: nn.Module, images: Tensor, precision: torch.dtype) -> list[tuple[Tensor, ...]]:
+    """Input, weight and gradient of the output, of the shapes of each convolution, and what else it takes."""
+    found: list[Any] = []
 
-    def record(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        alike = [
-            torch.randn(value.shape).to(precision).to(memory_format=torch.channels_last)
-            for value in (arguments[0], output)
-        ]
-        found.append((alike[0], module, alike[1]))  # type: ignore[arg-type]
+    def record(module: nn.Conv2d, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        value, weight, gradient = (
+            torch.randn_like(like, dtype=precision, memory_format=torch.channels_last)
+            for like in (arguments[0], module.weight, output)
+        )
+        others = [None, module.stride, module.padding, module.dilation, False, [0, 0], module.groups]
+        found.append((value, weight, gradient, others))
 
     handles = [module.register_forward_hook(record) for module in network.modules() if isinstance(module, nn.Conv2d)]
     with torch.no_grad():
@@ -89,88 +106,128 @@ def convolutions(network: nn.Module, images: Tensor, precision: torch.dtype) -> 
     return found
 
 
-def run_convolutions(shapes: list[tuple[Tensor, Tensor, Tensor, list]], backward: bool) -> None:
-    for position, (value, weight, gradient, arguments) in enumerate(shapes):
-        torch.ops.aten.convolution(value, weight, None, *arguments)
+def run_convolutions(shapes: list[tuple[Any, ...]], backward: bool) -> None:
+    for position, (value, weight, gradient, others) in enumerate(shapes):
+        torch.ops.aten.convolution(value, weight, *others)
         if backward:
-            wanted = [position > 0, True, False]
-            torch.ops.aten.convolution_backward(gradient, value, weight, None, *arguments, wanted)
+            torch.ops.aten.convolution_backward(gradient, value, weight, *others, [position > 0, True, False])
 
 
-def measure(name: str, precision: torch.dtype, rounds: int) -> list[str]:
-    images = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+def build(name: str, device: str, shared: bool, last: bool = True) -> nn.Module:
+    network: Any = create_model(name, share_outputs=shared).to(device)  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last) if last else network
+
+
+def captured(network: nn.Module, images: Tensor, precision: torch.dtype) -> Work:
+    """A step as a CUDA graph."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step(network, images, precision)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        forward(network, images, precision).float().square().mean().backward()
+    return graph.replay
+
+
+def compiled(network: nn.Module, images: Tensor, precision: torch.dtype) -> tuple[Work, float]:
+    """A step through torch.compile, and the time of the first one in s."""
+    network.compile()
+    start = time.perf_counter()
+    step(network, images, precision)
+    torch.cuda.synchronize()
+    return partial(step, network, images, precision), time.perf_counter() - start
+
+
+def largest_batch(name: str, shared: bool, precision: torch.dtype) -> int:
+    network, batch = build(name, "cuda", shared), 256
+    while True:
+        try:
+            step(network, torch.randn(2 * batch, 3, 32, 32, device="cuda"), precision)
+        except torch.OutOfMemoryError:
+            return batch
+        finally:
+            network.zero_grad()
+            torch.cuda.empty_cache()
+        batch *= 2
+
+
+def measure(name: str, precision: torch.dtype, rounds: int, device: str, extras: bool) -> dict[str, str]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(BATCHES[device], 3, 32, 32, generator=generator).to(device)
     last = images.to(memory_format=torch.channels_last)
-    ours: Any = create_model(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    plain: Any = create_model(name, share_outputs=False)
-    plain_last: Any = create_model(name, share_outputs=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    shapes = [
-        (
-            value,
-            module.weight.detach().to(precision).to(memory_format=torch.channels_last),
-            gradient,
-            [module.stride, module.padding, module.dilation, False, [0, 0], module.groups],
-        )
-        for value, module, gradient in convolutions(plain_last, last, precision)
-    ]
-    networks = ((ours, last), (plain, images), (plain_last, last))
-    figures = []
-    for work, backward in ((step, True), (evaluate, False)):
-        for network, _ in networks:
+    ours, plain, plain_last = build(name, device, True), build(name, device, False, False), build(name, device, False)
+    networks = {"ours": (ours, last), "plain": (plain, images), "plain, last": (plain_last, last)}
+    shapes = convolutions(plain_last, last, precision)
+    cells: dict[str, str] = {}
+    for title, work, backward in (("step", step, True), ("evaluation", evaluate, False)):
+        for network, _ in networks.values():
             network.train(backward)
-        runs: list[Callable[[], Any]] = [partial(work, network, batch, precision) for network, batch in networks]
-        mine, first, second, bare = median_times([*runs, partial(run_convolutions, shapes, backward)], rounds)
-        figures.append((mine / bare, min(first, second) / bare, min(first, second) / mine))
-    for network, _ in networks:
+        works: dict[str, Work] = {key: partial(work, *pair, precision) for key, pair in networks.items()}
+        works["convolutions"] = partial(run_convolutions, shapes, backward)
+        if extras and backward:
+            works["graph"] = captured(ours, last, precision)
+            works["compiled"], seconds = compiled(build(name, device, False), last, precision)
+        times = median_times(works, rounds, device)
+        oracle, bare = min(times["plain"], times["plain, last"]), times["convolutions"]
+        cells |= {f"{title} / convolutions": f"{times['ours'] / bare:.2f}", f"plain {title}": f"{oracle / bare:.2f}"}
+        if backward:
+            cells["speed-up"] = f"{oracle / times['ours']:.2f}"
+            if extras:
+                cells |= {key: f"{times[key] / bare:.2f}" for key in ("graph", "compiled")}
+                cells["compile time (s)"] = f"{seconds:.0f}"
+    for network, _ in networks.values():
         network.train()
-    memory = [peak_memory(partial(step, network, last, precision)) for network in (ours, plain_last)]
-    (mine, other, faster), (evaluating, other_evaluating, _) = figures
-    return [
-        f"{mine:.2f}",
-        f"{other:.2f}",
-        f"{faster:.2f}",
-        f"{memory[0] / 2**20:.0f}",
-        f"{memory[0] / memory[1]:.2f}",
-        f"{evaluating:.2f}",
-        f"{other_evaluating:.2f}",
-    ]
+    mine, other = (peak_memory(partial(step, network, last, precision), device) for network in (ours, plain_last))
+    cells |= {"memory (MiB)": f"{mine / 2**20:.0f}", "memory / plain": f"{mine / other:.2f}"}
+    if extras:
+        batches = [largest_batch(name, shared, precision) for shared in (True, False)]
+        cells |= {"largest batch": f"{batches[0]:,}", "of plain": f"{batches[1]:,}"}
+    return cells
 
 
-def print_profile(name: str) -> None:
+def print_profile(precision: torch.dtype, device: str) -> None:
     """Where the time of two steps goes, operator by operator."""
-    network: Any = create_model(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(BATCH, 3, 32, 32).to(memory_format=torch.channels_last)
-    step(network, images, torch.float32)
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    network = build(PROFILED, device, True)
+    images = torch.randn(BATCHES[device], 3, 32, 32).to(device, memory_format=torch.channels_last)
+    step(network, images, precision)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    with profile(activities=activities) as profiler:
         for _ in range(2):
-            step(network, images, torch.float32)
-    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40))
+            step(network, images, precision)
+    order = f"self_{device}_time_total"
+    print(profiler.key_averages().table(sort_by=order, row_limit=16, max_name_column_width=40))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three networks in place of fifteen")
-    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="float32")
+    parser.add_argument("--device", choices=list(BATCHES), default="cpu")
     parser.add_argument("--profile", action="store_true", help="what a step of the 31 layers is made of, and no more")
     options = parser.parse_args()
+    precision, device = PRECISIONS[options.precision], options.device
     if options.profile:
-        print_profile("dense_31_w2_30_50_100")
+        print_profile(precision, device)
         return
-    precision = torch.bfloat16 if options.precision == "bf16" else torch.float32
-    table = Table(
-        title=f"{options.precision}, batch {BATCH}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
-    headings = ("network", "step / convolutions", "plain / convolutions", "speed-up", "memory (MiB)", "memory / plain")
-    for heading in (*headings, "evaluation / convolutions", "plain / convolutions"):
-        table.add_column(heading, justify="right" if table.columns else "left")
     patterns = ["dense_31_w2", "dense_64_w2", "dsconv_31_w2_e1"]
     if not options.quick:
         patterns = [f"dense_{layers}_w{multiplier}" for multiplier in (1, 2, 3) for layers in (31, 40, 49, 64)]
         patterns += ["dsconv_31_w2_e1", "dsconv_31_w2_e6", "dsconv_64_w2_e1"]
     console = Console(width=160)
+    rows = {}
     for pattern in track(patterns, console=console, transient=True):
-        rows = sorted(list_models(f"{pattern}_*_*_*"), key=lambda name: VARIANTS[name].arguments["tc"])
-        name = rows[len(rows) // 2]
-        table.add_row(name, *measure(name, precision, 7))
+        names = sorted(list_models(f"{pattern}_*_*_*"), key=lambda name: VARIANTS[name].arguments["tc"])
+        name = names[len(names) // 2]
+        rows[name] = measure(name, precision, 7, device, device == "cuda")
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    table = Table(title=f"{options.precision}, batch {BATCHES[device]}, {where}, torch {torch.__version__}")
+    for heading in ("network", *next(iter(rows.values()))):
+        table.add_column(heading, justify="right" if table.columns else "left")
+    for name, cells in rows.items():
+        table.add_row(name, *cells.values())
     console.print(table)
 
 
