@@ -18,7 +18,8 @@ __all__ = ["ResumeCheckpoint", "StopRequest", "TrainingStopped"]
 
 # What the processes tell each other after each batch; the highest wins.
 _GO_ON, _SAVE, _STOP = 0, 1, 2
-_ORDER = {None: _GO_ON, signal.SIGTERM: _STOP}  # any other signal outranks SIGTERM: it asks to be queued again
+# Any other signal outranks these: it asks to be queued again.
+_ORDER = {None: _GO_ON, signal.SIGTERM: _STOP, signal.SIGINT: _STOP}
 _REQUEUE = 3
 
 
@@ -32,7 +33,7 @@ class StopRequest(Protocol):
     received: signal.Signals | None
 
     def watch(self) -> None:
-        """Set the signal handlers again; Lightning replaces that of SIGTERM."""
+        """Listen to Ctrl-C too, and set the signal handlers again; Lightning replaces that of SIGTERM."""
 
 
 class TrainingStopped(Exception):  # noqa: N818 -- no error

@@ -47,7 +47,7 @@ from commands.run_folders import (
     run_of_job,
 )
 from commands.sentences import sentence
-from commands.stop_signals import COME_BACK, STAY_STOPPED, Stopped, StopSignals
+from commands.stop_signals import COME_BACK, Stopped, StopSignals
 from commands.training_links import link_data_to_network
 
 __all__ = ["TrainingCLI", "parsed_fit", "quieten"]
@@ -212,7 +212,7 @@ class TrainingCLI(LightningCLI):
         except callbacks.TrainingStopped as stop:
             if _PLACE_VARIABLE in os.environ and not self.trainer.is_global_zero:
                 sys.exit(0)  # Lightning kills the first process as soon as one that it has started fails
-            status = COME_BACK if stop.come_back else STAY_STOPPED
+            status = COME_BACK if stop.come_back else self.signals.exit_status
             if not self.trainer.is_global_zero:
                 sys.exit(status)
             raise Stopped(f"{stop} by {self.signals.received_name}{self._how_to_go_on()}", status) from stop

@@ -1,11 +1,11 @@
-"""SIGUSR1 and SIGTERM as a request to stop at the next good moment; loads nothing, so that it can be set up first."""
+"""Signals as a request to stop at the next good moment; loads nothing, so that it can be set up first."""
 
 import os
 import signal
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["COME_BACK", "STAY_STOPPED", "StopSignals", "Stopped"]
+__all__ = ["COME_BACK", "INTERRUPTED", "STAY_STOPPED", "StopSignals", "Stopped"]
 
 COME_BACK = 75
 """Exit status after SIGUSR1, with which a cluster announces the end of a job's time: it should be queued again."""
@@ -13,13 +13,18 @@ COME_BACK = 75
 STAY_STOPPED = 76
 """Exit status after SIGTERM: somebody wants the command to end."""
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+_FIRST_INTERRUPT = b"\nStopping after this batch, with the state saved; Ctrl-C once more stops at once.\n"
+
 
 class Stopped(Exception):  # noqa: N818 -- no error
     """A command ended before its time, on request, with all that it had done saved.
 
     Args:
         message: One sentence that says how to go on.
-        exit_status: ``COME_BACK`` or ``STAY_STOPPED``.
+        exit_status: ``COME_BACK``, ``STAY_STOPPED`` or ``INTERRUPTED``.
     """
 
     def __init__(self, message: str, exit_status: int) -> None:
@@ -30,7 +35,8 @@ class Stopped(Exception):  # noqa: N818 -- no error
 class StopSignals:
     """Inside the block, SIGUSR1 and SIGTERM end nothing: the first one is noted, to be asked for.
 
-    SLURM sends them to every process of a job. What is forked from this process has its handler too, which does
+    So is Ctrl-C once somebody watches, who will ask; a second one ends the process at once.
+    SLURM sends signals to every process of a job. What is forked from this process has its handler too, which does
     nothing there.
 
     Attributes:
@@ -49,13 +55,20 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         names = ("SIGUSR1", "SIGTERM")  # Windows has no SIGUSR1
         self._before = {number: signal.getsignal(number) for name in names if (number := getattr(signal, name, None))}
-        self.watch()
+        self._set()
         return self
 
     @property
     def received_name(self) -> str:
         """The signal's name; without one, another process got it."""
+        if self.received == signal.SIGINT:
+            return "Ctrl-C"
         return self.received.name if self.received else "a signal to another process"
+
+    @property
+    def exit_status(self) -> int:
+        """That of a command which the signal has stopped for good."""
+        return INTERRUPTED if self.received == signal.SIGINT else STAY_STOPPED
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -81,12 +94,24 @@ class StopSignals:
             signal.raise_signal(self.received)
 
     def watch(self) -> None:
-        """Set the handlers once more, after a library has put its own in their place."""
+        """Note Ctrl-C too, unless it does nothing, and set the handlers that a library has put its own in place of."""
+        interrupt = signal.getsignal(signal.SIGINT)
+        if self._before and signal.SIGINT not in self._before and interrupt is not signal.SIG_IGN:
+            self._before[signal.SIGINT] = interrupt
+        self._set()
+
+    def _set(self) -> None:
         for number in self._before:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() == self._owner and self.received is None:
+        if os.getpid() != self._owner:
+            return
+        if number == signal.SIGINT:
+            if self.received == signal.SIGINT:
+                os._exit(INTERRUPTED)
+            os.write(2, _FIRST_INTERRUPT)
+        if self.received is None or number == signal.SIGINT:
             self.received = signal.Signals(number)
             self._raise()
 

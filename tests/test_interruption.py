@@ -115,6 +115,23 @@ def test_a_signal_at_any_moment_loses_nothing(stage: str, count: int, training: 
     assert_equal(training, runs if begun else tmp_path / "again")
 
 
+@pytest.mark.parametrize(("stage", "count"), [("train", 4), ("val", 1)])
+def test_ctrl_c_loses_nothing(
+    stage: str, count: int, training: Training, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        moment = ["--trainer.callbacks+=interruptions.Signal", f"--trainer.callbacks.stage={stage}"]
+        moment += [f"--trainer.callbacks.count={count}", "--trainer.callbacks.name=SIGINT"]
+        assert fit(training.config, tmp_path / "runs", *moment) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "by Ctrl-C; continue the run with the same command" in capsys.readouterr().err
+    assert fit(training.config, tmp_path / "runs", "--ckpt_path", "last") == 0
+    assert_equal(training, tmp_path / "runs")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(10))
 def test_kill_9_costs_one_checkpoint_interval_at_most(

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,7 +130,9 @@ def test_a_resumed_run_equals_an_unbroken_one(
     arguments = [*FIT, "--output_dir", str(tmp_path), "--trainer.max_epochs", "6"]
     error = interrupt(arguments, "epoch 3/6", how)
     if how == signal.SIGINT:
-        assert error == "Stopped; continue the run with the same command and --ckpt_path last.\n"
+        said = error.strip().splitlines()
+        assert said[0] == "Stopping after this batch, with the state saved; Ctrl-C once more stops at once."
+        assert re.fullmatch(r"Stopped at step \d+ by Ctrl-C; continue the run .* and --ckpt_path last\.", said[1])
         assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "interrupted"
         assert (only_run(tmp_path) / "accuracy.png").is_file()
     resumed = nnmass(*arguments, "--ckpt_path", "last")
@@ -140,6 +144,30 @@ def test_a_resumed_run_equals_an_unbroken_one(
         assert all(torch.equal(value, theirs[key]) for key, value in weights(unbroken, name).items())
     ours, theirs = (pd.read_csv(path / "metrics.csv") for path in (unbroken, folder))
     pd.testing.assert_frame_equal(ours.drop(columns=TIMED), theirs.drop(columns=TIMED), rtol=1e-6)
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    slow = ["--trainer.callbacks+=interruptions.Diary", f"--trainer.callbacks.path={tmp_path / 'diary'}"]
+    slow += ["--trainer.callbacks.pause_s=60", "--output_dir", str(tmp_path / "runs")]
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), *FIT, *slow],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        record = tmp_path / "runs" / "latest" / "run.json"
+        while not (record.exists() and json.loads(record.read_text()).get("topology")):
+            time.sleep(0.2)
+        time.sleep(2)  # the first step
+        assert process.stderr is not None
+        os.killpg(process.pid, signal.SIGINT)
+        while not process.stderr.readline().startswith("Stopping after this batch"):
+            pass
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=5) == 130
 
 
 def test_two_runs_of_one_configuration_get_two_folders(unbroken: Path, tmp_path: Path) -> None:
