@@ -11,6 +11,7 @@ from commands.quantities import duration, grid, quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
     from commands.design_reference import Reference
     from zoo import Design, Shape
@@ -47,8 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     shapes = _shapes(options, reference)
     options.max_params = options.max_params or reference.design.num_params
     options.max_macs = options.max_macs or reference.design.macs
-    with console.status("Searching"):
-        designs, sentence = _search(options, reference, shapes)
+    with console.status("Searching") as status:
+        designs, sentence = _search(options, reference, shapes, status)
     if not designs:
         raise ValueError(_nothing(options, reference, shapes))
     rows: Rows = [(design, None) for design in designs]
@@ -134,7 +135,9 @@ def _shapes(options: Namespace, reference: "Reference") -> "list[Shape]":
     return reference.family.make(reference, chosen)
 
 
-def _search(options: Namespace, reference: "Reference", shapes: "list[Shape]") -> "tuple[list[Design], str]":
+def _search(
+    options: Namespace, reference: "Reference", shapes: "list[Shape]", status: "Status"
+) -> "tuple[list[Design], str]":
     """What the rule finds, the best first, and what is proved about it."""
     from zoo import fewest_params, highest_mass, pareto_front
 
@@ -144,7 +147,11 @@ def _search(options: Namespace, reference: "Reference", shapes: "list[Shape]") -
     count = len(shapes) if options.max_latency else options.count
     least = options.min_mass or 0.0
     if options.rule == "pareto-front":
-        front = [design for design in pareto_front(shapes, *budget) if design.nn_mass >= least]
+
+        def report(done: int, length: int) -> None:
+            status.update(f"Searching: {done} of {len(shapes)} depths and widths, {length:,} networks on the front")
+
+        front = [design for design in pareto_front(shapes, *budget, report) if design.nn_mass >= least]
         return front, f"{many} these {len(front):,} are the front: no other has more mass, fewer parameters and MACs."
     if options.rule == "fewest-params":
         options.min_mass = options.min_mass or reference.design.nn_mass

@@ -1,24 +1,21 @@
 """Networks straight from their NN-Mass: searched exactly, without building any.
 
 Mass, parameters and MACs of a network are sums over its cells (:mod:`zoo.grids`). So the choices that bring the most
-mass within a budget solve a knapsack of one choice per cell and two limits.
+mass within a budget solve a knapsack of one choice per cell and two limits (:mod:`zoo.knapsack`).
 """
 
 from bisect import insort
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from zoo.grids import Choices, Shape
+from zoo.knapsack import Bound, front_of_cells, left_at_least, most_gain, nondominated
 from zoo.size import Size
 
 __all__ = ["Answer", "Design", "fewest_params", "highest_mass", "pareto_front"]
-
-_FIRST_BEAM = 1024
-_CHUNK = 2**20
 
 
 class Design(NamedTuple):
@@ -78,15 +75,15 @@ def highest_mass(
     open_shapes = []
     for index, shape in enumerate(grid):
         room = _room(shape, max_params, max_macs)
-        if min(_left_at_least(shape.cells, room)) >= 0:
-            open_shapes.append((-shape.mass - shape.unit * _Bound(shape.cells, room).of_all(), index, room))
+        if min(left_at_least(shape.cells, room)) >= 0:
+            open_shapes.append((-shape.mass - shape.unit * Bound(shape.cells, room).of_all(), index, room))
     found: list[Design] = []
     bound = -np.inf
     for negative, index, room in sorted(open_shapes):
         if len(found) >= count and -negative < (1 - 1e-12) * found[count - 1].nn_mass:
             bound = max(bound, -negative)
             break
-        design = _design(grid[index], _most_gain(grid[index].cells, room) or [])
+        design = _design(grid[index], most_gain(grid[index].cells, room) or [])
         bound = max(bound, design.nn_mass)
         insort(found, design, key=lambda one: (-_rounded(one.nn_mass), one.num_params))
     return Answer(found[:count], bound)
@@ -124,7 +121,7 @@ def fewest_params(
     for index, shape in enumerate(grid):
         needed = _gain_needed(shape, min_mass)
         room = _room(shape, max_params, max_macs)
-        if needed is not None and _Bound(shape.cells, room).of_all() >= needed:
+        if needed is not None and Bound(shape.cells, room).of_all() >= needed:
             least = _least_params_by_bound(shape, needed, max_params, max_macs)
             open_shapes.append((least, index, needed))
     found: list[Design] = []
@@ -141,7 +138,12 @@ def fewest_params(
     return Answer(found[:count], bound)
 
 
-def pareto_front(grid: Sequence[Shape], max_params: float = np.inf, max_macs: float = np.inf) -> list[Design]:
+def pareto_front(
+    grid: Sequence[Shape],
+    max_params: float = np.inf,
+    max_macs: float = np.inf,
+    report: Callable[[int, int], None] | None = None,
+) -> list[Design]:
     """All networks of the grid within the budget for which no other has more mass, fewer parameters and fewer MACs.
 
     Of networks that are equal in all three one is listed. Cells are merged one after the other, and of each part only
@@ -151,6 +153,7 @@ def pareto_front(grid: Sequence[Shape], max_params: float = np.inf, max_macs: fl
         grid: What to choose from, as :func:`zoo.densenet_grid` makes it.
         max_params: Most learnable numbers.
         max_macs: Most multiply-adds for one input, in MAC.
+        report: Called after each shape with how many are done, and how many networks are on their front.
 
     Returns:
         Designs by rising parameters.
@@ -163,7 +166,7 @@ def pareto_front(grid: Sequence[Shape], max_params: float = np.inf, max_macs: fl
     front, makers = np.zeros((0, 3)), np.zeros((0, 2), dtype=np.int64)
     paths: list[np.ndarray] = []
     for index, shape in enumerate(grid):
-        sums, path = _front_of_shape(shape.cells, _room(shape, max_params, max_macs))
+        sums, path = front_of_cells(shape.cells, _room(shape, max_params, max_macs))
         figures = np.stack(
             [
                 shape.size.num_params + sums[:, 0],
@@ -177,58 +180,9 @@ def pareto_front(grid: Sequence[Shape], max_params: float = np.inf, max_macs: fl
         front, makers = np.concatenate([front, figures]), np.concatenate([makers, made])
         keep = nondominated(front)
         front, makers = front[keep], makers[keep]
+        if report is not None:
+            report(index + 1, len(front))
     return [_design(grid[index], _values(grid[index].cells, paths[index][row])) for index, row in makers]
-
-
-def nondominated(costs: np.ndarray) -> np.ndarray:
-    """Rows that no other row is at most equal to in all three columns, by rising first column; equal rows count once.
-
-    Args:
-        costs: Numbers that are to be small, shape (n, 3).
-
-    Returns:
-        Indices of the rows.
-
-    Source:
-        Kung, Luccio, Preparata, "On finding the maxima of a set of vectors" (1975).
-
-    Example:
-        >>> nondominated(np.array([[2, 1, 1], [1, 1, 1], [0, 3, 3]]))
-        array([2, 1])
-    """
-    order = np.lexsort(costs.T[::-1])
-    second, third = (np.unique(costs[order, column], return_inverse=True)[1] for column in (1, 2))
-    rows, half = np.arange(len(order)), 1
-    # Blocks of twice the length at each turn: a row of the later half goes if one of the earlier half dominates it.
-    while half < len(order):
-        block, later = rows // (2 * half), rows // half % 2 == 1
-        sorting = np.argsort(2 * (block * len(order) + second[rows]) + later)
-        rows, block, later = rows[sorting], block[sorting] * (len(order) + 1), later[sorting]
-        # The offset lets the running minimum of each block start anew.
-        lowest = np.minimum.accumulate(np.where(later, len(order), third[rows]) - block) + block
-        rows = np.sort(rows[~later | (lowest > third[rows])])
-        half *= 2
-    return order[rows]
-
-
-def _front_of_shape(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters, MACs and negative gain of the networks of its front, and the choices that make them."""
-    front, path = np.zeros((1, 3)), np.zeros((1, 0), dtype=np.int64)
-    for index, cell in enumerate(cells):
-        choices = np.stack([cell.params, cell.macs, -cell.gain], 1)
-        least = _left_at_least(cells[index + 1 :], room)
-        merged, merged_path = np.zeros((0, 3)), np.zeros((0, index + 1), dtype=np.int64)
-        rows = max(_CHUNK // len(choices), 1)
-        for start in range(0, len(front), rows):
-            sums = (front[start : start + rows, None] + choices).reshape(-1, 3)
-            fits = np.flatnonzero((sums[:, 0] <= least[0]) & (sums[:, 1] <= least[1]))
-            previous, choice = np.divmod(fits, len(choices))
-            merged = np.concatenate([merged, sums[fits]])
-            merged_path = np.concatenate([merged_path, np.column_stack([path[start + previous], choice])])
-            keep = nondominated(merged)
-            merged, merged_path = merged[keep], merged_path[keep]
-        front, path = merged, merged_path
-    return front, path
 
 
 def _rounded(mass: Any) -> Any:
@@ -276,7 +230,7 @@ def _least_params_by_bound(shape: Shape, needed: int, max_params: float, max_mac
     while high - low > 1:
         middle = (low + high) // 2
         room = _room(shape, middle, max_macs)
-        if min(_left_at_least(shape.cells, room)) >= 0 and _Bound(shape.cells, room).of_all() >= needed:
+        if min(left_at_least(shape.cells, room)) >= 0 and Bound(shape.cells, room).of_all() >= needed:
             high = middle
         else:
             low = middle
@@ -290,7 +244,7 @@ def _smallest(shape: Shape, needed: int, least: int, most: float, max_macs: floa
     # The bound is nearly always close: go up from it in growing steps, then halve what is left.
     while best is None:
         limit = min(low + step, most)
-        values = _most_gain(shape.cells, _room(shape, limit, max_macs), needed - 1)
+        values = most_gain(shape.cells, _room(shape, limit, max_macs), needed - 1)
         if values is not None:
             best = _design(shape, values)
         elif limit == most or step > 2**50:
@@ -299,107 +253,9 @@ def _smallest(shape: Shape, needed: int, least: int, most: float, max_macs: floa
             low, step = int(limit), 4 * step
     while best.num_params - low > 1:
         middle = (low + best.num_params) // 2
-        values = _most_gain(shape.cells, _room(shape, middle, max_macs), needed - 1)
+        values = most_gain(shape.cells, _room(shape, middle, max_macs), needed - 1)
         if values is None:
             low = middle
         else:
             best = _design(shape, values)
     return best
-
-
-def _left_at_least(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[float, float]:
-    """What is left of the budget when every cell has its least gain."""
-    return (
-        room[0] - sum(int(cell.params[0]) for cell in cells),
-        room[1] - sum(int(cell.macs[0]) for cell in cells),
-    )
-
-
-class _Bound:
-    """At most so much gain in all, whatever the cells that are not decided yet choose: Lagrange's bound.
-
-    For prices a, b >= 0 of parameter and MAC, gain <= a P + b M + sum over cells of max (gain - a params - b MACs) of
-    its choices. The best prices of the whole problem, where choices need not be whole, lie where two of its lines meet.
-    """
-
-    def __init__(self, cells: Sequence[Choices], room: tuple[float, float]) -> None:
-        # A limit beyond the dearest choices is none.
-        dearest = [sum(int(cell.params[-1]) for cell in cells), sum(int(cell.macs[-1]) for cell in cells)]
-        self.room = np.minimum(room, dearest)
-        corners = np.array(list(self._corners(cells)))
-        values = corners @ self.room
-        for cell in cells:
-            ends = [cell.gain[end] - corners @ (cell.params[end], cell.macs[end]) for end in (0, -1)]
-            values = values + np.maximum(*ends)
-        self.prices = corners[int(values.argmin())]
-        rests = [(cell.gain - self.prices[0] * cell.params - self.prices[1] * cell.macs).max() for cell in cells]
-        # What the cells from each one on can add at most.
-        self.rests = np.append(np.cumsum(rests[::-1])[::-1], 0.0)
-
-    def of_all(self) -> float:
-        """For the whole network."""
-        return float(self.of(np.zeros(1), np.zeros(1), np.zeros(1), 0)[0])
-
-    def of(self, gain: np.ndarray, params: np.ndarray, macs: np.ndarray, decided: int) -> np.ndarray:
-        """For networks whose first ``decided`` cells together have this gain and cost this.
-
-        Gain is whole; the margin is far above errors of rounding, and far below one.
-        """
-        left = self.prices[0] * (self.room[0] - params) + self.prices[1] * (self.room[1] - macs)
-        return np.floor(gain + left + self.rests[decided] + 1e-6)
-
-    @staticmethod
-    def _corners(cells: Sequence[Choices]) -> Iterator[tuple[float, float]]:
-        yield 0.0, 0.0
-        slopes = [[column[-1] - column[0] for column in (cell.params, cell.macs, cell.gain)] for cell in cells]
-        for (a, b, c), (d, e, f) in combinations([[1, 0, 0], [0, 1, 0], *slopes], 2):
-            if determinant := float(a) * float(e) - float(b) * float(d):
-                corner = (float(c * e - b * f) / determinant, float(a * f - c * d) / determinant)
-                if min(corner) >= 0:
-                    yield corner
-
-
-def _most_gain(cells: Sequence[Choices], room: tuple[float, float], above: int = -1) -> list[int] | None:
-    """The choices of the most gain within the budget; None if none has more than ``above``.
-
-    Cells are decided one after the other. Of all that has been decided the most promising go on, as the beam is wide;
-    it is widened until the bound of whatever was dropped is no higher than the best network found: that proves it best.
-    """
-    if min(_left_at_least(cells, room)) < 0:
-        return None
-    order = sorted(range(len(cells)), key=lambda index: len(cells[index].gain))
-    ordered = [cells[index] for index in order]
-    bound, beam, best = _Bound(ordered, room), _FIRST_BEAM, above
-    chosen: list[int] | None = None
-    while True:
-        gain, params, macs = (np.zeros(1, dtype=np.int64) for _ in range(3))
-        path, dropped = np.zeros((1, 0), dtype=np.int64), -1.0
-        for index, cell in enumerate(ordered[:-1]):
-            least = _left_at_least(ordered[index + 1 :], room)
-            gain = (gain[:, None] + cell.gain).ravel()
-            params = (params[:, None] + cell.params).ravel()
-            macs = (macs[:, None] + cell.macs).ravel()
-            bounds = bound.of(gain, params, macs, index + 1)
-            keep = np.flatnonzero((params <= least[0]) & (macs <= least[1]) & (bounds > best))
-            if len(keep) > beam:
-                ranked = np.argpartition(-bounds[keep], beam)
-                dropped = max(dropped, float(bounds[keep[ranked[beam:]]].max()))
-                keep = keep[ranked[:beam]]
-            previous, choice = np.divmod(keep, len(cell.gain))
-            path = np.hstack([path[previous], choice[:, None]])
-            gain, params, macs = gain[keep], params[keep], macs[keep]
-        if len(gain):
-            last = ordered[-1]
-            choice = np.minimum(
-                np.searchsorted(last.params, room[0] - params, side="right"),
-                np.searchsorted(last.macs, room[1] - macs, side="right"),
-            )
-            totals = gain + last.gain[choice - 1]
-            top = int(totals.argmax())
-            if totals[top] > best:
-                best = int(totals[top])
-                picks = dict(zip(order, [*path[top], choice[top] - 1], strict=True))
-                chosen = _values(cells, [picks[index] for index in range(len(cells))])
-        if dropped <= best:
-            return chosen
-        beam *= 8
