@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; by default ``sys.argv[1:]``.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # classes of one's own, behind everything else
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = (f"  {name:<10}{command.summary}" for name, command in SUBCOMMANDS.items())
         print(HELP.format(subcommands="\n".join(lines)), end="")
@@ -46,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         return import_module(_subcommand(arguments[0]).module).run(arguments)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     except KeyboardInterrupt as stop:
         return _report(str(stop) or "Stopped.", status=130)
     except Exception as error:
@@ -68,7 +73,9 @@ def _subcommand(name: str) -> Subcommand:
     if name in SUBCOMMANDS:
         return SUBCOMMANDS[name]
     if name.startswith("-"):
-        raise ValueError(f"Expected a subcommand first, as in: nnmass fit {name} ..., but got {name!r}.")
+        near = get_close_matches(name, ("--help", "--version"), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"as in: nnmass fit {name} ..."
+        raise ValueError(f"Expected a subcommand first, but got {name!r}; {hint}")
     near = get_close_matches(name, SUBCOMMANDS, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     raise ValueError(f"Expected a subcommand ({', '.join(SUBCOMMANDS)}), but got {name!r}{hint}")

@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent, and that are read as data, never as code."""
 
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from callbacks.run_file import write_atomically
 
 __all__ = ["AtomicCheckpointIO", "read_checkpoint"]
+
+_CODE = re.compile(r"Unsupported (?:global: GLOBAL|class|operand|type) ([\w.]+)")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -42,8 +45,13 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # whatever foreign bytes provoke in the reader, the file is at fault
-        raise ValueError(f"Expected a checkpoint in {path}, but the file is damaged or carries code.") from error
+        code = _CODE.search(str(error))
+        what = f"it carries code ({code[1]}), which is not run" if code else "the file is damaged or no checkpoint"
+        raise ValueError(f"Expected a checkpoint in {path}, but {what}.") from error
     for key in ("state_dict", "global_step", "pytorch-lightning_version"):
         if not isinstance(checkpoint, dict) or key not in checkpoint:
             raise ValueError(f"Expected a Lightning checkpoint in {path}, but it has no {key}.")
+    if not isinstance(checkpoint["state_dict"], dict):
+        kind = type(checkpoint["state_dict"]).__name__
+        raise ValueError(f"Expected a Lightning checkpoint in {path}, but its state_dict is of the type {kind}.")
     return checkpoint

@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     from studies.atlas_report import write_report
     from studies.cores import available_cores
 
-    names = timm.list_models(options.pattern)
+    names = timm.list_models(options.pattern) if options.pattern else []
     if not names:
         raise ValueError(f"Expected --pattern to match names that timm knows, but got {options.pattern!r}.")
     file = options.output_dir / "atlas.jsonl"

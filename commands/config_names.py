@@ -25,17 +25,18 @@ def list_configs(folder: Path = CONFIG_FOLDER) -> list[str]:
     return sorted(path.name for path in folder.glob("*.yaml"))
 
 
-def find_config(name: str) -> Path:
+def find_config(name: str, argument: str = "--config") -> Path:
     """The file that ``--config name`` means: an existing file, else the shipped one of that name.
 
     Args:
         name: A path, or a bare name with or without ``.yaml``.
+        argument: What to call it where it is wrong.
 
     Raises:
         FileNotFoundError: If there is no such file; for a bare name the message lists what there is.
         ValueError: If the file holds no YAML mapping; the message names file and line.
     """
-    return _find(name, CONFIG_FOLDER, "--config", "configuration")
+    return _find(name, CONFIG_FOLDER, argument, "configuration")
 
 
 def find_study(name: str) -> Path:
@@ -61,8 +62,8 @@ def _find(name: str, folder: Path, argument: str, kind: str) -> Path:
     if shipped.is_file():
         return _readable(shipped)
     known = list_configs(folder)
-    near = get_close_matches(shipped.name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = get_close_matches(shipped.stem, [one.removesuffix(".yaml") for one in known], n=1)
+    hint = f"did you mean {near[0]}.yaml? " if near else ""
     raise FileNotFoundError(
         f"Expected {argument} to name a file or a shipped {kind}, but got {name!r}; {hint}"
         f"there are: {', '.join(known)}."

@@ -108,7 +108,11 @@ def find_reference(name: str) -> Reference:
 def _configuration(name: str) -> tuple[str, dict[str, Any]]:
     """What the network is called, and the configuration that trains it."""
     if name not in VARIANTS:
-        path = config_of_checkpoint(Path(name)) if name.endswith(".ckpt") else find_config(name)
+        path = (
+            find_config(str(config_of_checkpoint(Path(name))))
+            if name.endswith(".ckpt")
+            else find_config(name, "--like")
+        )
         return config_name(path), yaml.safe_load(path.read_text(encoding="utf-8"))
     kind = VARIANTS[name].builder.partition(":")[2]
     arguments = VARIANTS[name].arguments

@@ -1,5 +1,6 @@
 """export: a trained network for programs that have no torch, or none of this code."""
 
+import io
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def _checkpoint(text: str) -> Path:
 def _new_file(text: str) -> Path:
     path = Path(text)
     if path.suffix not in (".onnx", ".pt2"):
-        raise ArgumentTypeError(f"Expected the file to end in .onnx or .pt2, but got {text}.")
+        raise ArgumentTypeError(f"Expected the file to end in .onnx or .pt2, but got {text!r}.")
     if path.exists():
         raise ArgumentTypeError(f"Expected a file that does not exist yet, but {text} does.")
     return path
@@ -104,7 +105,9 @@ def _write_program(network: "nn.Module", batches: "list[Tensor]", file: Path) ->
     import torch
 
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    torch.export.save(torch.export.export(network, (batches[0],), dynamic_shapes=dynamic), file)
+    program = io.BytesIO()  # torch's own file writer has an error of its own for each that a disk may give
+    torch.export.save(torch.export.export(network, (batches[0],), dynamic_shapes=dynamic), program)
+    file.write_bytes(program.getvalue())
     return _largest_difference(network, batches, torch.export.load(file).module())
 
 

@@ -48,7 +48,8 @@ from commands.run_folders import (
 )
 from commands.sentences import sentence
 from commands.stop_signals import COME_BACK, Stopped, StopSignals
-from commands.training_links import link_data_to_network
+from commands.trainer_rules import require_sensible
+from commands.training_links import link_data_to_network, require_left_to_data
 
 __all__ = ["TrainingCLI", "parsed_fit", "quieten"]
 
@@ -95,6 +96,7 @@ class TrainingCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except ArgumentError as error:
             raise ValueError(explain(error, self._subcommand_parsers[args[0]])) from error
+        require_sensible(self.config[args[0]])
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The seed; an integer only, because Lightning takes ``true`` for the seed 0."""
@@ -130,9 +132,8 @@ class TrainingCLI(LightningCLI):
                 "Expected --output_dir to say where the results go, but got trainer.default_root_dir "
                 f"{trainer_config.default_root_dir}."
             )
-        minutes = self.config_init[self.subcommand].checkpoint_minutes
-        if minutes < 0:
-            raise ValueError(f"Expected --checkpoint_minutes to be at least 0, but got {minutes}.")
+        described = self.config[self.subcommand].model.network.get("init_args") or {}
+        require_left_to_data(described, self.model.network, self.datamodule)
         self._fit_to_launch(trainer_config)
         if not trainer_config.fast_dev_run:
             self._decide_place()
@@ -283,7 +284,7 @@ class TrainingCLI(LightningCLI):
             checkpoint = str(folder / "checkpoints" / "best.ckpt")
         elif checkpoint is not None:
             if not Path(checkpoint).expanduser().is_file():
-                raise FileNotFoundError(f"Expected --ckpt_path to be a file, last or best, but got {checkpoint}.")
+                raise FileNotFoundError(f"Expected --ckpt_path to be a file, last or best, but got {checkpoint!r}.")
             checkpoint = str(Path(checkpoint).expanduser().resolve())
             folder = continued_run(Path(checkpoint), identity, dump, fitting)
         elif not fitting:

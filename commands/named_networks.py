@@ -17,6 +17,7 @@ from callbacks.checkpoint_io import read_checkpoint
 from commands.config_names import config_name, find_config
 from commands.option_errors import explain
 from commands.training_links import link_data_to_network
+from zoo.architecture import require_same_architecture
 from zoo.seeding import seeded
 
 __all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "instantiate", "network_of_config"]
@@ -114,9 +115,8 @@ def _network_of_checkpoint(path: Path) -> NamedNetwork:
     """The network as it was trained."""
     config = config_of_checkpoint(path)
     named = network_of_config(str(config))
-    state = read_checkpoint(path)["state_dict"]
-    prefix = "network."
-    named.network.load_state_dict(
-        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    )
+    state, prefix = read_checkpoint(path)["state_dict"], "network."
+    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    require_same_architecture(named.network.state_dict(), weights)
+    named.network.load_state_dict(weights)
     return named._replace(name=f"{config.parent.name}/{path.name}")

@@ -10,19 +10,44 @@ from importlib import import_module
 __all__ = ["explain"]
 
 _UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (--[^\s=]+)")
+_UNKNOWN_WORD = re.compile(r"unrecognized arguments: (\S+)")
+_NO_VALUE = re.compile(r"argument (?:\S+/)?(--\S+): expected one argument")
 _UNKNOWN_KEY = re.compile(r"does not accept (?:nested )?(?:option|key) '([^']+)'")
 _UNKNOWN_ARGUMENT = re.compile(r"Option '([^']+)' is not accepted")
 _CLASS_PATH = re.compile(r"class_path'?[ :=]+'([^']+)'")
-_NOT_A_CLASS = re.compile(r"Expected a path but (\S+) either")
-_NO_SUCH_CLASS = re.compile(r"Problem with given class_path '([^']+)': (?:module '|No module named)")
+_NO_SUCH_CLASS = re.compile(
+    r"Expected a path but (\S+) either|Expected a dot import path string: (\S+)"
+    r"|Problem with given class_path '([^']+)': (?:module '|No module named)|Import path (\S+) does not correspond"
+)
 _MISSING = re.compile(r"arguments are required: (.+)")
 _KEY = re.compile(r'[Pp]arser key "([^"]+)"')
-_VALUE = re.compile(r"(?:Given value: |Got value: )(.+?)\s*$")
+_VALUE = re.compile(r"(?:Given value|Got value): ?(.*?)(?:\.? ?(?:Got value:|- Expected a ).*)?\s*$")
 _TYPE = re.compile(r"Expected an? <class '([^']+)'>")
 _CHOICES = re.compile(r"typing\.Literal\[([^\]]+)\]")
 
-# A class to name as an example, by the key that takes it.
-_EXAMPLES = {"model.network": "zoo.RandomSkipDenseNet", "data": "datamodules.CIFAR10"}
+# A class to name as an example, and modules whose classes may have been meant, by the key that takes a class.
+_EXAMPLES = {
+    "model.network": "zoo.RandomSkipDenseNet",
+    "model.optimizer": "torch.optim.SGD",
+    "data": "datamodules.CIFAR10",
+    "trainer.callbacks": "pytorch_lightning.callbacks.EarlyStopping",
+    "trainer.logger": "pytorch_lightning.loggers.WandbLogger",
+}
+_MODULES = {
+    "model.network": ("zoo",),
+    "model.optimizer": ("torch.optim",),
+    "data": ("datamodules",),
+    "trainer.callbacks": ("callbacks", "pytorch_lightning.callbacks"),
+    "trainer.logger": ("pytorch_lightning.loggers",),
+}
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "dict": "keys and values",
+    **dict.fromkeys(("list", "tuple", "collections.abc.Sequence", "collections.abc.Iterable"), "a list"),
+}
 
 
 def explain(error: ArgumentError, parser: ArgumentParser) -> str:
@@ -33,33 +58,67 @@ def explain(error: ArgumentError, parser: ArgumentParser) -> str:
         parser: The parser of the subcommand, for the names it knows.
     """
     text = " ".join(str(error).split())
+    key = ".".join(_KEY.findall(text))
+    return (
+        _unknown(text, key, parser)
+        or _lacking(text)
+        or _not_a_class(text, key)
+        or _wrong_value(text, key, parser)
+        or (text if text.startswith("Expected ") else f"Expected options that can be understood, but: {text}")
+    )
+
+
+def _unknown(text: str, key: str, parser: ArgumentParser) -> str:
+    """An option, key or argument that does not exist."""
     if found := _UNKNOWN_OPTION.search(text) or _UNKNOWN_KEY.search(text):
         name = found[1].removeprefix("--")
-        return f"Expected a known option or key, but got {name!r}{_near(name, _options(parser))}"
-    key = ".".join(_KEY.findall(text))
+        return f"Expected a known option or key, but got {name!r}{_near(name, (one.dest for one in parser._actions))}"
+    if found := _UNKNOWN_WORD.search(text):
+        return f"Expected options that begin with --, but got {found[1]!r}; a configuration is named by --config."
     if found := _UNKNOWN_ARGUMENT.search(text):
         classes = _CLASS_PATH.findall(text)
         owner = classes[0] if classes else "its class"
         near = _near(found[1], _parameters(owner))
         return f"Expected {key} to have only arguments of {owner}, but got {found[1]!r}{near}"
-    if found := _NOT_A_CLASS.search(text) or _NO_SUCH_CLASS.search(text):
-        return _not_a_class(key, found[1])
+    return ""
+
+
+def _lacking(text: str) -> str:
+    """Something that should be there."""
+    if found := _NO_VALUE.search(text):
+        return f"Expected {found[1]} to be followed by a value, but got nothing."
     if found := _MISSING.search(text):
-        return f"Expected {found[1]} to be given, in a --config file or as options, but got nothing."
-    value = _VALUE.search(text)
-    if key and value:
-        return f"Expected {key} to be {_expected(key, text, parser)}, but got {value[1]}."
-    return text if text.startswith("Expected ") else f"Expected options that can be understood, but: {text}"
+        return (
+            f"Expected {found[1]} to be given, in a --config file or as options, but got nothing; "
+            "nnmass list configs names configurations."
+        )
+    return ""
 
 
-def _not_a_class(key: str, class_path: str) -> str:
-    module = class_path.rpartition(".")[0] or _EXAMPLES.get(key, "zoo.").rpartition(".")[0]
-    known = (f"{module}.{name}" for name in getattr(_module(module), "__all__", ()))
+def _not_a_class(text: str, key: str) -> str:
+    """A name that is not that of a class, where there should be one."""
+    if "linked_targets" in text:
+        return f"Expected {key} to be a class, but got a function; a class of your own may call it."
+    found = _NO_SUCH_CLASS.search(text)
+    if not found or (key not in _EXAMPLES and _TYPE.search(text)):
+        return ""
+    name = next(group for group in found.groups() if group).rstrip(",")
     example = f", such as {_EXAMPLES[key]}," if key in _EXAMPLES else ""
-    return f"Expected {key} to be a class by its full name{example} but got {class_path}{_near(class_path, known)}"
+    near = _near_class(name, [*_MODULES.get(key, ()), *filter(None, [name.rpartition(".")[0]])])
+    hint = near or "; modules are looked for in this folder and on PYTHONPATH."
+    return f"Expected {key} to be a class by its full name{example} but got {name}{hint}"
 
 
-def _expected(key: str, text: str, parser: ArgumentParser) -> str:
+def _wrong_value(text: str, key: str, parser: ArgumentParser) -> str:
+    value = _VALUE.search(text)
+    if not key or not value:
+        return ""
+    classes = _CLASS_PATH.findall(value[1])
+    given = classes[0] if classes else value[1]
+    return f"Expected {key} to be {_expected(key, text, parser, given)}, but got {given or repr('')}."
+
+
+def _expected(key: str, text: str, parser: ArgumentParser, given: str) -> str:
     """What the option takes: its choices or its types."""
     for action in parser._actions:
         if action.dest == key:
@@ -67,17 +126,30 @@ def _expected(key: str, text: str, parser: ArgumentParser) -> str:
     choices = re.findall(r"'([^']+)'", " ".join(_CHOICES.findall(text)))
     if choices:
         return f"one of {', '.join(dict.fromkeys(choices))}"
-    types = (name.removeprefix("collections.abc.").lower() for name in _TYPE.findall(text) if name != "NoneType")
-    return " or ".join(dict.fromkeys(types)) or "another type"
-
-
-def _options(parser: ArgumentParser) -> list[str]:
-    return [action.dest for action in parser._actions]
+    names = list(dict.fromkeys(name for name in _TYPE.findall(text) if name in _WORDS))
+    if "float" in names:
+        names = [name for name in names if name != "int"]
+        if given.lstrip("-") in ("nan", "inf"):
+            return "a finite number"
+    example = f"a class by its full name, such as {_EXAMPLES[key]}" if key in _EXAMPLES else "of another kind"
+    return " or ".join(dict.fromkeys(_WORDS[name] for name in names)) or example
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    near = get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def _near_class(name: str, modules: Iterable[str]) -> str:
+    """The class of these modules whose own name is nearest."""
+    known: dict[str, str] = {}
+    for module in modules:
+        names = getattr(_module(module), "__all__", None) or dir(_module(module))
+        known |= {
+            one: f"{module}.{one}" for one in reversed(names) if inspect.isclass(getattr(_module(module), one, None))
+        }
+    near = get_close_matches(name.rpartition(".")[2], known, n=1)
+    return f"; did you mean {known[near[0]]!r}?" if near and known[near[0]] != name else ""
 
 
 def _parameters(class_path: str) -> list[str]:

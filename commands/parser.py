@@ -1,11 +1,16 @@
 """The parser of the subcommands that do not train: errors are one sentence, help is short and has an example."""
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import NoReturn
 
 __all__ = ["Parser", "at_least"]
+
+_CHOICE = re.compile(r"argument (\S+): invalid choice: (.+?) \(choose from (.+)\)")
+_NO_VALUE = re.compile(r"argument (?:\S+/)?(\S+): expected one argument")
+_REQUIRED = re.compile(r"the following arguments are required: (.+)")
 
 
 class Parser(ArgumentParser):
@@ -27,20 +32,38 @@ class Parser(ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong, with the nearest option for one that is not known.
+        """Raise what is wrong, with the nearest name for one that is not known.
 
         Raises:
             ValueError: Always.
         """
-        unknown = message.removeprefix("unrecognized arguments: ").split()
+        raise ValueError(self._sentence(message))
+
+    def _sentence(self, message: str) -> str:
         if message.startswith("unrecognized arguments"):
+            unknown = message.removeprefix("unrecognized arguments: ").split()[0]
             known = [option for action in self._actions for option in action.option_strings]
-            near = get_close_matches(unknown[0], known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; {self.prog} --help lists them."
-            raise ValueError(f"Expected a known option, but got {unknown[0]!r}{hint}")
+            hint = _near(unknown, known) or f"; {self.prog} --help lists them."
+            return f"Expected a known option, but got {unknown!r}{hint}"
         if "Expected " in message:  # from a type of ours, behind "argument --name: "
-            raise ValueError(message[message.index("Expected ") :])
-        raise ValueError(f"{self.prog}: {message}.")
+            return message[message.index("Expected ") :]
+        if found := _CHOICE.search(message):
+            choices = re.findall(r"[\w-]+", found[3])
+            hint = _near(found[2].strip("'"), choices) or "."
+            return f"Expected {found[1]} to be one of {', '.join(choices)}, but got {found[2]}{hint}"
+        if found := _NO_VALUE.search(message):
+            return (
+                f"Expected {found[1]} to be followed by a value, but got nothing; "
+                f"one that begins with - is written {found[1]}=-1."
+            )
+        if found := _REQUIRED.search(message):
+            return f"Expected {self.prog} to be given {found[1]}, but got nothing; {self.prog} --help has examples."
+        return f"{self.prog}: {message}."
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1) or get_close_matches(name.lower(), known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def at_least(name: str, least: int) -> Callable[[str], int]:

@@ -67,6 +67,8 @@ def grid(name: str) -> Callable[[str], list[int | float]]:
             raise ArgumentTypeError(f"Expected {name} to rise from its first number to its second, but got {text}.")
         if (last - first) / step >= 10**6:
             raise ArgumentTypeError(f"Expected {name} to hold at most a million numbers, but got {text}.")
+        if last > 10**4:
+            raise ArgumentTypeError(f"Expected {name} to hold numbers of at most 10000, but got {text}.")
         found = [first + step * index for index in range(int((last - first) / step) + 1)]
         return [int(number) if number.denominator == 1 else float(number) for number in found]
 

@@ -4,6 +4,9 @@ import re
 
 __all__ = ["sentence"]
 
+_REQUIREMENT = re.compile(r"Requirement '([\w.-]+)[^']*' not met")
+_EXTRAS = {"wandb": "nnmass[wandb]", "mlflow": "nnmass[mlflow]"}
+
 
 def sentence(error: BaseException) -> str:
     """One line of plain words for an error that ends a command.
@@ -18,6 +21,11 @@ def sentence(error: BaseException) -> str:
         "KeyError: 'state_dict'."
     """
     text = str(error).strip()
+    if text.startswith("Does not validate against any of the Union subtypes") and error.__cause__ is not None:
+        return sentence(_first_cause(error))  # a class that jsonargparse has tried to make, among other things
+    if missing := _REQUIREMENT.search(text):
+        package = _EXTRAS.get(missing[1], missing[1])
+        return f"Expected {missing[1]} to be installed, but it is not; pip install '{package}' brings it."
     if "Original Traceback" in text:  # a worker process of a DataLoader reports its whole traceback
         text = re.sub(r"^[\w.]+(Error|Exception): ", "", text.splitlines()[-1])
     text = " ".join(text.split())
@@ -30,3 +38,9 @@ def sentence(error: BaseException) -> str:
     if not text or isinstance(error, LookupError):
         return f"{type(error).__name__}: {text}." if text else f"{type(error).__name__}."
     return text
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

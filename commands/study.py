@@ -29,6 +29,12 @@ _ACTIONS = {
     "compare": "set the fits of several studies side by side",
 }
 
+_ACTIONS_OF = {
+    "workers": ("run", "submit"),
+    "limit": ("run",),
+    **dict.fromkeys(("tasks", "runs_per_task", "parallel", "sbatch", "dry_run"), ("submit",)),
+}
+
 
 def run(arguments: Sequence[str]) -> int:
     """Do what is asked for with a study.
@@ -65,6 +71,12 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--sbatch", default="", help="submit: further options of sbatch, as one text")
     parser.add_argument("--dry-run", action="store_true", help="submit: only write the job file")
     options = parser.parse_args(list(arguments)[1:])
+    for name, value in vars(options).items():
+        if value and name in _ACTIONS_OF and options.action not in _ACTIONS_OF[name]:
+            known = " and ".join(_ACTIONS_OF[name])
+            raise ValueError(
+                f"Expected --{name.replace('_', '-')} with {known} only, but got it with {options.action}."
+            )
     if options.action != "compare" and len(options.studies) != 1:
         raise ValueError(f"Expected {options.action} to be given one study, but got {len(options.studies)}.")
     if options.data_dir is not None:
@@ -99,7 +111,7 @@ def _open(name: str, output_dir: Path | None) -> _Opened:
     study = _read_study(path)
     configurations: dict[str, dict[str, Any]] = {}
     for config in study.configs:
-        file = given / "configs" / config if inside else find_config(config)
+        file = given / "configs" / config if inside else find_config(config, "the study's configs")
         if config_name(file) in configurations:
             raise ValueError(f"Expected the study's configs to have names of their own, but two are {file.stem}.")
         configurations[config_name(file)] = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -202,12 +214,21 @@ def _submit(opened: _Opened, options: Any) -> None:
     command += ["--limit", str(options.runs_per_task)] if options.runs_per_task else []
     log = folder / "slurm" / "%A_%a.txt"
     log.parent.mkdir(exist_ok=True)
-    most = largest_array()
+    most, further = largest_array(), sbatch_options(_words(options.sbatch))
     for number, first in enumerate(range(0, tasks, most)):
         array = f"1-{min(most, tasks - first)}" + (f"%{options.parallel}" if options.parallel else "")
-        sbatch = {"array": array, **sbatch_options(shlex.split(options.sbatch))}
+        sbatch = {"array": array, **further}
         script = job_script(f"study_{opened.study.name}", sbatch, log, command, _NOTES, environment)
         submit(script, folder / (f"job_{number + 1}.sh" if number else "job.sh"), options.dry_run)
+
+
+def _words(sbatch: str) -> list[str]:
+    try:
+        return shlex.split(sbatch)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected --sbatch to hold options as a shell takes them, but got {sbatch}: {error}."
+        ) from error
 
 
 def _require_fit(study: "Study", option: str, value: int | None) -> None:

@@ -70,6 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 
     quieten()
     config, options = parsed_fit(fit_words), sbatch_options(sbatch_words)
+    _require_trainable(config)
     needed = allocation(config, options)
     options |= {"nodes": str(needed.num_nodes), "ntasks-per-node": str(needed.per_node)}
     options = {"cpus-per-task": str(needed.cpus_per_task), "chdir": str(Path.cwd()), **options}
@@ -87,6 +88,21 @@ def run(arguments: Sequence[str]) -> int:
     )
     submit(script, folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}.sh", dry_run)
     return 0
+
+
+def _require_trainable(config: Any) -> None:
+    """Find out here, and not after hours in a queue, what the job would stumble over.
+
+    Raises:
+        ValueError: If network or data cannot be made of the configuration.
+        FileNotFoundError: If there is no such checkpoint.
+    """
+    from commands.named_networks import instantiate
+
+    instantiate({key: config[key] for key in ("model", "data", "seed_everything")}, "submit fit")
+    checkpoint = config.ckpt_path
+    if checkpoint not in (None, "last", "best") and not Path(checkpoint).expanduser().is_file():
+        raise FileNotFoundError(f"Expected --ckpt_path to be a file, last or best, but got {checkpoint!r}.")
 
 
 def submit(script: str, path: Path, dry_run: bool) -> None:

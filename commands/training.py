@@ -1,10 +1,12 @@
 """fit, validate, test and predict: find the configuration, then hand over to Lightning."""
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from commands.config_names import resolve_config_arguments
 from commands.stop_signals import StopSignals
+from commands.training_help import training_help
 
 __all__ = ["run"]
 
@@ -15,7 +17,14 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: The subcommand and what follows it on the command line.
     """
-    resolved, name = resolve_config_arguments(list(arguments))
+    words = list(arguments)
+    if {"-h", "--help"} & set(words):
+        print(training_help(words[0]), end="")
+        return 0
+    # Where to keep what it gets, if the configuration does not say: MLflow refuses its own default, a folder.
+    os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    everything = ["--help" if word == "--help-all" else word for word in words]
+    resolved, name = resolve_config_arguments(everything)
     # First of all, because loading torch takes seconds, in which a signal would end the process.
     with StopSignals() as signals:
         # Only now, because it loads torch: a misspelt name is answered at once.

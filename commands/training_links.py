@@ -1,10 +1,16 @@
 """What the data and the seed decide about the network, as links between arguments."""
 
+import inspect
+from collections.abc import Mapping
 from math import prod
+from typing import Any
 
 from pytorch_lightning.cli import LightningArgumentParser
+from torch import nn
 
-__all__ = ["link_data_to_network"]
+from datamodules import DataModule
+
+__all__ = ["link_data_to_network", "require_left_to_data"]
 
 
 def link_data_to_network(parser: LightningArgumentParser) -> None:
@@ -15,9 +21,32 @@ def link_data_to_network(parser: LightningArgumentParser) -> None:
     """
     for fact in ("num_classes", "in_chans"):
         parser.link_arguments(f"data.{fact}", f"model.network.init_args.{fact}", apply_on="instantiate")
+    # A network of one's own need not say how many classes it has.
+    parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
     # Networks of vectors take the number of features of a whole sample.
     parser.link_arguments(
         "data.input_size", "model.network.init_args.in_features", compute_fn=prod, apply_on="instantiate"
     )
     for key in ("model.network", "data"):
         parser.link_arguments("seed_everything", f"{key}.init_args.seed")
+
+
+def require_left_to_data(given: Mapping[str, Any], network: nn.Module, data: DataModule) -> None:
+    """Refuse arguments of the network that the data decide, where they say something else.
+
+    Args:
+        given: The network's arguments in the configuration.
+        network: The network.
+        data: The data.
+
+    Raises:
+        ValueError: If one differs from what the data have, and is not the default either.
+    """
+    decided = {"num_classes": data.num_classes, "in_chans": data.in_chans, "in_features": prod(data.input_size)}
+    parameters = inspect.signature(type(network)).parameters
+    for name, value in decided.items():
+        said = given.get(name)
+        if name in parameters and said not in (None, value, parameters[name].default):
+            raise ValueError(
+                f"Expected model.network.{name} to be left to the data, which have {value}, but got {said}."
+            )

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LR
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
+from zoo.architecture import require_same_architecture
 from zoo.weighted_mean import WeightedMean
 
 __all__ = ["Classifier", "papers_sgd"]
@@ -43,7 +44,7 @@ class Classifier(LightningModule):
             "Accurate, large minibatch SGD", 2017; Krizhevsky: "One weird trick", 2014).
         warmup_epochs: Epochs over which the learning rate first rises linearly from 1 % to its full value.
         label_smoothing: Share of the target spread evenly over the classes in training, in [0, 1).
-        num_classes: Classes; by default the network's own ``num_classes``.
+        num_classes: Classes; by default the network's own ``num_classes``, with which it must agree.
         channels_last: Lay images and convolution weights out with the channels innermost, which convolutions are
             faster on; results differ by rounding alone. The network's own code must not rely on the order in memory.
         compile_network: Run the network through ``torch.compile``; the first step then takes a minute or more.
@@ -80,7 +81,10 @@ class Classifier(LightningModule):
             raise ValueError(f"Expected warmup_epochs to be at least 0, but got {warmup_epochs}.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"Expected label_smoothing to lie in [0, 1), but got {label_smoothing}.")
-        num_classes = getattr(network, "num_classes", None) if num_classes is None else num_classes
+        own = getattr(network, "num_classes", None)
+        num_classes = own if num_classes is None else num_classes
+        if own not in (None, num_classes):
+            raise ValueError(f"Expected num_classes to be the network's own, {own}, but got {num_classes}.")
         if not isinstance(num_classes, int) or num_classes < 2:
             raise ValueError(f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}.")
         self.network = network
@@ -244,26 +248,17 @@ class Classifier(LightningModule):
         Raises:
             ValueError: If a name or a shape differs; the message names the first.
         """
-        self._check_architecture(checkpoint["state_dict"])
-        figures = checkpoint.get("train_figures", {})
+        require_same_architecture(self.state_dict(), checkpoint["state_dict"])
+        figures = {
+            key: value for key, value in checkpoint.get("train_figures", {}).items() if key in self._train_figures()
+        }
         self._resumed_epoch = any(count for count, _ in figures.values())
         rank, size = (self.trainer.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
-        for name, metric in self._train_figures().items() if self._resumed_epoch else ():
-            count, values = figures[name]
-            _go_on_from(metric, count, values, rank, size)
+        for name, (count, values) in figures.items() if self._resumed_epoch else ():
+            _go_on_from(self._train_figures()[name], count, values, rank, size)
 
     def _train_figures(self) -> dict[str, Metric]:
         return {"train/loss": self.train_loss_mean, "train/accuracy": self.train_accuracy}
-
-    def _check_architecture(self, theirs: dict[str, Tensor]) -> None:
-        ours = self.state_dict()
-        for name in [*ours, *theirs]:
-            there, here = (tuple(state[name].shape) if name in state else "absent" for state in (theirs, ours))
-            if there != here:
-                raise ValueError(
-                    f"Expected a checkpoint of this architecture, but {name} is {there} in the checkpoint "
-                    f"and {here} in the network."
-                )
 
 
 def _state(metric: Metric) -> dict[str, Tensor]:

@@ -126,10 +126,10 @@ class Bound:
     @staticmethod
     def _corners(cells: Sequence[Choices]) -> Iterator[tuple[float, float]]:
         yield 0.0, 0.0
-        slopes = [[column[-1] - column[0] for column in (cell.params, cell.macs, cell.gain)] for cell in cells]
-        for (a, b, c), (d, e, f) in combinations([[1, 0, 0], [0, 1, 0], *slopes], 2):
-            if determinant := float(a) * float(e) - float(b) * float(d):
-                corner = (float(c * e - b * f) / determinant, float(a * f - c * d) / determinant)
+        slopes = [[float(column[-1] - column[0]) for column in (cell.params, cell.macs, cell.gain)] for cell in cells]
+        for (a, b, c), (d, e, f) in combinations([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], *slopes], 2):
+            if determinant := a * e - b * d:
+                corner = ((c * e - b * f) / determinant, (a * f - c * d) / determinant)
                 if min(corner) >= 0:
                     yield corner
 

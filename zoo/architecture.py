@@ -1,0 +1,35 @@
+"""Whether weights belong to a network: names and shapes are the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["require_same_architecture"]
+
+
+def require_same_architecture(ours: Mapping[str, Tensor], theirs: Mapping[str, Any]) -> None:
+    """Hold the state of a checkpoint against that of a network, before it is loaded.
+
+    Args:
+        ours: The network's ``state_dict()``.
+        theirs: The checkpoint's.
+
+    Raises:
+        ValueError: If a name or a shape differs; the message names the first.
+
+    Example:
+        >>> from torch import nn
+        >>> require_same_architecture(nn.Linear(2, 1).state_dict(), nn.Linear(2, 1).state_dict())
+    """
+    for name in [*ours, *theirs]:
+        there, here = (_shape(state[name]) if name in state else "absent" for state in (theirs, ours))
+        if there != here:
+            raise ValueError(
+                f"Expected a checkpoint of this architecture, but {name} is {there} in the checkpoint "
+                f"and {here} in the network."
+            )
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else f"no tensor but {type(value).__name__}"
