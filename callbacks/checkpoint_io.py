@@ -13,7 +13,7 @@ from callbacks.run_file import write_atomically
 
 __all__ = ["AtomicCheckpointIO", "read_checkpoint"]
 
-_CODE = re.compile(r"Unsupported (?:global: GLOBAL|class|operand|type) ([\w.]+)")
+_CODE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -1,6 +1,7 @@
 """Which class is taken for which: the confusion matrix and each class's accuracy, at test."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class ConfusionMatrix(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(trainer.default_root_dir)
-        classes = [str(label) for label in range(len(counts))]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        classes = getattr(data, "class_names", None) or [str(label) for label in range(len(counts))]
         table = pd.DataFrame(counts.numpy(), index=pd.Index(classes, name="true class"), columns=classes)
         write_atomically(folder / "confusion_matrix.csv", table.to_csv())
         images = counts.sum(1)
@@ -53,15 +55,17 @@ class ConfusionMatrix(Callback):
             {"class": classes, "images": images.tolist(), "accuracy": (counts.diag() / images.clamp(min=1)).tolist()}
         )
         write_atomically(folder / "class_accuracy.csv", accuracy.to_csv(index=False))
-        write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts))
-        log_picture(trainer, folder / "confusion_matrix.png")
+        write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts, classes))
+        if trainer.ckpt_path or not trainer.checkpoint_callbacks:  # that of the last weights is followed by another
+            log_picture(trainer, folder / "confusion_matrix.png")
 
 
-def draw_confusion_matrix(counts: torch.Tensor) -> bytes:
+def draw_confusion_matrix(counts: torch.Tensor, classes: Sequence[str]) -> bytes:
     """Draw a confusion matrix, each row as shares of its true class.
 
     Args:
         counts: (C, C), images of true class (row) taken for another (column).
+        classes: Names, C of them.
 
     Returns:
         The picture, PNG; the shares are written into the cells for up to 20 classes.
@@ -74,8 +78,8 @@ def draw_confusion_matrix(counts: torch.Tensor) -> bytes:
     axes.set_ylabel("true class")
     figure.colorbar(picture, label="share of the true class")
     if len(shares) <= 20:
-        axes.set_xticks(range(len(shares)))
-        axes.set_yticks(range(len(shares)))
+        axes.set_xticks(range(len(shares)), classes, rotation=0 if max(map(len, classes)) < 3 else 45)
+        axes.set_yticks(range(len(shares)), classes)
         for row, column in zip(*(shares >= 0.005).nonzero(), strict=True):
             shade = "white" if shares[row, column] > 0.5 else "black"
             text = f"{100 * shares[row, column]:.0f}"

@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(list(arguments)[1:])
     from callbacks.tables import terminal
     from commands.design_reference import find_reference
-    from commands.lightning_cli import quieten
+    from commands.quiet import quieten
 
     if options.max_latency and options.rule == "pareto-front":
         raise ValueError("Expected --max-latency with the rule highest-mass or fewest-params, but got pareto-front.")

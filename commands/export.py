@@ -31,8 +31,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("checkpoint", type=_checkpoint, help="checkpoint of a run")
     parser.add_argument("file", type=_new_file, help="file to write: its ending decides the format")
     options = parser.parse_args(list(arguments)[1:])
-    from commands.lightning_cli import quieten
     from commands.named_networks import find_network
+    from commands.quiet import quieten
 
     if options.file.suffix == ".onnx":
         _require_onnx()

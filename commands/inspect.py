@@ -76,8 +76,8 @@ def _input_size(text: str | None) -> tuple[int, ...] | None:
 
 def _find(names: list[str], configs: list[str], weights: bool) -> dict[str, "NamedNetwork"]:
     """The networks by names of their own."""
-    from commands.lightning_cli import quieten
     from commands.named_networks import find_network, network_of_config
+    from commands.quiet import quieten
 
     quieten()
     found: dict[str, NamedNetwork] = {}

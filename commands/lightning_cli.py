@@ -1,16 +1,12 @@
 """LightningCLI with a run folder, a recorded topology and resumable runs."""
 
-import logging
 import os
 import shlex
 import sys
-import warnings
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 import torch.distributed
 import yaml
@@ -32,7 +28,8 @@ from callbacks.checkpoint_io import read_checkpoint
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.option_errors import explain
-from commands.processes import Launch, agreed, launched, number_of_devices
+from commands.predictions import predictions_table
+from commands.processes import Launch, agreed, is_lost_connection, launched, number_of_devices
 from commands.run_folders import (
     Place,
     checkpoints,
@@ -51,7 +48,7 @@ from commands.stop_signals import COME_BACK, Stopped, StopSignals
 from commands.trainer_rules import require_sensible
 from commands.training_links import link_data_to_network, require_left_to_data
 
-__all__ = ["TrainingCLI", "parsed_fit", "quieten"]
+__all__ = ["TrainingCLI", "parsed_fit"]
 
 # Processes that Lightning starts for further devices inherit what the first one decided.
 _PLACE_VARIABLE = "NNMASS_PLACE"
@@ -194,7 +191,8 @@ class TrainingCLI(LightningCLI):
         if file.exists():
             raise ValueError(f"Expected --predictions to be a file that does not exist yet, but {file} does.")
         batches = self._call(self.trainer.predict, **kwargs)
-        write_atomically(file, _predictions(images.paths, torch.cat(batches)).to_csv(index=False))
+        table = predictions_table(images.paths, torch.cat(batches), self.datamodule.class_names)
+        write_atomically(file, table.to_csv(index=False))
         print(f"Written to {file}: {len(images.paths):,} images.")
 
     def _prepare_subcommand_parser(self, klass: Any, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
@@ -218,7 +216,7 @@ class TrainingCLI(LightningCLI):
                 sys.exit(status)
             raise Stopped(f"{stop} by {self.signals.received_name}{self._how_to_go_on()}", status) from stop
         except Exception as error:
-            if self.trainer.world_size == 1 or not _is_lost_connection(error):
+            if self.trainer.world_size == 1 or not is_lost_connection(error):
                 raise Stopped(f"{sentence(error).removesuffix('.')}{self._how_to_go_on()}", 2) from error
             rank, size = self.trainer.global_rank, self.trainer.world_size
             message = f"Process {rank} of {size} stops, because it has lost the connection to another"
@@ -392,41 +390,8 @@ def parsed_fit(arguments: list[str]) -> Namespace:
         return _ParsedOnly("", ["fit", *arguments], cleanup, StopSignals()).config.fit
 
 
-def _predictions(files: Sequence[Path], probabilities: torch.Tensor) -> pd.DataFrame:
-    """Of each file the most probable class, and its probability."""
-    highest = probabilities.float().cpu().max(dim=1)
-    return pd.DataFrame({"file": map(str, files), "class": highest.indices, "probability": highest.values})
-
-
-def _is_lost_connection(error: Exception) -> bool:
-    """Whether the exchange between processes has failed, and not this process."""
-    text = str(error).lower()
-    return isinstance(error, torch.distributed.DistError) or (
-        isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "nccl", "closed by peer"))
-    )
-
-
 def _progress(trainer_config: Namespace) -> Callback:
     if sys.stdout.isatty() and trainer_config.enable_progress_bar is not False:
         return TQDMProgressBar()
     trainer_config.enable_progress_bar = False
     return callbacks.EpochLines()
-
-
-def quieten() -> None:
-    """Keep Lightning's advice and banners out of the way of this program's own words."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # It complains of a toolkit without a GPU, whenever torch's timer is imported.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    for message in (
-        ".*does not have many workers.*",
-        "Checkpoint directory .* exists and is not empty",
-        "Be aware that when using `ckpt_path`, callbacks used to create",
-        "You're resuming from a checkpoint that ended before the epoch ended",  # the data module knows the place
-        "The `srun` command is available on your system but is not used",
-        "The number of training batches .* is smaller than the logging interval",
-    ):
-        warnings.filterwarnings("ignore", message=message)

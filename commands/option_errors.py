@@ -72,7 +72,7 @@ def _unknown(text: str, key: str, parser: ArgumentParser) -> str:
     """An option, key or argument that does not exist."""
     if found := _UNKNOWN_OPTION.search(text) or _UNKNOWN_KEY.search(text):
         name = found[1].removeprefix("--")
-        return f"Expected a known option or key, but got {name!r}{_near(name, (one.dest for one in parser._actions))}"
+        return f"Expected a known option or key, but got {name!r}{_near_option(name, parser)}"
     if found := _UNKNOWN_WORD.search(text):
         return f"Expected options that begin with --, but got {found[1]!r}; a configuration is named by --config."
     if found := _UNKNOWN_ARGUMENT.search(text):
@@ -137,6 +137,15 @@ def _expected(key: str, text: str, parser: ArgumentParser, given: str) -> str:
 
 def _near(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def _near_option(name: str, parser: ArgumentParser) -> str:
+    """The nearest name of all, or else the one whose last part is near."""
+    known = [action.dest for action in parser._actions]
+    tails = {option.rpartition(".")[2]: option for option in reversed(known)}
+    tail = get_close_matches(name.rpartition(".")[2], tails, n=1, cutoff=0.75)
+    near = get_close_matches(name, known, n=1) or [tails[one] for one in tail]
     return f"; did you mean {near[0]!r}?" if near else "."
 
 

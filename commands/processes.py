@@ -10,7 +10,7 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from commands.sentences import sentence
 
-__all__ = ["Launch", "agreed", "launched", "number_of_devices"]
+__all__ = ["Launch", "agreed", "is_lost_connection", "launched", "number_of_devices"]
 
 
 class Launch(NamedTuple):
@@ -165,6 +165,20 @@ def number_of_devices(devices: Any) -> int:
     import torch
 
     return max(1, torch.cuda.device_count())
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether the exchange between processes has failed, and not this process.
+
+    Args:
+        error: What ended it.
+    """
+    import torch.distributed
+
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "nccl", "closed by peer"))
+    )
 
 
 def _is_a_task() -> bool:

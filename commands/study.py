@@ -151,7 +151,7 @@ def _run(opened: _Opened, options: Any) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from callbacks.tables import terminal
-    from commands.lightning_cli import quieten
+    from commands.quiet import quieten
     from studies.cores import available_cores
     from studies.engines import run_study
     from studies.rows import statuses
@@ -292,7 +292,7 @@ def _plan(opened: _Opened, options: Any) -> None:
     from rich.progress import track
 
     from callbacks.tables import rich_table, terminal
-    from commands.lightning_cli import quieten
+    from commands.quiet import quieten
     from studies.plan import planned
 
     quieten()

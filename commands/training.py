@@ -28,7 +28,8 @@ def run(arguments: Sequence[str]) -> int:
     # First of all, because loading torch takes seconds, in which a signal would end the process.
     with StopSignals() as signals:
         # Only now, because it loads torch: a misspelt name is answered at once.
-        from commands.lightning_cli import TrainingCLI, quieten
+        from commands.lightning_cli import TrainingCLI
+        from commands.quiet import quieten
 
         quieten()
         with ExitStack() as cleanup:

@@ -66,6 +66,11 @@ class DataModule(LightningDataModule, ABC):
     def input_size(self) -> tuple[int, ...]:
         """Shape of one sample as the network sees it."""
 
+    @property
+    def class_names(self) -> list[str]:
+        """What each class is called, in the order of the labels; their numbers, where a data set has no names."""
+        return [str(label) for label in range(self.num_classes)]
+
     @abstractmethod
     def training_batches(self) -> ResumableLoader:
         """Shuffled, augmented batches of the training set."""

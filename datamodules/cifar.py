@@ -10,6 +10,17 @@ __all__ = ["CIFAR10", "CIFAR100"]
 # The papers' protocol: random crops and mirroring as usual, and cutout.
 PAPERS = Augmentation(crop_padding=4, flip=True, cutout=16)
 
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree
+wolf woman worm
+"""
+
 
 class CIFAR10(OfficialImages):
     """60,000 colour photographs of 32 x 32 px in ten classes: 50,000 to train on and 10,000 to test on.
@@ -33,6 +44,11 @@ class CIFAR10(OfficialImages):
     def __init__(self, augmentation: Augmentation = PAPERS, **kwargs: Any) -> None:
         super().__init__(augmentation=augmentation, **kwargs)
 
+    @property
+    def class_names(self) -> list[str]:
+        """What is on the photographs; folders of a tree are in the same order."""
+        return _CIFAR10.split()
+
 
 class CIFAR100(CIFAR10):
     """60,000 colour photographs of 32 x 32 px in a hundred classes; layouts and split as in :class:`CIFAR10`."""
@@ -43,3 +59,8 @@ class CIFAR100(CIFAR10):
     official = "CIFAR100"
     folder = "cifar-100-python"
     tree = "cifar100"
+
+    @property
+    def class_names(self) -> list[str]:
+        """What is on the photographs (the fine labels)."""
+        return _CIFAR100.split()

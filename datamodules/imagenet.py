@@ -69,6 +69,15 @@ class ImageNet(DataModule):
         """(channels, height, width) of the network's input, in px."""
         return (self.in_chans, self.resolution, self.resolution)
 
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the class folders, which are WordNet's numbers; plain numbers for another set of classes."""
+        from timm.data import ImageNetInfo  # which takes a second to load
+
+        info = ImageNetInfo()
+        names = [info.index_to_label_name(label) for label in range(info.num_classes())]
+        return names if len(names) == self.num_classes else super().class_names
+
     def prepare_data(self) -> None:
         """Index the files once, in one process of each machine."""
         labels = self._index("train")[1]

@@ -61,3 +61,10 @@ class FashionMNIST(MNIST):
     std = (0.3530,)
     official = "FashionMNIST"
     folder = "FashionMNIST/raw"
+
+    @property
+    def class_names(self) -> list[str]:
+        """Kinds of clothes."""
+        from torchvision.datasets import FashionMNIST as Torchvision  # which takes a second to load
+
+        return list(Torchvision.classes)

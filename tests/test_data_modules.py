@@ -10,7 +10,7 @@ import torch
 from cifar_files import write_cifar10, write_cifar100
 from PIL import Image
 
-from datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST
+from datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST, ImageNet, Seg
 from datamodules.cache import cached
 from datamodules.image_tree import load_image_tree
 
@@ -353,3 +353,11 @@ def test_the_real_mnist_is_bit_exact(mnist_files: Path) -> None:
     images = data.load("train")[0].float() / 255
     assert images.mean() == pytest.approx(data.mean[0], abs=1e-4)
     assert images.std() == pytest.approx(data.std[0], abs=1e-4)
+
+
+def test_every_class_has_a_name_of_its_own() -> None:
+    for data in (Digits(), MNIST(), FashionMNIST(), CIFAR10(), CIFAR100(), Seg(), ImageNet()):
+        assert len(set(data.class_names)) == len(data.class_names) == data.num_classes
+    assert CIFAR10().class_names[3] == "cat"
+    assert CIFAR100().class_names == sorted(CIFAR100().class_names)
+    assert ImageNet().class_names[0] == "n01440764"

@@ -297,7 +297,10 @@ def test_a_checkpoint_is_a_reference(tmp_path: Path, nnmass: Callable) -> None:
         ("--like cifar10_dense --cell-depth 0:4", "Expected cell_depths to be an integer of at least 1, but got 0"),
         ("--like cifar10_dense --width-multiplier 1.01", "to be a whole number of at least 1, but got 1.01"),
         ("--like cifar10_dense --repeats 1:2", "(--cell-depth, --width-multiplier, --tc), but got --repeats."),
-        ("--like cifar10_dense --rule best", "argument --rule: invalid choice: 'best'"),
+        (
+            "--like cifar10_dense --rule best",
+            "Expected --rule to be one of highest-mass, fewest-params, pareto-front, but got 'best'",
+        ),
     ],
 )
 def test_bad_input_gets_one_sentence(words: str, sentence: str, nnmass: Callable) -> None:

@@ -117,8 +117,8 @@ def test_mistakes_are_named(scheme, variance, message) -> None:  # type: ignore[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["everything"], "invalid choice: 'everything'"),
-        ([], "the following arguments are required: subject"),
+        (["everything"], "to be one of simulation, mlp, cnn, but got 'everything'"),
+        ([], "to be given subject, but got nothing"),
         (["mlp", "--seeds", "0"], "Expected --seeds to be a whole number of at least 1, but got 0."),
         (["mlp", "--data_dir", "nowhere"], "nowhere"),
         (["cnn", "--image", "3"], "did you mean --images?"),

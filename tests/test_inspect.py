@@ -92,7 +92,7 @@ def test_the_input_size_may_be_given(tmp_path: Path) -> None:
         (("resnet18", "--input_size", "3,x"), "--input_size to be whole numbers with commas"),
         (("resnet18", "--input_size", "4,32,32"), "can trace on one input of size (4, 32, 32)"),
         (("resnet18", "--per-blok"), "Expected a known option, but got '--per-blok'; did you mean --per-block?"),
-        (("resnet18", "--csv"), "--csv: expected one argument."),
+        (("resnet18", "--csv"), "Expected --csv to be followed by a value, but got nothing"),
     ],
 )
 def test_mistakes_get_one_sentence(arguments: tuple, message: str, capsys: pytest.CaptureFixture) -> None:

@@ -3,12 +3,12 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli import main
+from commands import SUBCOMMANDS
 from commands.config_names import find_config, find_study
 from zoo import list_models
 
@@ -43,8 +43,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["--help", "--version", "list models", "list configs", "list studies"]
-    + [f"{name} --help" for name in ("list", "design", "inspect", "atlas", "gradients", "study", "export", "submit")],
+    ["--help", "--version", "list models", "list configs", "list studies"] + [f"{name} --help" for name in SUBCOMMANDS],
 )
 def test_what_only_tells_loads_no_torch(command: str) -> None:
     code = "import sys, cli\ntry: cli.main(sys.argv[1:])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
@@ -54,21 +53,3 @@ def test_what_only_tells_loads_no_torch(command: str) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "\x1b" not in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("list", "the following arguments are required: kind"),
-        ("list networks", "invalid choice: 'networks'"),
-        ("list models nothing*", "Expected the pattern to match some of the models, but got 'nothing*'."),
-        ("list models --long", "Expected a known option, but got '--long'"),
-        ("list configs a b", "Expected a known option, but got 'b'"),
-        ("liist models", "did you mean list?"),
-    ],
-)
-def test_mistakes_get_one_sentence(arguments: str, sentence: str, nnmass: Callable) -> None:
-    done = nnmass(*arguments.split())
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1

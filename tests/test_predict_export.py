@@ -45,7 +45,7 @@ def test_predictions_are_those_of_the_network(folder: Path, nnmass: Callable) ->
     order = [int(Path(file).stem) for file in table["file"]]
     with torch.inference_mode():
         expected = network(data.prepare_eval(data.load("test")[0][order])).softmax(1).max(1)
-    assert table["class"].tolist() == expected.indices.tolist()
+    assert table["class"].astype(str).tolist() == [data.class_names[label] for label in expected.indices]
     np.testing.assert_allclose(table["probability"], expected.values, atol=1e-5)
     again = nnmass(*command, cwd=folder)
     assert again.returncode != 0
@@ -88,10 +88,10 @@ def test_exported_networks_answer_alike(ending: str, folder: Path, nnmass: Calla
             "Expected an image in broken/a.png, but it cannot be",
         ),
         ("predict --config mnist_mlp --ckpt_path {best} --images images", "a checkpoint of this architecture"),
-        ("export {best}", "the following arguments are required: file"),
+        ("export {best}", "to be given file, but got nothing"),
         ("export resnet50 a.onnx", "Expected a checkpoint (.ckpt) to export, but got resnet50."),
         ("export nowhere.ckpt a.onnx", "Expected a checkpoint, but nowhere.ckpt does not exist."),
-        ("export {best} a.pth", "Expected the file to end in .onnx or .pt2, but got a.pth."),
+        ("export {best} a.pth", "Expected the file to end in .onnx or .pt2, but got 'a.pth'."),
         ("export broken/a.ckpt a.onnx", "to lie in a run folder"),
         ("export {best} a.onnx --opset 3", "Expected a known option, but got '--opset'"),
     ],

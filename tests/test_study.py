@@ -320,7 +320,10 @@ def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
         ({"networks": [{"depth": 3}]}, "networks"),
         ({"seeds": 0}, "Expected the study's seeds to be a number of at least 1, or a list of seeds, but got 0."),
         ({"seeds": [-1]}, "Expected the study's seeds to be at least 0, but got [-1]."),
-        ({"configs": ["mnist"]}, "Expected --config to name a file or a shipped configuration, but got 'mnist'"),
+        (
+            {"configs": ["mnist"]},
+            "Expected the study's configs to name a file or a shipped configuration, but got 'mnist'",
+        ),
         ({"jacobian": {"samples": 0}}, "Expected the study's jacobian.samples to be at least 1, but got 0."),
         (
             {"accuracies": {"resnet18": 70}},
@@ -370,7 +373,7 @@ def test_mistakes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
         (["status", "digits_mlp", "mnist_mlp"], "Expected status to be given one study, but got 2."),
         (["report", write(tmp_path), "--output_dir", str(tmp_path / "none")], "holds no rows.txt"),
         (["run", write(tmp_path, "empty", changes=None, configs=None)], "to name at least one configuration"),
-        (["train", "digits_mlp"], "invalid choice: 'train'"),
+        (["train", "digits_mlp"], "but got 'train'"),
         (["run", "digits_mlp", "--workers", "0"], "Expected --workers to be a whole number of at least 1, but got 0."),
     ):
         assert main(["study", *arguments]) == 2
