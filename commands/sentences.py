@@ -1,6 +1,7 @@
 """What went wrong, in one sentence."""
 
 import re
+import sys
 
 __all__ = ["sentence"]
 
@@ -21,6 +22,11 @@ def sentence(error: BaseException) -> str:
         "KeyError: 'state_dict'."
     """
     text = str(error).strip()
+    if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
+        return (
+            f"Expected {error.name} to be installed for {sys.executable}, but it is not; after make demo, "
+            ". .venv/bin/activate leads to a Python that has all, and pip install . brings it to this one."
+        )
     if text.startswith("Does not validate against any of the Union subtypes") and error.__cause__ is not None:
         return sentence(_first_cause(error))  # a class that jsonargparse has tried to make, among other things
     if missing := _REQUIREMENT.search(text):

@@ -1,21 +1,33 @@
 """What the documentation site takes from the code and from the files above it, made anew at each build."""
 
-import ast
+import json
 import re
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import griffe
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(ROOT), str(DOCS)]
 
-from commands import SUBCOMMANDS
+from site_reference import commands_page, configurations_page, keys_page, package_page
 
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
+# Files of the repository that are pages too.
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changes.md",
+    "LICENSE": "licence.md",
+    "CITATION.cff": "citation.md",
+    **{f"examples/{name}.py": f"examples/{name}.md" for name in ("lightning_project", "own_network", "plain_loop")},
+    "examples/topology.ipynb": "examples/topology.md",
+}
+LANGUAGES = {".py": "python", ".cff": "yaml", "": "text"}
 
 
 class PlainMarkup(griffe.Extension):
@@ -33,75 +45,72 @@ class PlainMarkup(griffe.Extension):
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made from something else."""
     for source, page in PAGES.items():
-        text = (ROOT / source).read_text(encoding="utf-8").replace("](docs/", "](")
-        for other, its_page in PAGES.items():
-            text = text.replace(f"]({other})", f"]({its_page})")
-        files.append(File.generated(config, page, content=text))
-    files.append(File.generated(config, "reference/commands.md", content=_commands()))
-    files.append(File.generated(config, "reference/configurations.md", content=_configurations()))
+        files.append(File.generated(config, page, content=_page(ROOT / source)))
+    files.append(File.generated(config, "reference/commands.md", content=commands_page()))
+    files.append(File.generated(config, "reference/configurations.md", content=configurations_page()))
+    files.append(File.generated(config, "reference/keys.md", content=keys_page()))
     for package in ("zoo", "datamodules", "callbacks", "studies"):
-        files.append(File.generated(config, f"reference/{package}.md", content=_package(package)))
+        files.append(File.generated(config, f"reference/{package}.md", content=package_page(package)))
     return files
 
 
+def _page(source: Path) -> str:
+    """A file of the repository as Markdown."""
+    text = source.read_text(encoding="utf-8")
+    if source.suffix == ".md":
+        return text
+    if source.suffix == ".ipynb":
+        return "\n\n".join(part for cell in json.loads(text)["cells"] for part in _cell(cell))
+    return f"# {source.name}\n\n```{LANGUAGES[source.suffix]}\n{text}\n```\n"
+
+
+def _cell(cell: dict[str, Any]) -> Iterator[str]:
+    """A cell of a notebook and what it has put out."""
+    text = "".join(cell["source"])
+    yield text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
+    for output in cell.get("outputs", []):
+        shown = output.get("data", {})
+        if "image/png" in shown:
+            yield f"![what the cell draws](data:image/png;base64,{''.join(shown['image/png']).strip()})"
+        elif text := "".join(output.get("text") or shown.get("text/plain") or []):
+            yield f"```text\n{text.rstrip()}\n```"
+
+
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
-    """Leave the words of links that lead out of the documentation, to files of the repository."""
+    """Lead links to files of the repository to their pages; of those that are no page leave the words.
 
-    def kept(match: re.Match[str]) -> str:
-        path = match[2].partition("#")[0]
-        target = (Path("/") / page.file.src_uri).parent / path
-        known = files.get_file_from_path(str(Path("/", *_resolved(target)).relative_to("/")))
-        return match[0] if not path or "://" in path or known else match[1]
+    A link that leads nowhere at all stays as it is, and breaks the build.
+    """
+    sources = {its_page: source for source, its_page in PAGES.items()}
+    here = page.file.src_uri
+    folder = ((ROOT / sources[here]) if here in sources else (DOCS / here)).parent
 
-    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", kept, markdown)
+    def led(match: re.Match[str]) -> str:
+        picture, words, target, anchor = match[1], match[2], *match[3].partition("#")[::2]
+        file = (folder / target).resolve()
+        if not target or ":" in target or not file.is_relative_to(ROOT):
+            return match[0]
+        inside = file.relative_to(ROOT).as_posix()
+        known = PAGES.get(inside, inside.removeprefix("docs/") if inside.startswith("docs/") else "")
+        if known and files.get_file_from_path(known):
+            return f"{picture}[{words}]({'../' * here.count('/')}{known}{'#' + anchor if anchor else ''})"
+        return words if file.exists() else match[0]
 
-
-def _resolved(path: Path) -> list[str]:
-    """Parts of a path without ``..``; those that lead out of everything stay."""
-    parts: list[str] = []
-    for part in path.parts[1:]:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return parts
-
-
-def _commands() -> str:
-    """What ``--help`` says, of the program and of each subcommand."""
-    lines = ["# Commands", "", "`python cli.py` in a clone is `nnmass` after `pip install .`.", ""]
-    for name in ("", *SUBCOMMANDS):
-        words = [name, "--help"] if name else ["--help"]
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "cli.py"), *words], capture_output=True, text=True, check=True, cwd=ROOT
-        )
-        lines += [f"## {name or 'nnmass'}", "", "```text", done.stdout.rstrip(), "```", ""]
-    return "\n".join(lines)
+    return re.sub(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)", led, markdown)
 
 
-def _configurations() -> str:
-    lines = ["# Configurations", ""]
-    for title, folder in (("For `fit`", "configs"), ("For `study`", "configs/studies")):
-        lines += [f"## {title}", ""]
-        for file in sorted((ROOT / folder).glob("*.yaml")):
-            lines += [f"### {file.stem}", "", "```yaml", file.read_text(encoding="utf-8").rstrip(), "```", ""]
-    return "\n".join(lines)
+def on_page_content(html: str, **_: Any) -> str:
+    """Set formulas as MathML, which browsers draw by themselves."""
+    html = re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda found: convert(_plain(found[1])), html)
+    return re.sub(
+        r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>',
+        lambda found: convert(_plain(found[1]), display="block"),
+        html,
+        flags=re.DOTALL,
+    )
 
 
-def _package(name: str) -> str:
-    """A page with what each module of a package offers."""
-    lines = [f"# {name}", ""]
-    for file in sorted((ROOT / name).rglob("*.py")):
-        module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        names = next((ast.literal_eval(node.value) for node in tree.body if _is_all(node)), [])
-        if module.endswith("__init__") or not names:
-            continue
-        summary = (ast.get_docstring(tree) or "").partition("\n\n")[0]
-        lines += [f"## {module}", "", " ".join(summary.split()), ""]
-        lines += [line for one in names for line in (f"::: {module}.{one}", "")]
-    return "\n".join(lines)
-
-
-def _is_all(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "__all__"
+def _plain(formula: str) -> str:
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
+        formula = formula.replace(entity, character)
+    return formula

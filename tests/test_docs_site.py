@@ -1,16 +1,17 @@
 """The documentation builds as a site without a warning: links and anchors lead somewhere, the API pages are filled."""
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 
 from commands import SUBCOMMANDS
-
-pytestmark = pytest.mark.slow
 
 
 def test_the_site_builds(tmp_path: Path) -> None:
@@ -20,10 +21,47 @@ def test_the_site_builds(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING -" not in done.stderr
-    zoo = (tmp_path / "reference" / "zoo" / "index.html").read_text()
+
+    def page(name: str) -> str:
+        return (tmp_path / name / "index.html").read_text()
+
+    zoo = page("reference/zoo")
     assert 'id="zoo.mass.nn_mass"' in zoo
+    assert 'id="zoo.shared' not in zoo
     assert ":func:" not in zoo
     assert ".. math::" not in zoo
-    commands = (tmp_path / "reference" / "commands" / "index.html").read_text()
-    assert all(f'id="{name}"' in commands for name in SUBCOMMANDS)
-    assert "cifar10_dense_fast" in (tmp_path / "reference" / "configurations" / "index.html").read_text()
+    assert all(f'id="{name}"' in page("reference/commands") for name in SUBCOMMANDS)
+    assert "cifar10_dense_fast" in page("reference/configurations")
+    assert "The most long-range channels that a layer may take" in page("reference/keys")
+    assert "Samples per batch and process." in page("reference/keys")
+    assert "MIT License" in page("licence")
+    assert "data:image/png" in page("examples/topology")
+    assert page("concepts").count("<math") > 20
+    for file in tmp_path.rglob("*.html"):
+        text = file.read_text()
+        assert "arithmatex" not in text, file  # a formula that was not set
+        assert not re.search(r'(src|href)="https?://[^"]*\.(js|css)', text), file  # it is read without a network
+
+
+@pytest.mark.parametrize(
+    ("link", "led"),
+    [
+        ("[a](data.md)", "[a](data.md)"),
+        ("[a](../README.md#train)", "[a](index.md#train)"),
+        ("[a](../LICENSE)", "[a](licence.md)"),
+        ("[a](../zoo/mass.py)", "a"),
+        ("[a](nowhere.md)", "[a](nowhere.md)"),
+        ("[a](../zoo/nowhere.py)", "[a](../zoo/nowhere.py)"),
+        ("[a](https://example.org/a.md)", "[a](https://example.org/a.md)"),
+    ],
+)
+def test_links_lead_to_pages_or_break_the_build(link: str, led: str) -> None:
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    known = {"data.md", "index.md", "licence.md"}
+    files = SimpleNamespace(get_file_from_path=lambda path: path if path in known else None)
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="concepts.md"))
+    assert hooks.on_page_markdown(link, page, files) == led

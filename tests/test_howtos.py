@@ -1,0 +1,67 @@
+"""The how-tos on networks and data sets of one's own, done as they are written."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+SHORT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_test_batches", "1"]
+SHORT += ["--trainer.limit_val_batches", "1", "--model.warmup_epochs", "0", "--data.batch_size", "4"]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+
+
+def command(page: str, word: str) -> list[str]:
+    """The words behind ``python cli.py`` of the line that holds ``word``."""
+    (line,) = re.findall(
+        rf"^    python cli\.py (.*{re.escape(word)}.*)$", (ROOT / "docs" / page).read_text(), re.MULTILINE
+    )
+    return line.split()
+
+
+def photographs(folder: Path, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12 if classes == 10 else 2), ("val", 1), ("test", 1)):
+        for label in range(classes):
+            place = folder / split / f"class_{label:03d}"
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+
+
+def test_a_network_of_ones_own(tmp_path: Path, nnmass: Callable) -> None:
+    (tmp_path / "mynet.py").write_text(blocks("networks.md", "python")[0])
+    photographs(tmp_path / "data" / "cifar10", 10)
+    done = nnmass(*command("networks.md", "mynet.MyNet"), *SHORT, "--data.download", "false", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = (tmp_path / "runs" / "latest" / "config.yaml").read_text()
+    assert "class_path: mynet.MyNet" in config
+    assert "hidden: 32" in config
+    (ours,) = blocks("networks.md", "yaml")
+    (tmp_path / "own.yaml").write_text(f"{ours}data: datamodules.Digits\n")
+    assert nnmass("inspect", "--config", "own.yaml", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["Pets", "Stamps"])
+def test_a_data_set_of_ones_own(name: str, tmp_path: Path, nnmass: Callable) -> None:
+    (tmp_path / "mydata.py").write_text("\n".join(blocks("data.md", "python")))
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 60), ("test", 20)):
+        images = rng.integers(0, 256, (count, 3, 24, 24), dtype=np.uint8)
+        np.savez(tmp_path / f"stamps_{split}.npz", images=images, labels=np.arange(count) % 5)
+    photographs(tmp_path / "pets", 37)
+    words = command("data.md", f"mydata.{name}")
+    if name == "Pets":  # 37 photographs in place of 370, and small ones
+        words = [word.replace("370", "37") for word in words] + ["--data.resolution", "32"]
+    done = nnmass(*words, *SHORT, "--trainer.precision", "32-true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    matrix = (tmp_path / "runs" / "latest" / "confusion_matrix.csv").read_text().splitlines()
+    assert len(matrix) == 1 + (37 if name == "Pets" else 5)
+    assert name == "Pets" or matrix[0] == "true class,animal,flower,king,ship,tower"
