@@ -7,11 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import ROOT
 
 from commands import SUBCOMMANDS
+
+
+def hook(name: str) -> Any:
+    """A module of the documentation, under a name that is nobody else's."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_site_builds(tmp_path: Path) -> None:
@@ -43,6 +54,12 @@ def test_the_site_builds(tmp_path: Path) -> None:
         assert not re.search(r'(src|href)="https?://[^"]*\.(js|css)', text), file  # it is read without a network
 
 
+def test_the_picture_can_be_drawn_again() -> None:
+    picture = hook("picture")
+    assert picture.cell().width > picture.cell().height
+    assert picture.scatters().width > picture.scatters().height
+
+
 @pytest.mark.parametrize(
     ("link", "led"),
     [
@@ -56,12 +73,7 @@ def test_the_site_builds(tmp_path: Path) -> None:
     ],
 )
 def test_links_lead_to_pages_or_break_the_build(link: str, led: str) -> None:
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site.py")
-    assert spec is not None
-    assert spec.loader is not None
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
     known = {"data.md", "index.md", "licence.md"}
     files = SimpleNamespace(get_file_from_path=lambda path: path if path in known else None)
     page = SimpleNamespace(file=SimpleNamespace(src_uri="concepts.md"))
-    assert hooks.on_page_markdown(link, page, files) == led
+    assert hook("site").on_page_markdown(link, page, files) == led
