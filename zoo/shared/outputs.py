@@ -42,14 +42,14 @@ def can_share(parts: nn.Module, norms: Sequence[nn.Module], activations: Sequenc
         activations: Activations among them, the same.
         x: The input.
     """
-    loops = loops_for(x.device)
     device = x.device.type
+    loops = loops_for(x.device)
+    if loops is None or not norms:
+        return False
     precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    training = bool(norms) and norms[0].training
+    training = norms[0].training
     return (
-        bool(norms)
-        and nobody_looks_on(parts, x)
-        and loops is not None
+        nobody_looks_on(parts, x)
         and x.numel() > 0
         and loops.available(precision)
         and (training or not torch.is_grad_enabled())
