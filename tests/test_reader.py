@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo import RandomSkipCell, count_macs, topology
+from zoo import RandomSkipCell, count_macs, create_model, topology
 from zoo.reader.flow import Flow
 from zoo.reader.tracing import trace, traced_graph
 
@@ -286,6 +286,20 @@ def test_reading_changes_no_tensor_and_fires_no_hook() -> None:
     network.layer.register_forward_hook(lambda *arguments: seen.append(1))
     trace(network, SIZE)
     assert (network.calls.item(), network.scale.item(), seen) == (0, 1, [])
+
+
+def test_tensors_that_are_no_buffers_do_not_stand_in_the_way() -> None:
+    network = Rule(lambda x, a, b: x + b(a(x) * network.mask), conv(), conv())
+    network.mask = torch.ones(6)
+    assert topology(network, SIZE).nn_mass == 6
+
+
+@pytest.mark.parametrize("name", ["dense_digits", "dsconv_31_w2_e1_10_35_50", "mlp_d16_w8_t2"])
+def test_a_network_that_has_run_has_the_topology_that_it_was_built_with(name: str) -> None:
+    network = create_model(name)
+    before = topology(network)
+    network(torch.rand(2, *before.input_size)).sum().backward()
+    assert topology(network) == before
 
 
 def test_ordinary_modules_that_cannot_be_copied_are_refused_in_words() -> None:

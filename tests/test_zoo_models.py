@@ -98,6 +98,13 @@ def test_the_traced_topology_is_the_closed_form(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALLEST)
+def test_shapes_are_known_without_a_number_on_the_meta_device(name: str) -> None:
+    network: Any = create_model(name).to("meta")
+    images = torch.empty(2, *network.default_cfg["input_size"], device="meta")
+    assert network.train()(images).shape == network.eval()(images).shape == (2, network.num_classes)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
 def test_the_smallest_of_a_family_compiles_and_exports(name: str) -> None:
     network: Any = create_model(name).eval()
     images = small_input(network)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 
 from zoo.macs import attention_in_parts, first_parameter
@@ -126,7 +126,8 @@ def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int
             if isinstance(tensor, nn.Parameter):
                 fake = nn.Parameter(fake, requires_grad=False)
             twins[id(tensor)], reals[id(fake)] = fake, tensor
-    replica = copy.deepcopy(network, twins).eval()
+    with unset_fake_temporarily():  # a tensor that is no buffer is copied with its values
+        replica = copy.deepcopy(network, twins).eval()
     for module in replica.modules():
         module._forward_hooks.clear()
     return replica, reals

@@ -28,6 +28,7 @@ def can_run(network: nn.Module, linears: Sequence[nn.Module], activation: nn.Mod
     """
     return (
         nobody_looks_on(network, x)
+        and torch.amp.is_autocast_available(x.device.type)
         and not torch.is_autocast_enabled(x.device.type)
         and all(type(linear) is nn.Linear and linear.bias is not None for linear in linears)
         and type(activation) in (nn.ELU, nn.ReLU)
