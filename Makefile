@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Two tests at a time, each on one core: most start processes of their own, and wait for them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-slow test-slurm test-slurm-long test-oldest bench docs clean
 
@@ -16,10 +18,10 @@ test: .venv/ready  ## style, types, then all quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not slurm"
+	$(PYTEST) -m "not slow and not slurm"
 
 test-slow: .venv/ready  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-slurm: .venv/ready  ## the quick tests that submit jobs to the SLURM cluster of this machine
 	$(BIN)/python -m pytest -m "slurm and not slurm_long"
