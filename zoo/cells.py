@@ -86,9 +86,10 @@ class RandomSkipCell(nn.Module):
         stride: Stride of layer 0.
         expansion: Make every layer an :class:`ExpansionBlock` of this expansion; None makes them 3x3 convolutions.
         expand_first: Whether that goes for layer 0 too.
-        share_outputs: Keep each output once in training, and no copy for each layer that reads it: faster, and a
-            fraction of the memory, to the same result. Off, or where hooks, traces or synchronised normalisation look
-            on, the modules run one after the other.
+        share_outputs: Keep each output once, and no copy for each layer that reads it: faster, and a
+            fraction of the memory, to the same result, which then lies in memory in channels_last order. Off, or where
+            hooks, traces or synchronised normalisation look on, the modules run one after the other. Gradients of
+            gradients, and many gradients at once, are refused unless it is off.
         seed: Decides the links and the initial weights; the global random state is neither read nor changed.
 
     Raises:
@@ -157,8 +158,14 @@ class RandomSkipCell(nn.Module):
         for block in (layer.conv for layer in layers if isinstance(layer.conv, ExpansionBlock)):
             norms += [block[1], block[4]]
             activations += [block[2], block[5]]
-        nothing_follows = all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
-        return nothing_follows and can_share(self, norms, activations, x)
+        convolutions = [part for layer in layers for part in _convolutions(layer.conv)]
+        return (
+            self.depth > 2  # in fewer layers, none reads an output a second time
+            and all(type(convolution) is nn.Conv2d for convolution in convolutions)
+            and all(type(layer.norm_out) in (nn.Identity, nn.BatchNorm2d) for layer in layers[:2])
+            and all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
+            and can_share(self, norms, activations, x)
+        )
 
     def _forward_on_shared_outputs(self, x: Tensor) -> Tensor:
         """The same function with each output kept once."""
@@ -177,6 +184,10 @@ class RandomSkipCell(nn.Module):
             else:
                 output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1])
         return output
+
+
+def _convolutions(convolution: Any) -> list[nn.Module]:
+    return [convolution[i] for i in (0, 3, 6)] if isinstance(convolution, ExpansionBlock) else [convolution]
 
 
 def _convolution(convolution: nn.Module, room: Room) -> Callable[[Tensor], Tensor]:

@@ -86,7 +86,10 @@ class Classifier(LightningModule):
         if own not in (None, num_classes):
             raise ValueError(f"Expected num_classes to be the network's own, {own}, but got {num_classes}.")
         if not isinstance(num_classes, int) or num_classes < 2:
-            raise ValueError(f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}.")
+            raise ValueError(
+                f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}: a network that "
+                "does not state its classes needs Classifier(network, num_classes=...)."
+            )
         self.network = network
         self.channels_last = channels_last and any(isinstance(part, nn.Conv2d) for part in network.modules())
         if self.channels_last:
@@ -160,7 +163,7 @@ class Classifier(LightningModule):
         logits = self(x)
         loss = criterion(logits, labels)
         # A metric object: Lightning's own mean over processes does not weigh by the number of samples.
-        loss_mean.update(loss.detach() * len(labels), len(labels))
+        loss_mean.update(loss.detach().to(loss_mean.total.dtype) * len(labels), len(labels))
         # Mixed images come with shares of several classes; the one of the largest share counts as the right answer.
         return logits.detach(), labels if labels.ndim == 1 else labels.argmax(dim=1), loss
 

@@ -24,7 +24,7 @@ class RandomSkipLinear(nn.Module):
         super().__init__()
         self.register_buffer("links", links)
         self.linear = nn.Linear(in_features + len(links), out_features)
-        self._columns: tuple[Tensor, int, Tensor] | None = None
+        self._columns: tuple[Tensor, tuple[int, int], Tensor] | None = None
 
     def entering(self, previous: Tensor, earlier: list[Tensor]) -> Tensor:
         """All that enters the layer: ``previous`` (N, w) and the linked neurons of ``earlier``, (N, w + l_i)."""
@@ -38,10 +38,10 @@ class RandomSkipLinear(nn.Module):
         They are kept for as long as the links are the same.
         """
         links = self.links
-        version = 0 if links.is_inference() else links._version
-        if self._columns is None or self._columns[0] is not links or self._columns[1] != version:
+        state = (links.data_ptr(), -1 if links.is_inference() else links._version)
+        if self._columns is None or self._columns[0] is not links or self._columns[1] != state:
             newest = torch.arange((position - 1) * width, position * width, device=links.device)
-            self._columns = links, version, torch.cat([newest, links])
+            self._columns = links, state, torch.cat([newest, links])
         return self._columns[2]
 
 
@@ -59,7 +59,8 @@ class RandomSkipMLP(nn.Module):
         in_features: Numbers in one input; images are flattened.
         activation: phi: ``elu`` (MNIST) or ``relu`` (synthetic data).
         share_outputs: Write each output once, where all later layers read it: faster, to the same result. Off, or where
-            hooks, traces or automatic precision look on, the modules run one after the other.
+            hooks, traces or automatic precision look on, the modules run one after the other. Gradients of gradients
+            are refused unless it is off.
         seed: Decides links and initial weights; the global random state is neither read nor changed.
 
     Attributes:

@@ -11,8 +11,6 @@ __all__ = ["Channels", "Gradients", "follow"]
 class Channels(NamedTuple):
     """The n channels that enter a layer and its normalisation of them, max(scale x + shift, 0).
 
-    All but the columns in single precision or better.
-
     Attributes:
         columns: Which ones of all that are kept, (n,); none twice.
         mean: Of each, (n,).

@@ -1,8 +1,10 @@
 """What :mod:`zoo.shared.processor` does, on a GPU: a Triton kernel for each sweep over memory."""
 
+import warnings
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +20,8 @@ _PRECISIONS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def available(precision: torch.dtype) -> bool:
-    """Whether there are kernels for numbers of this precision."""
-    return precision in _PRECISIONS and find_spec("triton") is not None
+    """Whether there are kernels for numbers of this precision, and what it takes to compile them."""
+    return precision in _PRECISIONS and _can_compile()
 
 
 def store(output: Tensor, kept: Tensor, statistics: tuple[Tensor, Tensor] | None) -> None:
@@ -29,12 +31,12 @@ def store(output: Tensor, kept: Tensor, statistics: tuple[Tensor, Tensor] | None
     if not moving and statistics is None:
         return
     part_rows, parts = _parts(rows)
-    partial = output.new_empty(parts, 2, width, dtype=_exact(output))
+    partial = output.new_empty(parts, 2, width, dtype=torch.float64)
     grid = (parts, _blocks(width, _COLUMNS))
     measured = statistics is not None
-    _kernels().store[grid](output, kept, partial, rows, width, part_rows, moving, measured, _ROWS, _COLUMNS)
+    _launch("store", grid, output, kept, partial, rows, width, part_rows, moving, measured, _ROWS, _COLUMNS)
     if statistics is not None:
-        _kernels().measure[grid[1:]](partial, output, *statistics, rows, width, parts, _ROWS, _COLUMNS)
+        _launch("measure", grid[1:], partial, output, *statistics, rows, width, parts, _ROWS, _COLUMNS)
 
 
 def normalise(
@@ -45,7 +47,9 @@ def normalise(
     width = chosen - len(links)
     columns, figures = links.new_empty(chosen), statistics[0].new_empty(4, chosen)
     momentum = norm.momentum or 0.0
-    _kernels().normalise[(_blocks(chosen, _COLUMNS),)](
+    _launch(
+        "normalise",
+        (_blocks(chosen, _COLUMNS),),
         links,
         *statistics,
         norm.weight,
@@ -65,7 +69,10 @@ def normalise(
     )
     if norm.training and momentum:
         assert norm.num_batches_tracked is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         norm.num_batches_tracked += 1
+        torch.autograd.graph.increment_version((norm.running_mean, norm.running_var))
     elif norm.training:
         mean, variance = (value[columns] for value in statistics)
         follow(norm, mean, variance, rows)
@@ -76,10 +83,9 @@ def gather(values: Tensor, channels: Channels, room: Tensor) -> Tensor:
     """As :func:`zoo.shared.processor.gather`."""
     (_, rows, width), chosen = values.shape, len(channels.columns)
     found = room[: rows * chosen].view(rows, chosen)
-    grid = (_blocks(rows, _ROWS), _blocks(chosen, _COLUMNS))
-    _kernels().gather[grid](
-        values, channels.columns, channels.scale, channels.shift, found, rows, width, chosen, _ROWS, _COLUMNS
-    )
+    grid, sizes = (_blocks(rows, _ROWS), _blocks(chosen, _COLUMNS)), (rows, width, chosen)
+    columns, scale, shift = channels.columns, channels.scale, channels.shift
+    _launch("gather", grid, values, columns, scale, shift, found, *sizes, _ROWS, _COLUMNS)
     return found
 
 
@@ -90,7 +96,9 @@ def scatter(gradient: Tensor, values: Tensor, channels: Channels, gradients: Gra
     partial = gradients.values.new_empty(parts, 2, chosen)
     # mean, inverse, scale and shift lie one behind the other, as normalise has made them.
     figures, grid = channels.mean, (parts, _blocks(chosen, _COLUMNS))
-    _kernels().scatter[grid](
+    _launch(
+        "scatter",
+        grid,
         gradient,
         values,
         channels.columns,
@@ -106,7 +114,9 @@ def scatter(gradient: Tensor, values: Tensor, channels: Channels, gradients: Gra
         _COLUMNS,
     )
     for_weight, for_bias = gradients.values.new_empty(2, chosen)
-    _kernels().settle[grid[1:]](
+    _launch(
+        "settle",
+        grid[1:],
         partial,
         channels.columns,
         figures,
@@ -128,7 +138,9 @@ def spread(gradients: Gradients, position: int, kept: Tensor, mean: Tensor) -> T
     found = torch.empty_like(kept)
     rows, width = kept.shape
     begin = position * width
-    _kernels().spread[(_blocks(rows, _ROWS), _blocks(width, _COLUMNS))](
+    _launch(
+        "spread",
+        (_blocks(rows, _ROWS), _blocks(width, _COLUMNS)),
         gradients.values[position],
         kept,
         mean,
@@ -154,8 +166,27 @@ def _parts(rows: int) -> tuple[int, int]:
     return part_rows, _blocks(rows, part_rows)
 
 
-def _exact(values: Tensor) -> torch.dtype:
-    return torch.float64 if values.dtype == torch.float64 else torch.float32
+def _launch(kernel: str, grid: tuple[int, ...], *arguments: Any) -> None:
+    """Run a kernel on the GPU of its first argument, which need not be the current one."""
+    with torch.cuda.device_of(arguments[0]):
+        getattr(_kernels(), kernel)[grid](*arguments)
+
+
+@cache
+def _can_compile() -> bool:
+    """Whether Triton is there, with a compiler for its launcher and a GPU that it knows; if not, the user is told."""
+    if find_spec("triton") is None or not torch.cuda.is_available():
+        return find_spec("triton") is not None  # interpreted
+    try:
+        store(torch.zeros(1, 1, device="cuda"), torch.zeros(1, 1, device="cuda"), None)
+    except Exception as error:  # of Triton, of the compiler that it starts, of the driver
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        warnings.warn(
+            f"Cells run module by module, slower and in more memory, as Triton compiles no kernel here: {reason}",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 @cache

@@ -75,6 +75,8 @@ def nobody_looks_on(parts: nn.Module, x: Tensor) -> bool:
         and torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
         and forward_ad._current_level < 0
+        and torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
+        and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
     )
 
 
@@ -179,6 +181,8 @@ class SharedOutputs:
         running = torch._C._current_graph_task_id()
         if self._gradients is None or running != self._backward:
             self._backward = running
+            # Where the first layers are frozen, no step back through output 0 says that all is done.
+            torch.autograd.Variable._execution_engine.queue_callback(self.finish)
             columns = self.statistics.shape[1]
             self._gradients = Gradients(
                 torch.empty_like(self.values, dtype=self.statistics.dtype),
@@ -200,7 +204,7 @@ class _Reader:
 
     def __init__(self, shared: SharedOutputs, channels: Channels) -> None:
         self.shared, self.channels = shared, channels
-        self._address = 0
+        self._given: tuple | None = None
 
     def read(self) -> Tensor:
         """The channels, normalised and rectified, (N, w_c + l_i, H, W)."""
@@ -211,12 +215,12 @@ class _Reader:
     def give_out(self) -> Tensor:
         """What is handed to the convolution, remembered to know it again."""
         entering = self.read()
-        self._address = entering.data_ptr()
+        self._given = _place(entering)
         return entering
 
     def put_away(self, saved: Tensor) -> tuple[Tensor, int] | None:
         """For the graph of gradients: nothing in place of what can be read again."""
-        return None if saved.data_ptr() == self._address else (saved, saved._version)
+        return None if _place(saved) == self._given else (saved, saved._version)
 
     def bring_back(self, packed: tuple[Tensor, int] | None) -> Tensor:
         """The tensor that was put away."""
@@ -266,6 +270,7 @@ class _Enter(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
+        _refuse_many_gradients(gradient)
         _ = ctx.saved_tensors  # raises if the weights have been changed since
         reader, shared = ctx.reader, ctx.reader.shared
         shared.last_reader = weakref.ref(ctx)
@@ -299,6 +304,19 @@ def refuse_second_derivatives() -> None:
     """
     if torch.is_grad_enabled():
         raise RuntimeError("Expected share_outputs=False for gradients of gradients (create_graph), but it is True.")
+
+
+def _refuse_many_gradients(gradient: Tensor) -> None:
+    """The loops go back with one gradient at a time."""
+    if torch._C._functorch.is_legacy_batchedtensor(gradient) or torch._C._functorch.is_batchedtensor(gradient):
+        raise RuntimeError(
+            "Expected share_outputs=False for many gradients at once (vectorize, is_grads_batched), but it is True."
+        )
+
+
+def _place(tensor: Tensor) -> tuple:
+    """By which a tensor is known to be another one: where its numbers lie, and how."""
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _is_retained(ctx: Any) -> bool:

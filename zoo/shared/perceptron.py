@@ -73,7 +73,7 @@ class _Perceptron(torch.autograd.Function):
         refuse_second_derivatives()
         outputs, *others = ctx.saved_tensors
         entering, parameters = others[: len(ctx.columns) + 1], others[len(ctx.columns) + 1 :]
-        gradients = torch.zeros_like(outputs)
+        gradients = gradient.new_zeros(outputs.shape)
         found: list[Tensor] = []
         for position in range(len(ctx.columns), -1, -1):
             found += [gradient.sum(0), gradient.t() @ entering[position]]

@@ -55,8 +55,8 @@ def normalise(
     """
     width = norm.num_features - len(links)
     columns = torch.cat([torch.arange(width * newest, width * (newest + 1), device=links.device), links])
-    mean, variance = (value[columns] for value in statistics)
     if norm.training:
+        mean, variance = (value[columns] for value in statistics)
         follow(norm, mean, variance, rows)
     else:
         assert norm.running_mean is not None

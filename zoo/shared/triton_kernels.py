@@ -16,13 +16,16 @@ def store(
     output, kept, partial, rows, width, part_rows,
     MOVE: tl.constexpr, MEASURE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Copy (rows, w); sums of x - x of row 0, and of its square, over the rows of this part."""
+    """Copy (rows, w); sums of x - x of row 0, and of its square, over the rows of this part.
+
+    Within a block of rows the median of three of them takes the place of row 0, which may lie far off.
+    """
     part = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    number: tl.constexpr = partial.dtype.element_ty
-    first = tl.load(output + column, mask=column < width, other=0).to(number)
-    total = tl.zeros((COLUMNS,), dtype=number)
-    square = tl.zeros((COLUMNS,), dtype=number)
+    number: tl.constexpr = tl.float64 if output.dtype.element_ty == tl.float64 else tl.float32
+    first = tl.load(output + column, mask=column < width, other=0).to(tl.float64)
+    total = tl.zeros((COLUMNS,), dtype=tl.float64)
+    square = tl.zeros((COLUMNS,), dtype=tl.float64)
     end = tl.minimum((part + 1) * part_rows, rows)
     for begin in range(part * part_rows, end, ROWS):
         row = begin + tl.arange(0, ROWS)[:, None]
@@ -32,9 +35,16 @@ def store(
         if MOVE:
             tl.store(kept + place, value, mask=inside)
         if MEASURE:
-            shifted = tl.where(inside, value.to(number) - first[None, :], 0.0)
-            total += tl.sum(shifted, axis=0)
-            square += tl.sum(shifted * shifted, axis=0)
+            last = tl.minimum(begin + ROWS, end) - 1
+            one = tl.load(output + begin * width + column, mask=column < width, other=0).to(number)
+            two = tl.load(output + (begin + last) // 2 * width + column, mask=column < width, other=0).to(number)
+            three = tl.load(output + last * width + column, mask=column < width, other=0).to(number)
+            base = tl.maximum(tl.minimum(one, two), tl.minimum(tl.maximum(one, two), three))
+            found = tl.where(inside, value.to(number) - base[None, :], 0.0)
+            here = tl.sum(found, axis=0).to(tl.float64)
+            shift, count = base.to(tl.float64) - first, tl.minimum(ROWS, end - begin)
+            total += here + count * shift
+            square += tl.sum(found * found, axis=0).to(tl.float64) + shift * (2 * here + count * shift)
     if MEASURE:
         tl.store(partial + (part * 2) * width + column, total, mask=column < width)
         tl.store(partial + (part * 2 + 1) * width + column, square, mask=column < width)

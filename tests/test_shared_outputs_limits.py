@@ -1,0 +1,105 @@
+"""Where the pass on shared outputs stands aside, refuses, or has hard numbers to take: the oracle decides."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from test_shared_outputs import assert_close, pair, step
+from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks, save_on_cpu
+
+from zoo import RandomSkipMLP
+from zoo.shared import processor
+from zoo.weighted_mean import WeightedMean
+
+CELL: dict[str, Any] = {"in_channels": 3, "width": 4, "depth": 5, "tc": 6}
+
+
+class Turned(nn.Module):
+    """A convolution of the transposed image: what it keeps for its gradient lies where its input lies."""
+
+    def __init__(self, convolution: nn.Module) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned: Tensor = self.convolution(x.transpose(2, 3))
+        return turned.transpose(2, 3)
+
+
+def test_a_convolution_of_ones_own_is_run_as_it_is() -> None:
+    cell, plain = pair(**CELL)
+    for network in (cell, plain):
+        for layer in network.layers[2:]:
+            layer.conv = Turned(layer.conv)  # type: ignore[arg-type]
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    assert_close(step(cell, x), step(plain, x), 1e-10)
+
+
+@pytest.mark.parametrize("wrapped", [save_on_cpu, lambda: disable_saved_tensors_hooks("not here")])
+def test_who_keeps_saved_tensors_elsewhere_keeps_those_of_the_modules(wrapped: Callable[[], Any]) -> None:
+    cell, plain = pair(**CELL)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    with wrapped():
+        found = step(cell, x)
+    assert_close(found, step(plain, x), 1e-10)
+
+
+def test_one_row_far_off_does_not_blur_the_variance_of_the_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    output = 1 + 1e-3 * torch.randn(131_072, 3, generator=generator)
+    output[0] = -1000
+    mean, variance = torch.empty(2, 3)
+    processor.store(output, torch.empty_like(output), (mean, variance))
+    exact = output.double()
+    assert torch.allclose(mean.double(), exact.mean(0), rtol=1e-6)
+    assert torch.allclose(variance.double(), exact.var(0, correction=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("free", [2, 3, 4])
+def test_with_the_first_layers_frozen_the_others_learn_alike_and_memory_is_freed(free: int) -> None:
+    cell, plain = pair(**CELL)
+    for network in (cell, plain):
+        for index, layer in enumerate(network.layers):
+            layer.requires_grad_(index >= free)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    gradients = []
+    for network in (cell, plain):
+        loss = network(x).square().sum()
+        loss.backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_many_gradients_at_once_are_refused_by_a_cell_and_given_by_an_mlp() -> None:
+    cell, _ = pair(**CELL)
+    with pytest.raises(RuntimeError, match="share_outputs=False for many gradients at once"):
+        torch.autograd.functional.jacobian(cell, torch.randn(2, 3, 4, 4, dtype=torch.float64), vectorize=True)
+    network = RandomSkipMLP(4, 3, 2, in_features=5).double()
+    x = torch.randn(2, 5, dtype=torch.float64)
+    found, expected = (torch.autograd.functional.jacobian(network, x, vectorize=way) for way in (True, False))
+    assert torch.allclose(found, expected, rtol=1e-10)
+
+
+def test_links_that_are_exchanged_are_noticed() -> None:
+    network = RandomSkipMLP(5, 3, 4, in_features=5)
+    plain = copy.deepcopy(network)
+    plain.share_outputs = False
+    x = torch.randn(2, 5)
+    network(x)
+    for either in (network, plain):
+        links: Tensor = either.layers[3].links  # type: ignore[assignment]
+        links.data = torch.arange(len(links))
+    assert torch.allclose(network(x), plain(x), atol=1e-6)
+
+
+def test_a_mean_of_half_precision_losses_does_not_overflow() -> None:
+    mean = WeightedMean()
+    for _ in range(2):
+        loss = torch.tensor(7.0, dtype=torch.float16)
+        mean.update(loss.to(mean.total.dtype) * 10_000, 10_000)
+    assert mean.compute().item() == 7
