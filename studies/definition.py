@@ -142,12 +142,22 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
             for seed in study.seed_list:
                 configuration = {**deepcopy(base), "seed_everything": seed}
                 configuration["model"]["network"] = network
-                digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
+                digest = _digest(configuration)
                 prefix = f"{config}_" if len(configurations) > 1 and name != config else ""
                 number = re.sub(r"[^\w.=-]+", "-", f"{prefix}{name}_seed{seed}_{digest}")  # it names a folder
                 # Two patterns may name one network.
                 rows.setdefault(number, Row(number, name, config, seed, network["init_args"], configuration))
     return list(rows.values())
+
+
+def _digest(configuration: dict[str, Any]) -> str:
+    """Eight hexadecimal digits of all that decides the result: how Adam's one step is calculated does not."""
+    decisive = deepcopy(configuration)
+    optimizer = decisive["model"].get("optimizer")
+    if isinstance(optimizer, dict) and "class_path" in optimizer:
+        arguments = {k: v for k, v in optimizer.get("init_args", {}).items() if k not in ("foreach", "fused")}
+        decisive["model"]["optimizer"] = {**optimizer, "init_args": arguments} if arguments else optimizer["class_path"]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> Iterator[tuple[str, dict[str, Any]]]:

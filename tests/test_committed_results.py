@@ -10,13 +10,22 @@ import pandas as pd
 import pytest
 import yaml
 
-from studies.definition import Study, planned_rows
+from studies.definition import Row, Study, planned_rows
 
 # Ten test images of 10,000: X of seed 0, trained both ways, differed by one after 56,280 steps.
 TOLERANCE = 1e-3
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "docs" / "results" / "mnist_mlp"
+
+
+def rows_of(name: str) -> list[Row]:
+    """The rows that a study of configs/ plans."""
+    content = yaml.safe_load((ROOT / "configs" / "studies" / f"{name}.yaml").read_text())
+    keys = ("engine", "configs", "networks", "changes", "seeds")
+    study = Study(name, **{key: content[key] for key in keys if key in content})
+    files = {Path(config).stem: ROOT / "configs" / config for config in study.configs}
+    return planned_rows(study, {stem: yaml.safe_load(file.read_text()) for stem, file in files.items()})
 
 
 def drawn() -> list[dict]:
@@ -26,14 +35,17 @@ def drawn() -> list[dict]:
     return random.Random(date.today().toordinal()).sample(rows, 3)
 
 
+@pytest.mark.parametrize("name", ["cifar10_small", "mlp_designs", "mnist_mlp", "synthetic_mlp"])
+def test_the_committed_rows_are_those_of_the_study(name: str) -> None:
+    committed = pd.read_csv(ROOT / "docs" / "results" / name / "results.csv")
+    assert set(committed["row"]) <= {row.id for row in rows_of(name)}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2000)
 @pytest.mark.parametrize("line", drawn(), ids=lambda line: line["row"])
 def test_a_committed_row_comes_out_again(line: dict, mnist_files: Path, tmp_path: Path, nnmass: Callable) -> None:
-    content = yaml.safe_load((ROOT / "configs" / "studies" / "mnist_mlp.yaml").read_text())
-    study = Study("mnist_mlp", **{key: content[key] for key in ("engine", "configs", "networks", "changes", "seeds")})
-    base = yaml.safe_load((ROOT / "configs" / "mnist_mlp.yaml").read_text())
-    row = {row.id: row for row in planned_rows(study, {"mnist_mlp": base})}[line["row"]]
+    row = {row.id: row for row in rows_of("mnist_mlp")}[line["row"]]
     config = tmp_path / "row.yaml"
     config.write_text(yaml.safe_dump(row.configuration))
     options = ["--data.data_dir", mnist_files, "--trainer.accelerator", "cpu", "--output_dir", tmp_path]
