@@ -56,7 +56,8 @@ class ConfusionMatrix(Callback):
         )
         write_atomically(folder / "class_accuracy.csv", accuracy.to_csv(index=False))
         write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts, classes))
-        if trainer.ckpt_path or not trainer.checkpoint_callbacks:  # that of the last weights is followed by another
+        best = getattr(trainer.checkpoint_callback, "best_model_path", None)
+        if trainer.ckpt_path or not best:  # else the last weights', which the best one's follows
             log_picture(trainer, folder / "confusion_matrix.png")
 
 

@@ -104,9 +104,6 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data decides is linked to the network, and the one seed to both."""
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
-        parser.add_argument(
-            "--checkpoint_minutes", type=float, default=15.0, help="Minutes between two checkpoints within an epoch."
-        )
         link_data_to_network(parser)
 
     @staticmethod
@@ -196,8 +193,11 @@ class TrainingCLI(LightningCLI):
         print(f"Written to {file}: {len(images.paths):,} images.")
 
     def _prepare_subcommand_parser(self, klass: Any, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """``predict`` alone says what to predict, and where to write it."""
+        """``fit`` alone writes checkpoints; ``predict`` alone says what to predict, and where to write it."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            help_text = "Minutes between two checkpoints within an epoch."
+            parser.add_argument("--checkpoint_minutes", type=float, default=15.0, help=help_text)
         if subcommand == "predict":
             parser.add_argument("--images", type=str, required=True, help="Folder of images to classify.")
             parser.add_argument("--predictions", type=str, default="predictions.csv", help="CSV to write.")

@@ -24,12 +24,12 @@ def require_sensible(config: Any) -> None:
     seed = config.seed_everything
     if not 0 <= seed <= _HIGHEST_SEED:
         raise ValueError(f"Expected --seed_everything to be a whole number from 0 to {_HIGHEST_SEED}, but got {seed}.")
-    minutes = config.checkpoint_minutes
-    if minutes < 0:
+    minutes = config.get("checkpoint_minutes", 0)
+    if not minutes >= 0:
         raise ValueError(f"Expected --checkpoint_minutes to be at least 0, but got {minutes}.")
     for name, least in _LEAST.items():
         value = config.trainer.get(name)
-        if value is not None and value < least:
+        if value is not None and not value >= least:
             raise ValueError(f"Expected trainer.{name} to be at least {least}, but got {value}.")
     devices, accelerator = str(config.trainer.devices), config.trainer.accelerator
     on_cores = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())

@@ -181,8 +181,9 @@ class WorkerLoader(ResumableLoader):
 
 def _outlast_signals(worker: int) -> None:
     """A cluster signals every process of a job; what is to be done then is for the training process to decide."""
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGUSR1"):  # Ctrl-C too reaches every process
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_later)
 
 

@@ -278,7 +278,7 @@ def test_a_checkpoint_is_a_reference(tmp_path: Path, nnmass: Callable) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("", "required: --like"),
+        ("", "to be given --like"),
         ("--like cifar10_denze.yaml", "did you mean cifar10_dense.yaml?"),
         ("--like resnet50", "one of RandomSkipDenseNet, RandomSkipMLP, MobileNetV2, but resnet50 is a ResNet."),
         ("--like cifar10_wrn", "one of RandomSkipDenseNet, RandomSkipMLP, MobileNetV2, but cifar10_wrn is a ResNet."),
