@@ -12,7 +12,7 @@ class Channels(NamedTuple):
     """The n channels that enter a layer and its normalisation of them, max(scale x + shift, 0).
 
     Attributes:
-        columns: Which ones of all that are kept, (n,); none twice.
+        columns: Which ones of all that are kept, (n,): first those of the newest output in their order; none twice.
         mean: Of each, (n,).
         inverse: 1 over the standard deviation, (n,).
         scale: (n,).

@@ -93,7 +93,7 @@ def scatter(gradient: Tensor, values: Tensor, channels: Channels, gradients: Gra
     """As :func:`zoo.shared.processor.scatter`."""
     (_, rows, width), chosen = values.shape, len(channels.columns)
     part_rows, parts = _parts(rows)
-    partial = gradients.values.new_empty(parts, 2, chosen)
+    partial = channels.scale.new_empty(parts, 2, chosen)
     # mean, inverse, scale and shift lie one behind the other, as normalise has made them.
     figures, grid = channels.mean, (parts, _blocks(chosen, _COLUMNS))
     _launch(
@@ -113,7 +113,7 @@ def scatter(gradient: Tensor, values: Tensor, channels: Channels, gradients: Gra
         _ROWS,
         _COLUMNS,
     )
-    for_weight, for_bias = gradients.values.new_empty(2, chosen)
+    for_weight, for_bias = channels.scale.new_empty(2, chosen)
     _launch(
         "settle",
         grid[1:],

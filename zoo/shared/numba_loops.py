@@ -125,7 +125,11 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
         for part in range(_thread_number(), parts, _team_size()):
             for row in range(part * rows // parts, (part + 1) * rows // parts):
                 source, target = values[row * width :], found[row * chosen : (row + 1) * chosen]
-                for place in range(chosen):
+                newest = source[places[0] : places[0] + width]  # side by side, and so many at once
+                for place in range(width):
+                    value = scale[place] * _wide(newest[place]) + shift[place]
+                    target[place] = _narrow(max(value, number(0)), source[0])
+                for place in range(width, chosen):
                     value = scale[place] * _wide(source[np.uint64(places[place])]) + shift[place]
                     target[place] = _narrow(max(value, number(0)), source[0])
 
@@ -138,7 +142,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
         scale = carray(_at(given[7], number), (chosen,))
         shift = carray(_at(given[8], number), (chosen,))
         gradient = carray(_at(given[9], stored), (rows * chosen,))
-        gradients = carray(_at(given[10], number), (count * rows * width,))
+        gradients = carray(_at(given[10], stored), (count * rows * width,))
         mean = carray(_at(given[11], number), (chosen,))
         sums = carray(_at(given[12], np.float64), (parts, 2, chosen))
         touched = carray(_at(given[13], np.uint8), (chosen,))
@@ -149,14 +153,22 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
             for row in range(begin, end):
                 source, target = values[row * width :], gradients[row * width :]
                 coming = gradient[row * chosen : (row + 1) * chosen]
-                for place in range(chosen):
+                newest, summed = source[places[0] : places[0] + width], target[places[0] : places[0] + width]
+                for place in range(width):
+                    value, slope = _wide(newest[place]), _wide(coming[place])
+                    slope = slope if scale[place] * value + shift[place] > 0 else number(0)
+                    total[place] += slope
+                    product[place] += slope * (value - mean[place])
+                    before = _wide(summed[place]) if touched[place] else number(0)
+                    summed[place] = _narrow(before + slope * scale[place], source[0])
+                for place in range(width, chosen):
                     where = np.uint64(places[place])
                     value, slope = _wide(source[where]), _wide(coming[place])
                     slope = slope if scale[place] * value + shift[place] > 0 else number(0)
                     total[place] += slope
                     product[place] += slope * (value - mean[place])
-                    before = target[where] if touched[place] else number(0)
-                    target[where] = before + slope * scale[place]
+                    before = _wide(target[where]) if touched[place] else number(0)
+                    target[where] = _narrow(before + slope * scale[place], source[0])
                 if (row - begin) % _ROWS == _ROWS - 1 or row == end - 1:
                     for place in range(chosen):
                         sums[part, 0, place] += total[place]
@@ -168,7 +180,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
     def spread(numbers: Any) -> None:
         given = carray(numbers, (10,))
         parts, rows, width = given[0], given[1], given[2]
-        gradient = carray(_at(given[3], number), (rows * width,))
+        gradient = carray(_at(given[3], stored), (rows * width,))
         kept = carray(_at(given[4], stored), (rows * width,))
         mean = carray(_at(given[5], number), (width,))
         constant = carray(_at(given[6], number), (width,))
@@ -181,7 +193,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                 coming, source, target = gradient[begin:end], kept[begin:end], found[begin:end]
                 for column in range(width):
                     value = _wide(source[column]) - mean[column]
-                    whole = coming[column] if touched[column] else number(0)
+                    whole = _wide(coming[column]) if touched[column] else number(0)
                     target[column] = _narrow(whole - constant[column] - slope[column] * value, source[0])
 
     return store, gather, scatter, spread

@@ -185,7 +185,7 @@ class SharedOutputs:
             torch.autograd.Variable._execution_engine.queue_callback(self.finish)
             columns = self.statistics.shape[1]
             self._gradients = Gradients(
-                torch.empty_like(self.values, dtype=self.statistics.dtype),
+                torch.empty_like(self.values),
                 self.statistics.new_zeros(2, columns, dtype=torch.float64),
                 self.statistics.new_zeros(columns, dtype=torch.bool),
             )

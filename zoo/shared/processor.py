@@ -101,7 +101,7 @@ def scatter(gradient: Tensor, values: Tensor, channels: Channels, gradients: Gra
         Gradients of the normalisation's weight and bias, (n,).
     """
     (count, rows, width), chosen = values.shape, len(channels.columns)
-    columns, exact = channels.columns, gradients.values.dtype
+    columns, exact = channels.columns, channels.scale.dtype
     partial = values.new_empty(torch.get_num_threads(), 2, chosen, dtype=torch.float64)
     touched = gradients.touched[columns]
     operands = (

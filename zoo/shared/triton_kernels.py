@@ -157,8 +157,9 @@ def scatter(
         slope = tl.where((scale * value + shift > 0) & inside, slope, 0.0)
         total += tl.sum(slope, axis=0)
         product += tl.sum(slope * (value - mean), axis=0)
-        before = tl.load(gradients + base + row * width, mask=inside & again, other=0)
-        tl.store(gradients + base + row * width, before + slope * scale, mask=inside)
+        before = tl.load(gradients + base + row * width, mask=inside & again, other=0).to(number)
+        after = (before + slope * scale).to(gradients.dtype.element_ty)
+        tl.store(gradients + base + row * width, after, mask=inside)
     tl.store(partial + (part * 2) * chosen + place, total, mask=there)
     tl.store(partial + (part * 2 + 1) * chosen + place, product, mask=there)
 
@@ -202,5 +203,5 @@ def spread(
     read = (tl.load(touched + column, mask=there, other=0) != 0)[None, :]
     place = row * width + column[None, :]
     value = tl.load(kept + place, mask=inside, other=0).to(number)
-    whole = tl.load(gradients + place, mask=inside & read, other=0)
+    whole = tl.load(gradients + place, mask=inside & read, other=0).to(number)
     tl.store(found + place, (whole - constant - slope * (value - centre)).to(found.dtype.element_ty), mask=inside)
