@@ -58,7 +58,9 @@ def run(arguments: Sequence[str]) -> int:
     shown = rows if len(rows) <= options.count else [rows[i] for i in _spread(len(rows), options.count)]
     _report(options, reference, rows, shown, folder, console)
     console.print(sentence)
-    console.print(f"Written to {folder}. Train one: nnmass fit --config {folder / _file(reference.name, shown[0][0])}")
+    console.print(f"Written to {folder}. Train one:", highlight=False)
+    first = folder / _file(reference.name, shown[0][0])
+    console.print(f"nnmass fit --config {first}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -278,4 +280,4 @@ def _time(latency: "Latency | None") -> str:
 
 
 def _figures(design: "Design") -> tuple[str, str, str]:
-    return f"{design.nn_mass:.3f}", f"{design.num_params:,}", f"{design.macs:,}"
+    return f"{design.nn_mass:,.3f}", f"{design.num_params:,}", f"{design.macs:,}"

@@ -86,7 +86,7 @@ def show(records: dict[str, Topology], per_block: bool) -> None:
         if record.not_judged:
             counted: dict[str, int] = {}
             for joint in record.not_judged:
-                key = f"{joint.scope}: {joint.reason}" if per_block else joint.reason
+                key = f"{joint.scope or 'network'}: {joint.reason}" if per_block else joint.reason
                 counted[key] = counted.get(key, 0) + 1
             console.print(f"{name}: not judged, and so without mass: {len(record.not_judged)} joints")
             for reason, count in counted.items():

@@ -48,7 +48,7 @@ from commands.stop_signals import COME_BACK, Stopped, StopSignals
 from commands.trainer_rules import require_sensible
 from commands.training_links import link_data_to_network, require_left_to_data
 
-__all__ = ["TrainingCLI", "parsed_fit"]
+__all__ = ["TrainingCLI"]
 
 # Processes that Lightning starts for further devices inherit what the first one decided.
 _PLACE_VARIABLE = "NNMASS_PLACE"
@@ -151,6 +151,8 @@ class TrainingCLI(LightningCLI):
         if not self.place.checkpoint:
             for logger in self.trainer.loggers:
                 logger.log_hyperparams(self._plain_config())
+        elif self.trainer.is_global_zero:
+            print(f"Going on at step {self.place.resume_step:,} of the run in {self.place.folder}.")
         size, several = self.datamodule.batch_size, self.trainer.world_size > 1
         synchronised = self.config.fit.trainer.sync_batchnorm
         normalised = any(isinstance(part, _BatchNorm) for part in self.model.modules())
@@ -275,10 +277,10 @@ class TrainingCLI(LightningCLI):
             checkpoint, content = newest_intact(folder, required=False)
             require_progress(folder, content["global_step"] if content else 0)
         elif checkpoint == "last":
-            folder = find_run(output_dir, identity, self.name, checkpoint, unfinished=fitting)
+            folder = find_run(output_dir, dump, self.name, checkpoint, unfinished=fitting)
             checkpoint, content = newest_intact(folder)
         elif checkpoint == "best":
-            folder = find_run(output_dir, identity, self.name, checkpoint, unfinished=fitting)
+            folder = find_run(output_dir, dump, self.name, checkpoint, unfinished=fitting)
             checkpoint = str(folder / "checkpoints" / "best.ckpt")
         elif checkpoint is not None:
             if not Path(checkpoint).expanduser().is_file():
@@ -292,7 +294,7 @@ class TrainingCLI(LightningCLI):
         if checkpoint and content is None:
             content = read_checkpoint(Path(checkpoint))
         if content is not None:
-            self.model.on_load_checkpoint(content)
+            self._hold_against(content, Path(checkpoint))
         if fitting:
             self.datamodule.prepare_data()  # without its data no run begins
             if folder is None:
@@ -306,6 +308,15 @@ class TrainingCLI(LightningCLI):
             job = self.launch.job
             update_run(folder, name=self.name, configuration_id=identity, configuration=plain(dump), job=job)
         return Place(folder, checkpoint, content["global_step"] if content and fitting else 0)
+
+    def _hold_against(self, content: dict[str, Any], checkpoint: Path) -> None:
+        """Whether a checkpoint fits the network; if not, where the configuration is that it fits."""
+        try:
+            self.model.on_load_checkpoint(content)
+        except ValueError as error:
+            config = checkpoint.parent.parent / "config.yaml"
+            hint = f"; it was trained with --config {config}." if config.is_file() else "."
+            raise ValueError(f"{str(error).rstrip('.')}{hint}") from error
 
     def _plain_config(self) -> dict[str, Any]:
         """The whole resolved configuration as plain values, without what the command alone decides."""
@@ -362,32 +373,12 @@ class TrainingCLI(LightningCLI):
     @rank_zero_only
     def _show_results(self) -> None:
         folder = self.place.folder
+        if self.subcommand != "fit":
+            status = read_run(folder).get("status", "finished") if folder else "finished"
+            print(f"Of {self.place.checkpoint}{'' if status == 'finished' else f', whose training was {status}'}:")
         Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics))
         if folder is not None:
             print(f"The results are in {folder}.")
-
-
-class _ParsedOnly(TrainingCLI):
-    """The configuration of a training that is not to begin."""
-
-    def instantiate_classes(self) -> None:
-        """Nothing."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing."""
-
-
-def parsed_fit(arguments: list[str]) -> Namespace:
-    """The whole configuration that ``fit`` would have with these arguments.
-
-    Args:
-        arguments: What follows ``fit``, every ``--config`` resolved.
-
-    Raises:
-        ValueError: If it is wrong; as ``fit`` would say it.
-    """
-    with ExitStack() as cleanup:
-        return _ParsedOnly("", ["fit", *arguments], cleanup, StopSignals()).config.fit
 
 
 def _progress(trainer_config: Namespace) -> Callback:

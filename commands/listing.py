@@ -1,5 +1,6 @@
 """list: the names that the other subcommands take."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
@@ -19,13 +20,19 @@ def run(arguments: Sequence[str]) -> int:
     """
     parser = Parser(
         "list",
-        "List the networks, configurations or studies that come with the program, one per line.",
-        ["nnmass list models 'dense_40_*'", "nnmass list configs"],
+        "List the networks, configurations or studies that come with the program, or your runs, one per line.",
+        ["nnmass list models 'dense_40_*'", "nnmass list configs", "nnmass list runs"],
     )
-    parser.add_argument("kind", choices=("models", "configs", "studies"), help="what to list")
+    parser.add_argument("kind", choices=("models", "configs", "studies", "runs"), help="what to list")
     parser.add_argument("pattern", nargs="?", default="*", help="shell-style pattern of names (all)")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs"), help="where the runs are (runs)")
     options = parser.parse_args(list(arguments)[1:])
-    kinds = {"models": _models, "configs": lambda: _files(CONFIG_FOLDER), "studies": lambda: _files(STUDY_FOLDER)}
+    kinds = {
+        "models": _models,
+        "configs": lambda: _files(CONFIG_FOLDER),
+        "studies": lambda: _files(STUDY_FOLDER),
+        "runs": lambda: _runs(options.output_dir),
+    }
     found = [(name, what) for name, what in kinds[options.kind]() if fnmatch(name, options.pattern)]
     if not found:
         raise ValueError(f"Expected the pattern to match some of the {options.kind}, but got {options.pattern!r}.")
@@ -39,6 +46,29 @@ def _models() -> Iterator[tuple[str, str]]:
 
     for name, variant in sorted(VARIANTS.items()):
         yield name, f"{variant.builder.partition(':')[2]}; {variant.source}"
+
+
+def _runs(folder: Path) -> Iterator[tuple[str, str]]:
+    """The runs of a folder in the order of their dates, and what came out."""
+    if not folder.is_dir():
+        raise ValueError(f"Expected --output_dir to be a folder with runs, but {folder} is none.")
+    for path in sorted(folder.iterdir()):
+        record = path / "run.json"
+        if record.is_file() and not path.is_symlink():
+            try:
+                run = json.loads(record.read_text())
+            except json.JSONDecodeError as error:
+                raise ValueError(f"Expected JSON in {record}, but {error}.") from error
+            topology, tested = run.get("topology", {}), run.get("test", {})
+            figures = {
+                "epochs": (run.get("epochs"), ""),
+                "NN-Mass": (topology.get("nn_mass"), ",.1f"),
+                "parameters": (topology.get("num_params"), ","),
+                "best val accuracy": (run.get("best_val_accuracy"), ".4f"),
+                "test accuracy": (tested.get("test/accuracy"), ".4f"),
+            }
+            known = [f"{name} {value:{form}}" for name, (value, form) in figures.items() if value is not None]
+            yield path.name, ", ".join([f"{run.get('network')}: {run.get('status')}", *known])
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:

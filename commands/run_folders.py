@@ -186,19 +186,20 @@ def require_progress(folder: Path, step: int) -> None:
         )
 
 
-def find_run(output_dir: Path, identity: str, name: str, checkpoint: str, unfinished: bool) -> Path:
+def find_run(output_dir: Path, configuration: Mapping[str, Any], name: str, checkpoint: str, unfinished: bool) -> Path:
     """The newest run of a configuration that has a checkpoint.
 
     Args:
         output_dir: Where the run folders are.
-        identity: The configuration's id.
-        name: The configuration's name, for the message.
+        configuration: The whole of it.
+        name: Its name, for the message.
         checkpoint: ``last`` or ``best``.
         unfinished: Pass over runs whose training came to its end.
 
     Raises:
         FileNotFoundError: If there is none; the message says what there is instead.
     """
+    identity = configuration_id(configuration)
     folders = sorted(output_dir.glob(f"*_{identity}*"), reverse=True)
     for folder in folders:
         found = checkpoints(folder) if checkpoint == "last" else [folder / "checkpoints" / "best.ckpt"]
@@ -207,6 +208,10 @@ def find_run(output_dir: Path, identity: str, name: str, checkpoint: str, unfini
     kind = "an unfinished run" if unfinished else "a run"
     if not folders:
         there = f"there is no run of this configuration ({name}, id {identity})"
+        namesakes = sorted(output_dir.glob(f"*_{name}_*"), reverse=True)
+        other = next((folder for folder in namesakes if read_run(folder).get("name") == name), None)
+        if other is not None:
+            there += f"; in the newest of its name, {other.name}, {_changes(configuration, read_run(other))}"
     elif unfinished and _is_finished(folders[0]):
         there = f"its newest run, {folders[0].name}, is finished"
     else:
@@ -236,14 +241,19 @@ def continued_run(checkpoint: Path, identity: str, configuration: Mapping[str, A
         return None
     if not fitting:
         return folder if run.get("configuration_id") == identity else None
-    ours, theirs = plain(configuration), run.get("configuration", {})
-    differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-    if differing:
-        changes = ", ".join(f"{key} is {theirs.get(key)} there and {ours.get(key)} here" for key in differing[:3])
+    changes = _changes(configuration, run)
+    if changes:
         raise ValueError(f"Expected --ckpt_path to continue a run of this configuration, but {changes}.")
     if _is_finished(folder):
         raise ValueError(f"Expected --ckpt_path to continue an unfinished run, but {folder.name} is finished.")
     return folder
+
+
+def _changes(configuration: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """In what a run's configuration is another one; empty if in nothing."""
+    ours, theirs = plain(configuration), run.get("configuration", {})
+    differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    return ", ".join(f"{key} is {theirs.get(key)} there and {ours.get(key)} here" for key in differing[:3])
 
 
 def _is_finished(folder: Path) -> bool:

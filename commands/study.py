@@ -169,7 +169,9 @@ def _run(opened: _Opened, options: Any) -> None:
         task = progress.add_task(study.name, total=len(rows), completed=done)
         for row, record in run_study(study, rows, folder, _build, workers, options.limit):
             progress.advance(task)
-            console.print(f"{row.id}: {_outcome(record)}", highlight=False, markup=False)
+            done += 1
+            line = f"[{done}/{len(rows)}] {row.id}: {_outcome(record)}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     _status(opened, options)
     failed = sum(status == "failed" for status in statuses(folder, rows).values())
     if failed:
@@ -318,7 +320,8 @@ def _plan(opened: _Opened, options: Any) -> None:
     console.print(f"{len(rows)} rows, {study.engine}: nnmass study run fills them.", highlight=False)
     seconds = sum(line["seeds"] * line.get("seconds", 0.0) for line in lines)
     if seconds:
-        console.print(f"About {_duration(seconds)} of training on this machine, one row at a time.", highlight=False)
+        steps = f"About {_duration(seconds)} of training steps on this machine, one row at a time"
+        console.print(f"{steps}; starting, evaluating and measuring come on top.", highlight=False)
     for reason in dict.fromkeys(line["reason"] for line in lines if "reason" in line):
         console.print(f"The time is not known: {reason}", highlight=False, markup=False)
 
@@ -328,4 +331,4 @@ def _duration(seconds: float) -> str:
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:.1f} s"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     fit_words, sbatch_words = split_arguments([word for word in words[1:] if word != "--dry-run"])
     fit_words, name = resolve_config_arguments(fit_words)
     from commands.job_scripts import job_script, sbatch_options
-    from commands.lightning_cli import parsed_fit
+    from commands.parsed import parsed_fit
     from commands.quiet import quieten
 
     quieten()

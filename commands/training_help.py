@@ -19,7 +19,7 @@ every key of a configuration is an option too, among them:
   --model.network CLASS     such as zoo.RandomSkipDenseNet; --model.network.tc "[60, 130, 170]" for its arguments
   --model.optimizer CLASS   such as torch.optim.SGD; --model.optimizer.lr 0.1 for its arguments
   --model.channels_last B   images and weights with the channels innermost, which convolutions are faster on
-  --model.compile_network B through torch.compile
+  --model.compile_network B through torch.compile; the first step then takes a minute
   --data CLASS              such as datamodules.CIFAR10; --data.batch_size 256 for its arguments
   --data.data_dir FOLDER    where the data lie (NNMASS_DATA, else ./data)
   --trainer.max_epochs N    length of the training; also .devices, .num_nodes, .precision, .logger, .callbacks+=CLASS

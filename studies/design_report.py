@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from zoo import Design
 
@@ -50,7 +51,8 @@ def draw_designs(name: str, reference: Design, rows: "Sequence[tuple[Design, Lat
         points = axes.scatter(across, mass, c=colour, s=size, cmap="viridis", label="designed")
         axes.scatter(getattr(reference, column[0]), reference.nn_mass, marker="*", s=180, c="tab:red", label=name)
         axes.set_xlabel(label)
-        figure.colorbar(points, ax=axes, label=other)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        figure.colorbar(points, ax=axes, label=other, format=EngFormatter(sep=""))
     left.set_ylabel("NN-Mass")
-    left.legend(loc="upper left")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False)
     return figure

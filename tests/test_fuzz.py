@@ -17,7 +17,7 @@ from PIL import Image
 
 from callbacks.checkpoint_io import read_checkpoint
 from commands.config_names import find_config
-from commands.lightning_cli import parsed_fit
+from commands.parsed import parsed_fit
 from commands.sentences import sentence
 from datamodules.image_files import ImageFiles, decoding
 from datamodules.image_tree import load_image_tree

@@ -1,5 +1,6 @@
 """Names and version: quick, plain, and the same as what the other subcommands take."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,14 @@ from commands.config_names import find_config, find_study
 from zoo import list_models
 
 ROOT = Path(__file__).resolve().parent.parent
+
+RUN = {
+    "network": "RandomSkipMLP",
+    "status": "finished",
+    "epochs": 3,
+    "topology": {"nn_mass": 1234.5, "num_params": 8310},
+    "test": {"test/accuracy": 0.97121},
+}
 
 
 def names(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
@@ -34,6 +43,20 @@ def test_every_configuration_says_what_it_is(capsys: pytest.CaptureFixture[str])
     for kind in ("models", "configs", "studies"):
         main(["list", kind])
         assert all(re.fullmatch(r"\S+  +\S.*", line) for line in capsys.readouterr().out.splitlines())
+
+
+def test_runs_are_listed_with_what_came_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, record in (("2026-01-01_a_1", {"network": "MyNet", "status": "failed"}), ("2026-01-02_b_2", RUN)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    (tmp_path / "latest").symlink_to("2026-01-02_b_2")
+    assert names(capsys, "runs", "--output_dir", str(tmp_path)) == ["2026-01-01_a_1", "2026-01-02_b_2"]
+    main(["list", "runs", "*_b_*", "--output_dir", str(tmp_path)])
+    assert capsys.readouterr().out == (
+        "2026-01-02_b_2  RandomSkipMLP: finished, epochs 3, NN-Mass 1,234.5, parameters 8,310, test accuracy 0.9712\n"
+    )
+    assert main(["list", "runs", "--output_dir", str(tmp_path / "none")]) == 2
+    assert "Expected --output_dir to be a folder with runs" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

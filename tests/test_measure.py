@@ -67,6 +67,13 @@ def test_wrapped_networks_give_the_same_record() -> None:
     assert topology(Classifier(network)) == topology(network) == topology(nn.DataParallel(network))
 
 
+def test_one_number_is_the_size_of_a_vector_and_the_default_is_named_where_it_does_not_fit() -> None:
+    network = nn.Sequential(nn.Linear(20, 4), nn.ReLU(), nn.Linear(4, 2))
+    assert topology(network, 20) == topology(network, (20,))
+    with pytest.raises(ValueError, match="topology takes another as input_size"):
+        topology(network)
+
+
 def test_input_that_a_network_does_not_take_is_refused() -> None:
     with pytest.raises(ValueError, match=r"takes input of size \(5, 8, 8\)"):
         count_macs(RandomSkipDenseNet(3, 1, 2), (5, 8, 8))

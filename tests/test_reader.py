@@ -119,6 +119,22 @@ def test_every_joint_gets_its_verdict_and_a_reason(case: str) -> None:
     assert len(record.not_judged) == (verdict == "not judged")
 
 
+def test_a_block_that_passes_on_its_input_alone_says_how_that_becomes_a_layer() -> None:
+    def forward(x: Tensor, first: nn.Module, second: nn.Module, *others: nn.Module) -> Tensor:
+        kept = first(x)
+        newest = second(kept)
+        for layer in others:
+            newest = layer(torch.cat([newest, kept], 1))
+        return newest
+
+    network = Rule(forward, conv(), conv(), conv(6), conv(6), conv(6))
+    record = topology(network, SIZE)
+    assert record.nn_mass == 0
+    assert {joint.reason.partition(";")[0] for joint in record.joints} == {"only the block's input passes units"}
+    network.is_cell = True  # type: ignore[assignment]
+    assert topology(network, SIZE).nn_mass > 0
+
+
 def test_streams_that_exchange_values_are_not_judged_and_add_nothing() -> None:
     record = topology(Rule(fused, *(conv() for _ in range(6))), SIZE)
     assert [joint.verdict for joint in record.joints] == ["not judged"] * 3

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from cli import main
-from zoo import RandomSkipDenseNet
+from zoo import Classifier, RandomSkipDenseNet, create_model
 
 ROOT = Path(__file__).resolve().parent.parent
 FIT = ("fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu")
@@ -57,6 +57,13 @@ def test_the_folder_holds_everything(unbroken: Path) -> None:
     for name in ("accuracy.png", "loss.png"):
         with Image.open(unbroken / name) as picture:
             assert picture.width > 500
+
+
+def test_its_checkpoint_loads_in_python(unbroken: Path) -> None:
+    path = unbroken / "checkpoints" / "best.ckpt"
+    model = Classifier.load_from_checkpoint(path, network=create_model("dense_digits", seed=7), weights_only=True)
+    saved = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
 
 
 def test_the_record_is_complete(unbroken: Path) -> None:

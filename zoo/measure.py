@@ -1,7 +1,7 @@
 """What a network's topology is: NN-Mass, density, average degree, parameters and multiply-adds in one record."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from torch import nn
@@ -45,8 +45,8 @@ class Topology:
     macs: int
     flops: int
     input_size: tuple[int, ...]
-    blocks: tuple[Block, ...]
-    joints: tuple[Joint, ...]
+    blocks: tuple[Block, ...] = field(repr=False)
+    joints: tuple[Joint, ...] = field(repr=False)
 
     @property
     def num_cells(self) -> int:
@@ -60,7 +60,7 @@ class Topology:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain lists and numbers, ready for JSON; of the joints, those that are not judged."""
-        record = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "joints"}
+        record = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "joints"}
         return {
             **record,
             "input_size": list(self.input_size),
@@ -71,14 +71,14 @@ class Topology:
         }
 
 
-def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topology:
+def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) -> Topology:
     """Read topology and size off any network, from the graph that tracing it gives.
 
     Args:
         model: Any network of one image-like input, bare or wrapped (compiled, a LightningModule with a ``network``,
             DataParallel, DistributedDataParallel). Weights on the meta device will do.
-        input_size: Shape of one input, (channels, height, width) in px for images; by default what the network's
-            ``default_cfg`` says, or else (3, 224, 224).
+        input_size: Shape of one input, (channels, height, width) in px for images, one number for vectors; by default
+            what the network's ``default_cfg`` says, or else (3, 224, 224).
 
     Returns:
         The record. The model, its mode, its buffers and all random state stay as they were.
@@ -93,10 +93,14 @@ def topology(model: nn.Module, input_size: Sequence[int] | None = None) -> Topol
         (755.345, 794346752, 203.095)
     """
     network = unwrapped(model)
-    if input_size is None:
-        configuration = getattr(network, "default_cfg", None) or {}
-        input_size = configuration.get("input_size") or (3, 224, 224)
-    operations = trace(network, input_size)
+    input_size = (input_size,) if isinstance(input_size, int) else input_size
+    stated = input_size or (getattr(network, "default_cfg", None) or {}).get("input_size")
+    input_size = stated or (3, 224, 224)
+    try:
+        operations = trace(network, input_size)
+    except ValueError as error:
+        hint = "" if stated else " That is the size by default; topology takes another as input_size."
+        raise ValueError(f"{error}{hint}") from error
     blocks, joints = read_skips(operations)
     macs = count_macs(network, input_size)
     densities = tuple(getattr(network, "cell_densities", None) or (block.density for block in blocks))

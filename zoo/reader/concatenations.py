@@ -143,6 +143,8 @@ def _judge_cell(
     present = sum(len(channels) for unit in range(len(units)) for channels in wiring.long_range(unit).values())
     if not possible:
         return "passes no unit: the units are neighbours", None
+    if not present and any(len(reads[unit]) > 1 for unit in units):
+        return "only the block's input passes units; it is a layer where the module states is_cell = True", None
     if not present:
         return "joined at the end, and no unit reads the join", None
     channels = len(units) * (sum(len(compositions[unit][0]) for unit in joined) / len(joined))

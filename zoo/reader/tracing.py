@@ -101,15 +101,15 @@ def _first_line(error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No warnings, no tracebacks of PyTorch's own about operators that fail, and its random state put back."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    level = logger.level
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(attention_in_parts())
-        stack.callback(logger.setLevel, level)
-        logger.setLevel(logging.CRITICAL + 1)
+        for name in ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes", "torch.export"):
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL + 1)
         yield
 
 
