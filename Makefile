@@ -40,6 +40,7 @@ bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/jacobian.py --large
 	$(BIN)/python benchmarks/cells.py
+	$(BIN)/python benchmarks/mlp.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/ensemble.py
 	$(BIN)/python benchmarks/processes.py

@@ -24,5 +24,5 @@ SUBCOMMANDS = {
     "gradients": Subcommand("commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"),
     "study": Subcommand("commands.study", "train many networks, and ask what explains their accuracy"),
     "atlas": Subcommand("commands.atlas", "read the topology of every architecture of timm"),
-    "list": Subcommand("commands.listing", "list the names of networks, configurations and studies"),
+    "list": Subcommand("commands.listing", "list the names of networks, configurations and studies, and your runs"),
 }
