@@ -198,7 +198,7 @@ def test_a_plan_says_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["study", "plan", write(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "8 rows, ensemble" in out
-    assert "of training on this machine" in out
+    assert "of training steps on this machine" in out
     assert main(["study", "plan", write(tmp_path, engine="fit", networks=["mlp_d16_w8_t2"])]) == 0
     assert "2 rows, fit" in capsys.readouterr().out
     assert main(["study", "plan", "mnist_mlp", "--data_dir", str(tmp_path)]) == 0
