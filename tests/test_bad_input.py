@@ -145,7 +145,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake(
             "checkpoint",
             f"{DIGITS} --ckpt_path run/checkpoints/best.ckpt --model.network.width_multiplier 2",
-            "is (16, 1, 3, 3) in the checkpoint and (32, 1, 3, 3) in the network.",
+            "is (16, 1, 3, 3) in the checkpoint and (32, 1, 3, 3) in the network; it was trained with --config",
         ),
         Mistake("checkpoint", f"{DIGITS} --ckpt_path numbers.ckpt", "no tensor but int in the checkpoint"),
     ],
@@ -280,7 +280,7 @@ MISTAKES: dict[str, list[Mistake]] = {
     ],
     "list": [
         Mistake("name", "", "Expected nnmass list to be given kind, but got nothing"),
-        Mistake("name", "MODELS", "to be one of models, configs, studies, but got 'MODELS'; did you mean models?"),
+        Mistake("name", "MODELS", "to be one of models, configs, studies, runs, but got 'MODELS'; did you mean models?"),
         Mistake("name", "models nothing*", "Expected the pattern to match some of the models, but got 'nothing*'."),
         Mistake("name", "models --long", "Expected a known option, but got '--long'"),
         Mistake("name", "configs a b", "Expected a known option, but got 'b'"),

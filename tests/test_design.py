@@ -240,7 +240,7 @@ def test_the_command_writes_configurations_of_the_printed_networks(
         like_name = like.removesuffix(".yaml")
         line = next(line for line in done.stdout.splitlines() if f" {file.stem.removeprefix(like_name + '_')} " in line)
         assert [cell.strip() for cell in line.split("│")[names + 2 : names + 5]] == [
-            f"{found.nn_mass:.3f}",
+            f"{found.nn_mass:,.3f}",
             f"{found.num_params:,}",
             f"{found.macs:,}",
         ]
