@@ -53,7 +53,8 @@ def together(networks: list[RandomSkipMLP], samples: Samples) -> float:
 def batched(networks: list[RandomSkipMLP], samples: Samples) -> float:
     """The same of all members in one batch of operations, over fewer steps."""
     end = BATCH * 40
-    few = Samples(samples.starts[: end + 1], samples.pixels, samples.values, samples.labels[:end])
+    last = samples.starts[end]
+    few = Samples(samples.starts[: end + 1], samples.pixels[:last], samples.values[:last], samples.labels[:end])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     seconds = [r.seconds for r in train_batched(networks, [0] * len(networks), few, {}, 2, BATCH, device=device)]
     return sum(seconds[len(networks) :]) / len(networks) / 40

@@ -1,7 +1,7 @@
 """MLPs: a training step on outputs written side by side against the modules one after the other, and Adam's two ways.
 
 Run: python benchmarks/mlp.py. Nothing is asserted; compare ratios of one run. One thread, 64 images of MNIST's size,
-float32. *plain* runs the same network with share_outputs off; *Adam* is one step by torch's default, *fused* by
+float32. *ours* is forward and backward, *plain* runs the same network with share_outputs off; *Adam* is one step by torch's default, *fused* by
 ``fused=True``.
 """
 
@@ -59,7 +59,7 @@ def adam(depth: int, fused: bool) -> Callable[[], object]:
 def main() -> None:
     torch.set_num_threads(1)
     table = Table(title=f"One thread, batch 64, torch {torch.__version__}", title_justify="left")
-    for heading in ("network", "forward and backward", "plain", "speed-up", "Adam", "fused", "speed-up"):
+    for heading in ("network", "ours", "plain", "speed-up", "Adam", "fused", "speed-up"):
         table.add_column(heading, justify="right" if table.columns else "left")
     for depth in track((16, 24, 32), "Measuring", transient=True):
         ours, plain, slow, fast = microseconds(
