@@ -1,8 +1,8 @@
 """MLPs: a training step on outputs written side by side against the modules one after the other, and Adam's two ways.
 
 Run: python benchmarks/mlp.py. Nothing is asserted; compare ratios of one run. One thread, 64 images of MNIST's size,
-float32. *ours* is forward and backward, *plain* runs the same network with share_outputs off; *Adam* is one step by torch's default, *fused* by
-``fused=True``.
+float32. *ours* is forward and backward, *plain* the same with share_outputs off; *Adam* is one step by torch's default,
+*fused* one by ``fused=True``.
 """
 
 import sys
