@@ -280,7 +280,7 @@ MISTAKES: dict[str, list[Mistake]] = {
     ],
     "list": [
         Mistake("name", "", "Expected nnmass list to be given kind, but got nothing"),
-        Mistake("name", "MODELS", "to be one of models, configs, studies, runs, but got 'MODELS'; did you mean models?"),
+        Mistake("name", "MODELS", "one of models, configs, studies, runs, but got 'MODELS'; did you mean models?"),
         Mistake("name", "models nothing*", "Expected the pattern to match some of the models, but got 'nothing*'."),
         Mistake("name", "models --long", "Expected a known option, but got '--long'"),
         Mistake("name", "configs a b", "Expected a known option, but got 'b'"),
