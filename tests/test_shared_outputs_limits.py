@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from test_shared_outputs import assert_close, pair, step
 from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks, save_on_cpu
 
-from zoo import RandomSkipMLP
-from zoo.shared import processor
+import zoo.cells
+from zoo import Classifier, RandomSkipMLP
+from zoo.shared import gpu, outputs, processor
 from zoo.weighted_mean import WeightedMean
 
 CELL: dict[str, Any] = {"in_channels": 3, "width": 4, "depth": 5, "tc": 6}
@@ -59,20 +61,48 @@ def test_one_row_far_off_does_not_blur_the_variance_of_the_others() -> None:
 
 
 @pytest.mark.parametrize("free", [2, 3, 4])
-def test_with_the_first_layers_frozen_the_others_learn_alike_and_memory_is_freed(free: int) -> None:
+def test_with_the_first_layers_frozen_the_others_learn_alike_and_memory_is_freed(
+    free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[outputs.SharedOutputs] = []
+
+    class Watched(outputs.SharedOutputs):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(zoo.cells, "SharedOutputs", Watched)
     cell, plain = pair(**CELL)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    losses, gradients = [], []
     for network in (cell, plain):
         for index, layer in enumerate(network.layers):
             layer.requires_grad_(index >= free)
-    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
-    gradients = []
-    for network in (cell, plain):
-        loss = network(x).square().sum()
-        loss.backward()
+        losses.append(network(x).square().sum())  # held on to, as a training loop holds the last loss
+        losses[-1].backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
+    assert [shared._gradients for shared in made] == [None]
+    assert made[0].values.numel() == 0
     for one, other in zip(*gradients, strict=True):
         assert (one is None) == (other is None)
         assert one is None or torch.allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    cell, _ = pair(in_channels=3, width=4, depth=5, tc=6)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(RuntimeError, match="share_outputs=False for gradients of gradients"):
+        torch.autograd.grad(cell(x).square().sum(), [x], create_graph=True)
+
+
+@pytest.mark.parametrize("part", ["layers.3.conv.weight", "layers.3.norm_in.weight", "layers.3.norm_in.bias"])
+def test_weights_that_change_before_the_step_back_are_noticed(part: str) -> None:
+    cell, _ = pair(in_channels=3, width=4, depth=5, tc=6)
+    loss = cell(torch.randn(2, 3, 6, 6, dtype=torch.float64)).square().sum()
+    with torch.no_grad():
+        cell.get_parameter(part).mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 def test_many_gradients_at_once_are_refused_by_a_cell_and_given_by_an_mlp() -> None:
@@ -83,6 +113,18 @@ def test_many_gradients_at_once_are_refused_by_a_cell_and_given_by_an_mlp() -> N
     x = torch.randn(2, 5, dtype=torch.float64)
     found, expected = (torch.autograd.functional.jacobian(network, x, vectorize=way) for way in (True, False))
     assert torch.allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
+def test_where_triton_cannot_compile_the_modules_run_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("Failed to find C compiler.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.empty(1, 1))
+    monkeypatch.setattr(gpu, "store", broken)
+    with pytest.warns(UserWarning, match="module by module.*Failed to find C compiler"):
+        assert not gpu._can_compile.__wrapped__()
 
 
 def test_links_that_are_exchanged_are_noticed() -> None:
@@ -98,8 +140,8 @@ def test_links_that_are_exchanged_are_noticed() -> None:
 
 
 def test_a_mean_of_half_precision_losses_does_not_overflow() -> None:
+    model = Classifier(nn.Linear(1, 2), num_classes=2)
     mean = WeightedMean()
-    for _ in range(2):
-        loss = torch.tensor(7.0, dtype=torch.float16)
-        mean.update(loss.to(mean.total.dtype) * 10_000, 10_000)
+    batch = torch.zeros(10_000, 1), torch.zeros(10_000, dtype=torch.int64)
+    model._classified(batch, lambda *_: torch.tensor(7.0, dtype=torch.float16), mean)  # type: ignore[arg-type]
     assert mean.compute().item() == 7
