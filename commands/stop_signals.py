@@ -107,12 +107,12 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:
             return
-        if number == signal.SIGINT:
-            if self.received == signal.SIGINT:
-                os._exit(INTERRUPTED)
-            os.write(2, _FIRST_INTERRUPT)
+        if number == self.received == signal.SIGINT:
+            os._exit(INTERRUPTED)
         if self.received is None or number == signal.SIGINT:
-            self.received = signal.Signals(number)
+            self.received = signal.Signals(number)  # noted first: a second Ctrl-C may interrupt the next line
+            if number == signal.SIGINT:
+                os.write(2, _FIRST_INTERRUPT)
             self._raise()
 
     def _raise(self) -> None:
