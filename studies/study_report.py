@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from itertools import compress
 from pathlib import Path
 
 import pandas as pd
@@ -57,19 +58,32 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
 
 
 def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
-    """R2 with its interval, a column for each explaining quantity; what is in print stands behind."""
-    cells = fits.assign(cell=[_cell(fit) for fit in fits.to_dict("records")])
-    cells["explainable"] = cells["explainable"].map("{:.2f}".format, na_action="ignore").fillna("")
-    keys = ["group", "networks", "epoch", "n", "explainable"]
-    table = cells.pivot_table(index=keys, columns="explaining", values="cell", aggfunc="first", sort=False)
-    table = table[[label for label in EXPLAINING if label in table]].fillna("").reset_index()
-    return rich_table(title, list(table.columns), table.itertuples(index=False))
+    """A row for each choice of networks and epoch, with a line for each explaining quantity."""
+    rows = [_row(part) for _, part in fits.groupby(["group", "networks", "epoch"], sort=False)]
+    headings = ("networks, epoch", "explained by", "R2", "95 % interval", "in print")
+    filled = [any(row[column].strip() for row in rows) for column in range(len(headings))]
+    table = rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])
+    table.show_lines = True
+    return table
 
 
-def _cell(fit: Mapping) -> str:
-    printed = "" if pd.isna(fit["published"]) else f", in print {fit['published']:.2f}"
-    interval = "" if pd.isna(fit["r2_low"]) else f" ({fit['r2_low']:.2f} to {fit['r2_high']:.2f})"
-    return f"{fit['r2']:.2f}{interval}{printed}"
+def _row(fits: pd.DataFrame) -> list[str]:
+    first = fits.iloc[0]
+    about = [] if first["group"] == "all" else [first["group"]]
+    about.append(f"{first['n']} " + ("networks" if first["networks"] == "all" else f"with {first['networks']}"))
+    about.append(first["epoch"])
+    if not pd.isna(first["explainable"]):
+        about.append(f"explainable: {first['explainable']:.2f}")
+    lines = fits.set_index("explaining")
+    lines = lines.loc[[label for label in EXPLAINING if label in lines.index]]
+    interval = lines["r2_low"].map(_number) + " to " + lines["r2_high"].map(_number)
+    interval = interval.where(lines["r2_low"].notna(), "")
+    columns = (about, lines.index, lines["r2"].map(_number), interval, lines["published"].map(_number))
+    return ["\n".join(map(str, column)) for column in columns]
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.2f}"
 
 
 def compared(fits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

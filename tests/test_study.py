@@ -186,8 +186,17 @@ def test_published_accuracies_stand_beside_topology(tmp_path: Path) -> None:
     assert chosen.loc["log NN-Mass", "r2"] > chosen.loc["log parameters", "r2"] + 0.2
 
 
-def test_the_resnets_give_what_was_checked(tmp_path: Path) -> None:
+def test_the_resnets_give_what_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     assert main(["study", "run", "imagenet_resnets", "--output_dir", str(tmp_path)]) == 0
+    monkeypatch.setenv("COLUMNS", "80")
+    capsys.readouterr()
+    assert main(["study", "report", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert re.search(r"│ +log NN-Mass │ 0.78 │ +0.\d\d to 0.\d\d │ +0.87 │\n", printed)
+    assert re.search(r"│ +log parameters │ 0.64 │ +0.\d\d to 0.\d\d │ +0.64 │\n", printed)
     fits = study_fits(studies.load(tmp_path))
     r2 = fits[fits["averaging"] == "mean over seeds"].set_index("explaining")["r2"]
     assert r2["log parameters"] == pytest.approx(0.643, abs=5e-4)
