@@ -185,6 +185,7 @@ def write(file: int, text: bytes) -> None:
     os.write = real
     real(file, text)
     signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job ignores it
 with StopSignals() as signals:
     signals.watch()
     real, os.write = os.write, write
