@@ -140,7 +140,8 @@ class DataModule(LightningDataModule, ABC):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         if num_samples < world_size:
             raise ValueError(f"Expected at most as many processes as samples ({num_samples}), but got {world_size}.")
-        return ShardedBatches(num_samples, self.batch_size, shuffle, self.seed, rank, world_size)
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        return ShardedBatches(num_samples, self.batch_size, shuffle, self.seed, rank, world_size, fixed_order=overfit)
 
 
 class InMemoryDataModule(DataModule, ABC):

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from secrets import token_hex
 
 from filelock import FileLock
 from safetensors import SafetensorError
@@ -19,9 +20,9 @@ log = logging.getLogger(__name__)
 def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Read tensors from ``folder/name.safetensors``; where it is absent, make them and keep them there.
 
-    Of several processes one makes the file and the others wait for it. Where the folder cannot be written to, the
-    user's cache folder (``$XDG_CACHE_HOME/nnmass``, by default ``~/.cache/nnmass``) serves instead; where that fails
-    too, the tensors are made anew each time, and a warning says so.
+    Of several processes one makes the file and the others wait for it; a damaged one is made again. Where the folder
+    cannot be written to, the user's cache folder (``$XDG_CACHE_HOME/nnmass``, by default ``~/.cache/nnmass``) serves
+    instead; where that fails too, the tensors are made anew each time, and a warning says so.
 
     Args:
         folder: Where the file is kept.
@@ -35,22 +36,24 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
     tensors: dict[str, Tensor] | None = None
     reasons = []
     for path in (folder / f"{name}.safetensors", users / f"{name}.safetensors"):
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        part = path.with_name(f"{path.name}.{token_hex(4)}.part")
         try:
-            if path.exists():
-                return load_file(path)
+            if (found := _found(path, says_why=True)) is not None:
+                return found
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path.with_suffix(".lock"))
             lock.acquire()
             part.touch()  # a folder that takes no files says so before the work is done
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             reasons.append(f"{path.parent}: {error}")
             continue
         try:
-            if path.exists():
-                return load_file(path)
+            if (found := _found(path)) is not None:
+                return found
             tensors = make() if tensors is None else tensors
             save_file(tensors, part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
             part.chmod(0o666 & ~_umask())  # safetensors lets only its owner read the file
             os.replace(part, path)
             return load_file(path)
@@ -63,6 +66,18 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
             lock.release()
     log.warning("No copy of the decoded data is kept (%s).", "; ".join(reasons))
     return make() if tensors is None else tensors
+
+
+def _found(path: Path, says_why: bool = False) -> dict[str, Tensor] | None:
+    """The tensors of a file; None where there is no file, or a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        if says_why:
+            log.warning("The decoded data in %s are damaged (%s) and are made again.", path, error)
+        return None
 
 
 def fingerprint(files: Iterable[Path]) -> str:

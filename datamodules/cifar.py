@@ -40,14 +40,10 @@ class CIFAR10(OfficialImages):
     official = "CIFAR10"
     folder = "cifar-10-batches-py"
     tree = "cifar10"
+    names = tuple(_CIFAR10.split())
 
     def __init__(self, augmentation: Augmentation = PAPERS, **kwargs: Any) -> None:
         super().__init__(augmentation=augmentation, **kwargs)
-
-    @property
-    def class_names(self) -> list[str]:
-        """What is on the photographs; folders of a tree are in the same order."""
-        return _CIFAR10.split()
 
 
 class CIFAR100(CIFAR10):
@@ -59,8 +55,4 @@ class CIFAR100(CIFAR10):
     official = "CIFAR100"
     folder = "cifar-100-python"
     tree = "cifar100"
-
-    @property
-    def class_names(self) -> list[str]:
-        """What is on the photographs (the fine labels)."""
-        return _CIFAR100.split()
+    names = tuple(_CIFAR100.split())  # the fine labels

@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.cache import cached, fingerprint
-from datamodules.image_files import IMAGE_SUFFIXES, decoding
+from datamodules.image_files import IMAGE_SUFFIXES, class_folders, converted, decoding
 
 __all__ = ["load_image_tree"]
 
@@ -36,12 +36,9 @@ def load_image_tree(
         ValueError: If the number of classes is another, a class is empty, or an image is broken or of another size;
             the message names the file or folder.
     """
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    if len(classes) != num_classes:
-        raise ValueError(f"Expected {num_classes} class folders in {folder}, but got {len(classes)}.")
     files: list[Path] = []
     labels: list[int] = []
-    for label, path in enumerate(classes):
+    for label, path in enumerate(class_folders(folder, num_classes)):
         images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         if not images:
             raise ValueError(f"Expected images in the class folder {path}, but found none.")
@@ -62,7 +59,7 @@ def _decode(files: Sequence[Path], image_size: tuple[int, int]) -> Tensor:
     progress = track(files, "Decoding images", console=console, transient=True, disable=not console.is_terminal)
     for index, file in enumerate(progress):
         with decoding(file), Image.open(file) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            pixels = np.asarray(converted(image, "RGB"))
         if pixels.shape[:2] != image_size:
             found = " x ".join(map(str, pixels.shape[:2]))
             raise ValueError(f"Expected an image of {height} x {width} px in {file}, but got {found} px.")

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from datamodules.augment import normalise
 from datamodules.base import DataModule
 from datamodules.cache import cached
-from datamodules.image_files import IMAGE_SUFFIXES, decoding
+from datamodules.image_files import IMAGE_SUFFIXES, class_folders, converted, decoding, names_of_classes
 from datamodules.loader import WorkerLoader, mixed_seed
 from datamodules.official import data_folder
 
@@ -71,7 +71,13 @@ class ImageNet(DataModule):
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the class folders, which are WordNet's numbers; plain numbers for another set of classes."""
+        """Names of the class folders; without them WordNet's numbers, or plain ones for other than 1,000 classes."""
+        try:
+            folder = self._folder()
+        except FileNotFoundError:
+            pass
+        else:
+            return names_of_classes(folder / "train", folder / "val", self.num_classes)
         from timm.data import ImageNetInfo  # which takes a second to load
 
         info = ImageNetInfo()
@@ -82,6 +88,7 @@ class ImageNet(DataModule):
         """Index the files once, in one process of each machine."""
         labels = self._index("train")[1]
         self._index("val")
+        names_of_classes(self._folder() / "train", self._folder() / "val", self.num_classes)
         if not self.val_on_test:
             self.split(labels)
 
@@ -173,7 +180,7 @@ def open_photograph(path: Path, least: float) -> Image.Image:
     if image.format == "JPEG":
         shrink = min(image.size) / max(least, 1)
         image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
-    return image.convert("RGB")
+    return converted(image, "RGB")
 
 
 def random_resized_crop(path: Path, resolution: int, seed: int) -> Image.Image:
@@ -225,9 +232,7 @@ def _crop_box(width: int, height: int, generator: Generator) -> tuple[int, int, 
 
 def _index(folder: Path, num_classes: int, cache_folder: Path) -> tuple[np.ndarray, Tensor]:
     """Paths below ``folder``, as bytes, and labels; walked once and kept until a class folder changes."""
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    if len(classes) != num_classes:
-        raise ValueError(f"Expected {num_classes} class folders in {folder}, but got {len(classes)}.")
+    classes = class_folders(folder, num_classes)
     state = "".join(f"{entry.name} {entry.stat().st_mtime_ns}\n" for entry in classes)
     key = hashlib.sha256(f"{folder.absolute()}\n{state}".encode()).hexdigest()[:16]
     tensors = cached(cache_folder, f"{folder.name}-index-{key}", lambda: _walk(folder, classes))

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from datamodules.augment import Augmentation, normalise
 from datamodules.base import InMemoryDataModule, Split
-from datamodules.image_files import decoding
+from datamodules.image_files import converted, decoding
 
 __all__ = ["ImageDataModule"]
 
@@ -56,7 +56,7 @@ class ImageDataModule(InMemoryDataModule, ABC):
         """An image file as bytes (C, H, W): grey where the data are, and resized to their size."""
         height, width = self.image_size
         with decoding(path), Image.open(path) as image:
-            pixels = image.convert("L" if self.in_chans == 1 else "RGB").resize((width, height))
+            pixels = converted(image, "L" if self.in_chans == 1 else "RGB").resize((width, height))
         return torch.from_numpy(np.array(pixels).reshape(height, width, self.in_chans)).permute(2, 0, 1)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -80,5 +80,11 @@ class ImageDataModule(InMemoryDataModule, ABC):
             raise ValueError(
                 f"Expected as many {split} images of {type(self).__name__} as labels, uint8 of shape {expected}, "
                 f"but got {images.dtype} of shape {tuple(images.shape)}."
+            )
+        lowest, highest = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+        if labels.dtype != torch.int64 or lowest < 0 or highest >= self.num_classes:
+            raise ValueError(
+                f"Expected the {split} labels of {type(self).__name__} to be int64 from 0 to {self.num_classes - 1}, "
+                f"but got {labels.dtype} from {lowest} to {highest}."
             )
         return images, labels

@@ -29,10 +29,11 @@ class ShardedBatches:
     Args:
         num_samples: Samples in the data set.
         batch_size: Samples per batch and process.
-        shuffle: Draw a new order each epoch, for training.
+        shuffle: Draw an order, a new one for each epoch, for training.
         seed: Decides the orders.
         rank: This process, from 0.
         world_size: Number of processes.
+        fixed_order: Keep the order of the first epoch.
 
     Attributes:
         epoch: The epoch whose batches come next.
@@ -43,10 +44,17 @@ class ShardedBatches:
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        num_samples: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        fixed_order: bool = False,
     ) -> None:
         self.num_samples, self.batch_size, self.shuffle, self.seed = num_samples, batch_size, shuffle, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.fixed_order = rank, world_size, fixed_order
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -65,7 +73,7 @@ class ShardedBatches:
     def batches_from(self, first: int) -> Iterator[Tensor]:
         """The epoch's batches from the ``first`` on: an interrupted epoch passes over those that were used."""
         if self.shuffle:
-            generator = Generator().manual_seed(mixed_seed(self.seed, self.epoch))
+            generator = Generator().manual_seed(mixed_seed(self.seed, 0 if self.fixed_order else self.epoch))
             order = torch.randperm(self.num_samples, generator=generator)
         else:
             order = torch.arange(self.num_samples)

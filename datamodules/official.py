@@ -2,6 +2,7 @@
 
 import os
 from abc import ABC
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from datamodules.base import Split
 from datamodules.cache import cached, fingerprint
+from datamodules.image_files import names_of_classes
 from datamodules.image_tree import load_image_tree
 from datamodules.images import ImageDataModule
 
@@ -35,11 +37,13 @@ class OfficialImages(ImageDataModule, ABC):
         official: The data set's class in ``torchvision.datasets``.
         folder: Where that class keeps its files, below the data folder.
         tree: Folder of ``train/CLASS/*.png`` and ``test/CLASS/*.png`` below the data folder, if such trees are shared.
+        names: What the classes of the official files are called, if they have names.
     """
 
     official: ClassVar[str]
     folder: ClassVar[str]
     tree: ClassVar[str | None] = None
+    names: ClassVar[Sequence[str]] = ()
 
     def __init__(self, data_dir: str | None = None, download: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -51,6 +55,17 @@ class OfficialImages(ImageDataModule, ABC):
         if self.download and self._tree() is None:
             self._fetch()
         super().prepare_data()
+        tree = self._tree()
+        if tree is not None:
+            names_of_classes(tree / "train", tree / "test", self.num_classes)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of a tree's folders, else those of the official data set."""
+        tree = self._tree()
+        if tree is not None:
+            return names_of_classes(tree / "train", tree / "test", self.num_classes)
+        return list(self.names) or super().class_names
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) as uint8 and labels (N,) of one split."""

@@ -10,7 +10,8 @@ import torch
 from cifar_files import write_cifar10, write_cifar100
 from PIL import Image
 
-from datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST, ImageNet, Seg
+from datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST, ImageDataModule, ImageNet, Seg
+from datamodules.base import Split
 from datamodules.cache import cached
 from datamodules.image_tree import load_image_tree
 
@@ -195,6 +196,52 @@ def test_broken_trees_are_named(tree: Path, damage: str) -> None:
         load_image_tree(tree / "train", 10, (32, 32), tree / ".cache")
 
 
+def test_the_classes_of_a_tree_are_called_as_its_folders(tree: Path) -> None:
+    data = CIFAR10(data_dir=str(tree), val_size=10)
+    data.prepare_data()
+    assert data.class_names == [f"class_{label}" for label in range(10)]
+    (tree / "test" / "class_3").rename(tree / "test" / "Class_3")
+    with pytest.raises(ValueError, match=r"same class folders in .*train and .*test, but got 'class_0' and 'Class_3'"):
+        data.prepare_data()
+
+
+def test_two_splits_of_photographs_have_the_same_classes(tmp_path: Path) -> None:
+    class Pets(ImageNet):
+        num_classes = 2
+
+    for place in ("train/cat", "train/dog", "val/cat", "val/Dog"):
+        (tmp_path / place).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (40, 40)).save(tmp_path / place / f"{number}.png")
+    data = Pets(data_dir=str(tmp_path), val_size=2)
+    with pytest.raises(ValueError, match="but got 'cat' and 'Dog'"):
+        data.prepare_data()
+    (tmp_path / "val" / "Dog").rename(tmp_path / "val" / "dog")
+    data.prepare_data()
+    assert data.class_names == ["cat", "dog"]
+    assert Pets(data_dir=str(tmp_path / "nowhere")).class_names == ["0", "1"]
+
+
+def test_greys_of_16_bits_are_scaled_not_cut_off(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "8.png")
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    for data in (Digits(), CIFAR10(), ImageNet(resolution=16)):
+        assert torch.equal(data.decode(tmp_path / "16.png"), data.decode(tmp_path / "8.png"))
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 3], [-1, 0, 1], [0.0, 1.0, 2.0]])
+def test_labels_that_are_no_classes_are_named(labels: list) -> None:
+    class Stamps(ImageDataModule):
+        num_classes, in_chans, image_size, mean, std = 3, 1, (4, 4), (0.5,), (0.5,)
+
+        def load(self, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.tensor(labels)
+
+    with pytest.raises(ValueError, match="the train labels of Stamps to be int64 from 0 to 2, but got torch"):
+        Stamps().prepare_data()
+
+
 def test_the_split_is_stratified_seeded_and_disjoint() -> None:
     def split(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         data = Digits(val_size=200, split_seed=seed)
@@ -283,6 +330,13 @@ def test_a_full_disk_costs_only_time(
     assert not list((tree / ".cache").glob("*.part"))
 
 
+def test_a_damaged_cache_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "images.safetensors").write_bytes(b"garbage")
+    for _ in range(2):
+        assert cached(tmp_path, "images", lambda: {"images": torch.ones(2)})["images"].tolist() == [1, 1]
+    assert caplog.text.count("are damaged") == 1
+
+
 def test_a_half_finished_download_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: object, **__: object) -> None:
         raise OSError("no network")
@@ -356,8 +410,9 @@ def test_the_real_mnist_is_bit_exact(mnist_files: Path) -> None:
 
 
 def test_every_class_has_a_name_of_its_own() -> None:
-    for data in (Digits(), MNIST(), FashionMNIST(), CIFAR10(), CIFAR100(), Seg(), ImageNet()):
+    cifar10, cifar100, imagenet = (kind(data_dir="nowhere") for kind in (CIFAR10, CIFAR100, ImageNet))
+    for data in (Digits(), MNIST(), FashionMNIST(), cifar10, cifar100, Seg(), imagenet):
         assert len(set(data.class_names)) == len(data.class_names) == data.num_classes
-    assert CIFAR10().class_names[3] == "cat"
-    assert CIFAR100().class_names == sorted(CIFAR100().class_names)
-    assert ImageNet().class_names[0] == "n01440764"
+    assert cifar10.class_names[3] == "cat"
+    assert cifar100.class_names == sorted(cifar100.class_names)
+    assert imagenet.class_names[0] == "n01440764"

@@ -47,6 +47,14 @@ def test_each_epoch_has_its_own_order() -> None:
     assert first == again != second
 
 
+def test_an_order_can_stay_as_it_is() -> None:
+    batches = ShardedBatches(50, 8, shuffle=True, fixed_order=True)
+    first = torch.cat(list(batches))
+    batches.set_epoch(3)
+    assert torch.equal(torch.cat(list(batches)), first)
+    assert not torch.equal(first, torch.arange(50))
+
+
 def test_augmentation_depends_on_seed_epoch_rank_and_step_alone() -> None:
     images, labels = torch.zeros(20, 1, 2, 2, dtype=torch.uint8), torch.zeros(20, dtype=torch.long)
 
