@@ -14,6 +14,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.distributed import ReduceOp
 
+from callbacks.run_file import part_of
+
 __all__ = ["ResumeCheckpoint", "StopRequest", "TrainingStopped"]
 
 # What the processes tell each other after each batch; the highest wins.
@@ -69,6 +71,7 @@ class ResumeCheckpoint(Checkpoint):
         self.path = folder / "last.ckpt"
         self.request, self.every_n_minutes = request, every_n_minutes
         self._saved_at = time.monotonic()
+        self._between_steps = True
         self._common_batches = 0
         self._hosts: Any = None  # a process group
 
@@ -89,7 +92,8 @@ class ResumeCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save or stop, if it is time; the last batch is followed by the validation or by the epoch's end."""
-        if not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        self._between_steps = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if self._between_steps and not trainer.is_last_batch:
             self._agree(trainer, may_save=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,8 +103,8 @@ class ResumeCheckpoint(Checkpoint):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Stop, if it is time."""
-        if not trainer.sanity_checking and batch_idx < self._common_batches:
+        """Stop, if it is time; gradients that are gathered for the next step would be lost."""
+        if not trainer.sanity_checking and self._between_steps and batch_idx < self._common_batches:
             self._agree(trainer, may_save=trainer.state.fn == TrainerFn.FITTING)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -159,7 +163,7 @@ class ResumeCheckpoint(Checkpoint):
 
 def _keep(path: Path, name: Path) -> None:
     """Let ``name`` mean what ``path`` means now; where the file system has no links, ``path`` itself is renamed."""
-    link = name.with_name(f".{name.name}.{os.getpid()}.part")
+    link = part_of(name)
     try:
         os.link(path, link)
     except OSError:

@@ -4,13 +4,23 @@ import io
 import json
 import os
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["read_json", "read_run", "update_run", "write_atomically", "write_figure", "write_figures", "write_table"]
+__all__ = [
+    "part_of",
+    "read_json",
+    "read_run",
+    "update_run",
+    "write_atomically",
+    "write_figure",
+    "write_figures",
+    "write_table",
+]
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -49,10 +59,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         OSError: If it cannot be written; it names the file, and what stood there before is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with open(part, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -60,6 +70,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """A name beside ``path`` for its unfinished content, which no other process chooses, on whatever machine."""
+    return path.with_name(f".{path.name}.{token_hex(4)}.part")
 
 
 def write_figure(path: Path, figure: "Figure") -> None:

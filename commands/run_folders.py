@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from callbacks.checkpoint_io import read_checkpoint
-from callbacks.run_file import read_run
+from callbacks.run_file import part_of, read_run
 
 __all__ = [
     "Place",
@@ -262,8 +262,7 @@ def _is_finished(folder: Path) -> bool:
 
 def _point_latest_at(folder: Path) -> None:
     """Let ``latest`` beside the folder lead to it, where the file system has links."""
-    link = folder.parent / f".latest.{os.getpid()}"
+    link = part_of(folder.parent / "latest")
     with suppress(OSError):
-        link.unlink(missing_ok=True)
         link.symlink_to(folder.name, target_is_directory=True)
         os.replace(link, folder.parent / "latest")

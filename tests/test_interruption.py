@@ -115,6 +115,23 @@ def test_a_signal_at_any_moment_loses_nothing(stage: str, count: int, training: 
     assert_equal(training, runs if begun else tmp_path / "again")
 
 
+@pytest.mark.parametrize("training", ["memory"], indirect=True)
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_signal_in_a_validation_between_two_batches_of_a_step(count: int, training: Training, tmp_path: Path) -> None:
+    steps = ["--trainer.accumulate_grad_batches", 2, "--trainer.val_check_interval", 3]
+    assert fit(training.config, tmp_path / "unbroken" / "runs", *steps) == 0
+    whole, _, diary = outcome(tmp_path / "unbroken" / "runs")
+    moment = ["--trainer.callbacks+=interruptions.Signal", "--trainer.callbacks.stage=val"]
+    moment += [f"--trainer.callbacks.count={count}"]
+    runs = tmp_path / "broken" / "runs"
+    assert fit(training.config, runs, *steps, *moment) == COME_BACK
+    assert fit(training.config, runs, *steps, "--ckpt_path", "last") == 0
+    parts, _, their_diary = outcome(runs)
+    assert their_diary == diary
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+
+
 @pytest.mark.parametrize(("stage", "count"), [("train", 4), ("val", 1)])
 def test_ctrl_c_loses_nothing(
     stage: str, count: int, training: Training, tmp_path: Path, capsys: pytest.CaptureFixture

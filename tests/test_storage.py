@@ -1,6 +1,7 @@
 """Disks that fill up, folders that are gone, loggers that fail: it is said, and nothing that was saved is lost."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import torch
 import yaml
 from interruptions import write_photographs
 
+from callbacks.run_file import write_atomically
 from cli import main
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
@@ -100,3 +102,18 @@ def test_a_logger_that_fails_is_named_once_and_the_training_goes_on(
     error = capsys.readouterr().err
     assert error.count("UnreachableLogger has failed (no route to host); the training goes on without.") == 1
     assert json.loads((only_run(tmp_path) / "run.json").read_text())["epochs"] == 3
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines may give their processes the same number."""
+    path, fsync = tmp_path / "study.yaml", os.fsync
+
+    def meanwhile(file: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        write_atomically(path, "the other's")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_atomically(path, "ours")
+    assert path.read_text() == "ours"
+    assert list(tmp_path.iterdir()) == [path]
