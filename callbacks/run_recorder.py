@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from callbacks.resume_checkpoint import TrainingStopped
@@ -26,6 +26,9 @@ _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "timm"
 
 class RunRecorder(Callback):
     """Writes ``run.json`` into the trainer's ``default_root_dir``: at the start, after every epoch, at the end.
+
+    Its ``status`` is ``running``, ``trained``, ``interrupted`` or ``failed``; whoever tests the network last says that
+    it is ``finished``.
 
     Args:
         facts: Entries that only the caller knows, such as seed, command and configuration name.
@@ -78,10 +81,13 @@ class RunRecorder(Callback):
             self._note(trainer, best_val_accuracy=max(best, float(accuracy)))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the training came to its end, or that its time was over."""
+        """Note that the training came to its end, and why, if before its last epoch."""
         timers = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
         over = any((remaining := timer.time_remaining()) is not None and remaining <= 0 for timer in timers)
-        self._note(trainer, status="interrupted" if over else "finished", ended=_now())
+        stoppers = (callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping))  # type: ignore[attr-defined]
+        reasons = [callback.stopping_reason_message for callback in stoppers]
+        early = next((reason.removesuffix(" Signaling Trainer to stop.") for reason in reasons if reason), None)
+        self._note(trainer, status="interrupted" if over else "trained", ended=_now(), stopped_early=early)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the test figures, and which checkpoint they belong to; those of the last weights are kept beside."""

@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.plugins.io import CheckpointIO
@@ -118,6 +118,12 @@ class TrainingCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: a checkpoint never overrides what the command says."""
 
+    def instantiate_classes(self) -> None:
+        """Build data, network and trainer, so that the network can be copied: callbacks that average weights do."""
+        super().instantiate_classes()
+        build = self.model.optimizer  # refers to this command, of which there can be no copy
+        self.model.optimizer = lambda parameters: build(parameters)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Find or make the run folder, and put loggers, callbacks and checkpoints into it."""
         trainer_config = self.config_init[self.subcommand].trainer
@@ -136,6 +142,11 @@ class TrainingCLI(LightningCLI):
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(callbacks.AtomicCheckpointIO())
+        if self.subcommand == "predict":
+            if self.launch.world_size > 1:
+                message = f"Expected predict to run in one process, but {self.launch.by} has started"
+                raise ValueError(f"{message} {self.launch.world_size}.")
+            kwargs |= {"devices": _one_of(trainer_config.devices), "num_nodes": 1}
         if self.launch.by == "SLURM":
             plugins.append(SLURMEnvironment(auto_requeue=False))  # the job file does that
         return super().instantiate_trainer(
@@ -165,10 +176,28 @@ class TrainingCLI(LightningCLI):
     def fit(self, **kwargs: Any) -> None:
         """Train, then test the last weights and the best checkpoint, then show what came out."""
         self._call(self.trainer.fit, **kwargs)
+        self._say_why_early()
+        trainer: Any = self.trainer
+        # A callback that averages weights would put those of the last step in their place again.
+        trainer.callbacks = [part for part in trainer.callbacks if not isinstance(part, WeightAveraging)]
         best = self.best.best_model_path or None if self.best else None
         for checkpoint in (None, best) if best else (None,):
             self._call(self.trainer.test, self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False)
+        self._note_the_end()
         self._show_results()
+
+    @rank_zero_only
+    def _say_why_early(self) -> None:
+        reason = read_run(self.place.folder).get("stopped_early") if self.place.folder else None
+        if reason:
+            epochs, planned = self.trainer.current_epoch, self.trainer.max_epochs
+            print(f"The training has ended after {epochs} of {planned} epochs: {reason}")
+
+    @rank_zero_only
+    def _note_the_end(self) -> None:
+        folder = self.place.folder
+        if folder is not None and read_run(folder).get("status") == "trained":
+            update_run(folder, status="finished")
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the validation set."""
@@ -183,14 +212,12 @@ class TrainingCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Classify the images of a folder."""
         options = self.config.predict
-        images = self.datamodule.choose_images(Path(options.images).expanduser())
-        if self.trainer.world_size > 1:
-            raise ValueError(f"Expected predict to run in one process, but got {self.trainer.world_size}.")
+        images, names = self.datamodule.choose_images(Path(options.images).expanduser()), self.datamodule.class_names
         file = Path(options.predictions)
         if file.exists():
             raise ValueError(f"Expected --predictions to be a file that does not exist yet, but {file} does.")
         batches = self._call(self.trainer.predict, **kwargs)
-        table = predictions_table(images.paths, torch.cat(batches), self.datamodule.class_names)
+        table = predictions_table(images.paths, torch.cat(batches), names)
         write_atomically(file, table.to_csv(index=False))
         print(f"Written to {file}: {len(images.paths):,} images.")
 
@@ -299,7 +326,7 @@ class TrainingCLI(LightningCLI):
             self.datamodule.prepare_data()  # without its data no run begins
             if folder is None:
                 folder = new_run(output_dir, self.name, identity)
-        if folder is not None:
+        if folder is not None and self.subcommand in ("fit", "test"):  # which write into it
             self.cleanup.enter_context(claim(folder))
             for part in folder.rglob(".*.part"):  # of a process that was killed while it wrote
                 part.unlink()
@@ -344,6 +371,8 @@ class TrainingCLI(LightningCLI):
         """The configuration's callbacks and those that every run has."""
         chosen = trainer_config.callbacks or []
         own: list[Callback] = [*(chosen if isinstance(chosen, list) else [chosen])]
+        if self.subcommand != "fit":
+            own = [part for part in own if not isinstance(part, WeightAveraging)]  # a checkpoint holds the average
         own += [callbacks.FiniteLoss(), callbacks.DataWait(), _progress(trainer_config)]
         if self.subcommand == "fit":
             own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets()]
@@ -375,10 +404,17 @@ class TrainingCLI(LightningCLI):
         folder = self.place.folder
         if self.subcommand != "fit":
             status = read_run(folder).get("status", "finished") if folder else "finished"
-            print(f"Of {self.place.checkpoint}{'' if status == 'finished' else f', whose training was {status}'}:")
+            ended = "" if status in ("finished", "trained") else f", whose training was {status}"
+            print(f"Of {self.place.checkpoint or 'the untrained network'}{ended}:")
         Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics))
-        if folder is not None:
+        if folder is not None and self.subcommand != "validate":
             print(f"The results are in {folder}.")
+
+
+def _one_of(devices: Any) -> Any:
+    """The first of the devices that are named, else any one; Lightning takes ``"2,"`` for a list."""
+    named = devices.split(",") if isinstance(devices, str) and "," in devices else devices
+    return [int(named[0])] if isinstance(named, list) else 1
 
 
 def _progress(trainer_config: Namespace) -> Callback:

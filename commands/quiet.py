@@ -10,6 +10,7 @@ def quieten() -> None:
     """Keep Lightning's advice and banners out of the way of this program's own words."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # a profile was asked for
     # It complains of a toolkit without a GPU, whenever torch's timer is imported.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,14 @@ _INCIDENTAL = {
     ),
     "data": ("data_dir", "download", "num_workers"),
 }
+
+# Lightning's callbacks that decide what is trained and for how long; others look on.
+_DECIDING_CALLBACKS = frozenset(
+    {
+        *("BackboneFinetuning", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
+        *("LambdaCallback", "ModelPruning", "StochasticWeightAveraging", "WeightAveraging"),
+    }
+)
 
 
 class Place(NamedTuple):
@@ -81,7 +90,15 @@ def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
         for key in [key for key in flat if key.split(".")[0] == part]:
             if key.removeprefix(f"{part}.").removeprefix("init_args.").split(".")[0] in names:
                 del flat[key]
-    return flat
+    deciding = _deciding((configuration.get("trainer") or {}).get("callbacks"))
+    return flat | ({"trainer.callbacks": deciding} if deciding else {})
+
+
+def _deciding(callbacks: Any) -> list[Any]:
+    configured = callbacks if isinstance(callbacks, list) else [callbacks]
+    names = (callback["class_path"] if isinstance(callback, Mapping) else str(callback) for callback in configured)
+    chosen = (name.rpartition(".")[2] in _DECIDING_CALLBACKS for name in names)
+    return list(compress(configured, chosen))
 
 
 def configuration_id(configuration: Mapping[str, Any]) -> str:

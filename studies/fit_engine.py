@@ -5,20 +5,22 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from itertools import count
+from contextlib import contextmanager
+from itertools import count, cycle, islice
 from pathlib import Path
+from queue import Queue
 from threading import Event
 from typing import Any
 
 import pandas as pd
 
 from callbacks.run_file import read_run
-from studies.cores import available_cores
+from studies.cores import available_cores, visible_gpus
 from studies.definition import Row
 from studies.rows import is_locked, prepare, row_folder, runs_of, write_curve, write_row
 from studies.work import Measurer, Work, begun, failed, protocol, reached_by
 
-__all__ = ["fill_by_fit"]
+__all__ = ["fill_by_fit", "one_device"]
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "cli.py"
 _STOP_S = 60  # that a training has to end by itself when it is stopped
@@ -28,10 +30,13 @@ _STOPPED = (75, 76)  # exit statuses of `nnmass fit` that a signal has stopped
 def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Train each row by ``nnmass fit`` in a process of its own, which goes on where an earlier one was stopped."""
     measure, stop = Measurer(work.study.jacobian), Event()
+    gpus: Queue[str] = Queue()  # those that no row is trained on; more workers than GPUs share them
+    for gpu in islice(cycle(visible_gpus()), work.workers):
+        gpus.put(gpu)
     allowance = iter(range(work.limit)) if work.limit else count()
     with ThreadPoolExecutor(work.workers) as pool:
         try:
-            waiting = {pool.submit(_fit_one, work, row, measure, stop, allowance): row for row in rows}
+            waiting = {pool.submit(_fit_one, work, row, measure, stop, allowance, gpus): row for row in rows}
             for future in as_completed(waiting):
                 record = future.result()
                 if record is not None:
@@ -41,7 +46,9 @@ def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str
             pool.shutdown(cancel_futures=True)
 
 
-def _fit_one(work: Work, row: Row, measure: Measurer, stop: Event, allowance: Iterator[int]) -> dict[str, Any] | None:
+def _fit_one(
+    work: Work, row: Row, measure: Measurer, stop: Event, allowance: Iterator[int], gpus: Queue[str]
+) -> dict[str, Any] | None:
     """The record of the row; None if another process has it, or if no more are to be taken."""
     with work.ours([row]) as ours:
         if not ours or any(is_locked(run) for run in runs_of(work.folder, row)):
@@ -56,14 +63,14 @@ def _fit_one(work: Work, row: Row, measure: Measurer, stop: Event, allowance: It
                 data.prepare_data()
                 record |= protocol(model, data, row.configuration) | measure(row, model, data)
             write_row(work.folder, row, record)
-            record |= _trained(row, work, data.val_on_test, stop)
+            record |= _trained(row, work, data.val_on_test, stop, gpus)
         except Exception as error:  # whatever is wrong with a row is that row's result
             record = failed(record, error)
         write_row(work.folder, row, record)
         return record
 
 
-def _trained(row: Row, work: Work, val_on_test: bool, stop: Event) -> dict[str, Any]:
+def _trained(row: Row, work: Work, val_on_test: bool, stop: Event, gpus: Queue[str]) -> dict[str, Any]:
     """Let ``nnmass fit`` train the row where that is not done yet, and read its run folder.
 
     Raises:
@@ -72,8 +79,9 @@ def _trained(row: Row, work: Work, val_on_test: bool, stop: Event) -> dict[str, 
     runs = runs_of(work.folder, row)
     if not any(_is_whole(run) for run in runs):
         resumable = runs and (runs[-1] / "checkpoints" / "last.ckpt").is_file()
-        unfinished = resumable and read_run(runs[-1]).get("status") != "finished"
-        reason = _train(row, work, ["--ckpt_path", "last"] if unfinished else [], stop)
+        with one_device(row, gpus) as (options, environment):
+            options += ["--ckpt_path", "last"] if resumable else []
+            reason = _train(row, work, options, environment, stop)
         if reason is not None:
             return reason
     whole = [run for run in runs_of(work.folder, row) if _is_whole(run)]
@@ -101,7 +109,28 @@ def _is_whole(folder: Path) -> bool:
     return run.get("status") == "finished" and "test" in run and "test_last" in run
 
 
-def _train(row: Row, work: Work, options: list[str], stop: Event) -> dict[str, Any] | None:
+@contextmanager
+def one_device(row: Row, gpus: Queue[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Options and environment that keep a row to one device, unless its configuration says how many it takes.
+
+    Its protocol must not depend on how many the machine has.
+
+    Args:
+        row: The row.
+        gpus: Those that no other row of this process is trained on; empty where there are none.
+    """
+    if row.configuration["trainer"].get("devices") not in (None, "auto"):
+        yield [], {}
+        return
+    gpu = None if gpus.empty() else gpus.get()
+    try:
+        yield ["--trainer.devices", "1"], {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
+    finally:
+        if gpu is not None:
+            gpus.put(gpu)
+
+
+def _train(row: Row, work: Work, options: list[str], environment: dict[str, str], stop: Event) -> dict[str, Any] | None:
     """Run ``nnmass fit`` to its end; if it is stopped before, what the row's record says then.
 
     Raises:
@@ -110,8 +139,9 @@ def _train(row: Row, work: Work, options: list[str], stop: Event) -> dict[str, A
     place = row_folder(work.folder, row)
     command = [sys.executable, str(_PROGRAM), "fit", "--config", str(prepare(work.folder, row))]
     # A row is one process's, whatever job of a cluster it runs in.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    environment["OMP_NUM_THREADS"] = str(max(1, available_cores() // work.workers))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    threads = str(max(1, available_cores() // work.workers))
+    environment = {**inherited, "OMP_NUM_THREADS": threads, **environment}
     with (place / "log.txt").open("a+", encoding="utf-8") as log:
         begin = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(

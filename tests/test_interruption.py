@@ -106,7 +106,10 @@ def test_a_signal_at_any_moment_loses_nothing(stage: str, count: int, training: 
     begun = (folder / "checkpoints" / "last.ckpt").exists()
     assert begun == ((stage, count) != ("epoch", 0))
     if stage == "test":
-        assert record["status"] == "finished"
+        assert record["status"] == "trained"
+        assert_equal(training, runs)
+        assert fit(training.config, runs, "--ckpt_path", "last") == 0
+        assert json.loads((folder / "run.json").read_text())["status"] == "finished"
         assert_equal(training, runs)
         return
     assert record["status"] == "interrupted"

@@ -33,7 +33,9 @@ def folder(nnmass: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_predictions_are_those_of_the_network(folder: Path, nnmass: Callable) -> None:
-    command = ("predict", *CONFIG, "--ckpt_path", "best", "--images", "images")
+    # As many devices as the training had are more than a prediction needs.
+    best = folder / "runs" / "latest" / "checkpoints" / "best.ckpt"
+    command = ("predict", *CONFIG, "--ckpt_path", best, "--images", "images", "--trainer.devices", "2")
     done = nnmass(*command, cwd=folder)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(folder / "predictions.csv")

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,10 @@ from PIL import Image
 
 import studies
 from cli import main
-from studies.definition import Study, planned_rows
+from studies.cores import visible_gpus
+from studies.definition import Row, Study, planned_rows
 from studies.explain import explain
+from studies.fit_engine import one_device
 from studies.study_fits import averages, study_fits
 from studies.study_report import compared
 
@@ -111,7 +115,9 @@ def test_rows_are_trained_by_fit_and_one_that_fails_stops_no_other(tmp_path: Pat
     assert "Expected depth to be an integer of at least 2, but got 0." in done.stdout
     table = studies.load(tmp_path / "out").set_index("network")
     assert table["status"].to_dict() == {"depth4_tc1": "finished", "depth0_tc1": "failed", "depth3_tc1": "finished"}
-    assert (tmp_path / "out" / table.loc["depth4_tc1", "run_folder"] / "checkpoints" / "best.ckpt").is_file()
+    run = tmp_path / "out" / table.loc["depth4_tc1", "run_folder"]
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["devices"] in (1, "1")
     # The ensemble gives the same.
     definition = write(tmp_path, "other", networks=[{"depth": [4], "tc": [1]}], seeds=[3])
     assert main(["study", "run", definition, "--output_dir", str(tmp_path / "other")]) == 0
@@ -168,6 +174,23 @@ def test_two_processes_share_the_rows(tmp_path: Path) -> None:
     assert sum(printed) == 40
     assert min(printed) > 0
     assert set(studies.load(tmp_path / "out")["status"]) == {"finished"}
+
+
+def test_rows_at_once_take_one_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    gpus: Queue[str] = Queue()
+    for gpu in visible_gpus():
+        gpus.put(gpu)
+    row = Row("a_seed0", "a", "config", 0, {}, {"trainer": {"devices": "auto"}})
+    with one_device(row, gpus) as first, one_device(row, gpus) as second:
+        assert first == (["--trainer.devices", "1"], {"CUDA_VISIBLE_DEVICES": "3"})
+        assert second[1] == {"CUDA_VISIBLE_DEVICES": "5"}
+    assert gpus.qsize() == 2
+    with one_device(replace(row, configuration={"trainer": {"devices": 2}}), gpus) as chosen:
+        assert chosen == ([], {})
+    with one_device(row, Queue()) as without:
+        assert without == (["--trainer.devices", "1"], {})
 
 
 def test_published_accuracies_stand_beside_topology(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
@@ -198,7 +199,8 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the training's figures, if the run went on after the epoch's last training batch."""
-        if self._resumed_epoch and "train" not in self._logged and not self.trainer.sanity_checking:
+        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        if fitting and self._resumed_epoch and "train" not in self._logged:
             self.log_dict({name: metric.compute() for name, metric in self._train_figures().items()})
 
     def on_test_epoch_start(self) -> None:
