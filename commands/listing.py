@@ -68,7 +68,8 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
                 "test accuracy": (tested.get("test/accuracy"), ".4f"),
             }
             known = [f"{name} {value:{form}}" for name, (value, form) in figures.items() if value is not None]
-            yield path.name, ", ".join([f"{run.get('network')}: {run.get('status')}", *known])
+            status = run.get("status", "not begun")
+            yield path.name, ", ".join([f"{run['network']}: {status}" if "network" in run else status, *known])
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:

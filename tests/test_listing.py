@@ -55,6 +55,9 @@ def test_runs_are_listed_with_what_came_out(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == (
         "2026-01-02_b_2  RandomSkipMLP: finished, epochs 3, NN-Mass 1,234.5, parameters 8,310, test accuracy 0.9712\n"
     )
+    (tmp_path / "2026-01-02_b_2" / "run.json").write_text(json.dumps({"name": "b"}))
+    main(["list", "runs", "*_b_*", "--output_dir", str(tmp_path)])
+    assert capsys.readouterr().out == "2026-01-02_b_2  not begun\n"
     assert main(["list", "runs", "--output_dir", str(tmp_path / "none")]) == 2
     assert "Expected --output_dir to be a folder with runs" in capsys.readouterr().err
 
