@@ -37,7 +37,8 @@ def explain(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) ->
         y: Explained numbers, (n,).
 
     Returns:
-        The fit; all but ``n`` are NaN where fewer than three points are left, or all x or all y are equal.
+        The fit; all but ``n`` are NaN where fewer than three points are left, or all x or all y are equal, but for
+        rounding.
 
     Example:
         >>> explain([1, 2, 3, 4], [2, 4, 6, 8])
@@ -46,11 +47,12 @@ def explain(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) ->
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     both = np.isfinite(x) & np.isfinite(y)
     x, y = x[both], y[both]
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < 3 or any(np.ptp(values) <= 1e-12 * np.abs(values).max() for values in (x, y)):
         return Fit(len(x), *[float("nan")] * 4)
     line = stats.linregress(x, y)
     spearman, kendall = stats.spearmanr(x, y).statistic, stats.kendalltau(x, y).statistic
-    return Fit(len(x), *(float(round(value, 12)) for value in (line.rvalue**2, line.slope, spearman, kendall)))
+    shares = (float(round(value, 12)) for value in (line.rvalue**2, spearman, kendall))
+    return Fit(len(x), next(shares), float(f"{line.slope:.12g}"), *shares)
 
 
 def fits_by_group(table: pd.DataFrame, explained: str, explaining: Mapping[str, str], group: str) -> pd.DataFrame:

@@ -25,6 +25,7 @@ _ACCURACIES = {
     "mean after the first third": "test_accuracy_late",
 }
 _RESAMPLES = 2000
+_ROUNDING = 1e-12
 _FEWEST = 8  # networks of which resamples say something
 
 
@@ -130,7 +131,9 @@ def _explainable(single: pd.DataFrame, chosen: pd.DataFrame, column: str) -> flo
     )
     if min(table.shape) < 2 or table.isna().any(axis=None):
         return float("nan")
-    error = (table - table.mean()).var(axis=1).mean() / table.shape[1]
+    networks, seeds = table.shape
+    # Taking off each seed's mean over the networks takes off a part of the scatter too.
+    error = (table - table.mean()).var(axis=1).mean() / seeds * networks / (networks - 1)
     variance = table.mean(axis=1).var()
     return float(np.clip(1 - error / variance, 0, 1)) if variance > 0 else float("nan")
 
@@ -176,6 +179,11 @@ def _interval(x: np.ndarray, y: np.ndarray, networks: np.ndarray) -> tuple[float
     drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), _RESAMPLES)
     count, sum_x, sum_y, sum_xx, sum_yy, sum_xy = (drawn @ per_network for per_network in sums)
     covariance = sum_xy - sum_x * sum_y / count
-    r2 = covariance**2 / ((sum_xx - sum_x**2 / count) * (sum_yy - sum_y**2 / count))
-    low, high = np.nanpercentile(r2, [2.5, 97.5])
+    varies = sum_xx - sum_x**2 / count, sum_yy - sum_y**2 / count
+    # A resample of equal points, which rounding alone tells apart, has no line.
+    meant = (varies[0] > _ROUNDING * (x @ x)) & (varies[1] > _ROUNDING * (y @ y))
+    if not meant.any():
+        return float("nan"), float("nan")
+    r2 = (covariance**2)[meant] / (varies[0] * varies[1])[meant]
+    low, high = np.percentile(r2.clip(0, 1), [2.5, 97.5])
     return float(low), float(high)

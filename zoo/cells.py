@@ -36,7 +36,7 @@ def draw_links(depth: int, width: int, tc: int, generator: torch.Generator) -> l
     """
     counts = link_counts(depth, width, tc)
     return [
-        torch.randperm(width * max(layer - 1, 0), generator=generator)[:count].sort().values
+        torch.randperm(width * max(layer - 1, 0), generator=generator, device="cpu")[:count].sort().values
         for layer, count in enumerate(counts)
     ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from math import ceil
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -86,7 +87,7 @@ class Classifier(LightningModule):
         num_classes = own if num_classes is None else num_classes
         if own not in (None, num_classes):
             raise ValueError(f"Expected num_classes to be the network's own, {own}, but got {num_classes}.")
-        if not isinstance(num_classes, int) or num_classes < 2:
+        if not isinstance(num_classes, Integral) or num_classes < 2:
             raise ValueError(
                 f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}: a network that "
                 "does not state its classes needs Classifier(network, num_classes=...)."
@@ -97,7 +98,7 @@ class Classifier(LightningModule):
             network.to(memory_format=torch.channels_last)
         if compile_network:
             network.compile()
-        self.num_classes = num_classes
+        self.num_classes = num_classes = int(num_classes)
         self.optimizer = optimizer
         self.schedule = schedule
         self.interval = interval

@@ -83,8 +83,8 @@ class RandomSkipDenseNet(nn.Module):
         side = 32 if stem == "none" else 224
         self.default_cfg: dict[str, Any] = {"input_size": (in_chans, side, side), "classifier": "classifier"}
         with seeded(seed) as generator:
-            cell_seeds = torch.randint(2**63 - 1, (len(self.widths),), generator=generator).tolist()
-            stem_seed = int(torch.randint(2**63 - 1, (), generator=generator))
+            cell_seeds = torch.randint(2**63 - 1, (len(self.widths),), generator=generator, device="cpu").tolist()
+            stem_seed = int(torch.randint(2**63 - 1, (), generator=generator, device="cpu"))
             self.stem = nn.Identity() if stem == "none" else _imagenet_stem(in_chans, self.widths[0], stem_seed)
             entering = [in_chans if stem == "none" else self.widths[0], *self.widths]
             self.cells = nn.Sequential(

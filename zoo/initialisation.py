@@ -4,18 +4,20 @@ from typing import Literal, get_args
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from zoo.seeding import seeded
 
 __all__ = ["INITIALISATIONS", "Initialisation", "initialise"]
 
 Initialisation = Literal["default", "gaussian", "fan_in", "orthogonal"]
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 INITIALISATIONS: tuple[Initialisation, ...] = get_args(Initialisation)
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, scheme: Initialisation, seed: int = 0, variance: float | None = None) -> None:
-    """Draw the weights of all convolutions and linear layers anew; biases become zero.
+    """Draw the weights of all convolutions and linear layers anew; biases become zero. Other parameters stay.
 
     Args:
         network: Any network; it is changed in place.
@@ -42,13 +44,19 @@ def initialise(network: nn.Module, scheme: Initialisation, seed: int = 0, varian
         return
     with seeded(seed):
         for module in network.modules():
-            if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            if not isinstance(module, _LAYERS):
                 continue
+            half = module.weight.dtype in (torch.float16, torch.bfloat16)
+            drawn = torch.empty_like(module.weight, dtype=torch.float32 if half else None)
             if scheme == "gaussian":
-                nn.init.normal_(module.weight, std=variance**0.5)  # type: ignore[operator]
+                nn.init.normal_(drawn, std=variance**0.5)  # type: ignore[operator]
             elif scheme == "fan_in":
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(drawn, nonlinearity="relu")
             else:
-                nn.init.orthogonal_(module.weight)
+                nn.init.orthogonal_(drawn)
+            if parametrize.is_parametrized(module, "weight"):
+                module.weight = drawn.to(module.weight.dtype)
+            else:
+                module.weight.copy_(drawn)
             if module.bias is not None:
                 module.bias.zero_()

@@ -28,7 +28,7 @@ def measure_latency(network: nn.Module, input_size: Sequence[int], batch: int = 
     """Time forward passes in evaluation mode, on the device and with the number of threads that are set.
 
     Args:
-        network: Any module of one input; its parameters say on which device. Its mode is as before afterwards.
+        network: Any module of one input; its parameters say on which device. Every part keeps its mode.
         input_size: Shape of one input, without the batch.
         batch: Inputs per pass.
         seconds: How long to measure, after a warm-up.
@@ -42,7 +42,7 @@ def measure_latency(network: nn.Module, input_size: Sequence[int], batch: int = 
     """
     first = next(network.parameters(), torch.empty(0))
     inputs = torch.zeros(batch, *input_size, device=first.device, dtype=first.dtype)
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         with torch.inference_mode():
@@ -50,7 +50,8 @@ def measure_latency(network: nn.Module, input_size: Sequence[int], batch: int = 
             timer.timeit(3)  # the warm-up
             measured = timer.blocked_autorange(min_run_time=seconds)
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
     return Latency(measured.median, measured.iqr, measured.number_per_run * len(measured.raw_times))
 
 

@@ -1,6 +1,5 @@
 """Multiply-adds of a network, counted by fvcore under one stated rule."""
 
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.wrappers import replica
 
 __all__ = ["attention_in_parts", "count_macs", "first_parameter"]
 
@@ -22,9 +23,10 @@ _UNKNOWN = ("lstm", "gru", "rnn", "tensordot", "multi_dot", "baddbmm", "multi_he
 def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
     """Multiply-adds (MAC) of one forward pass: convolutions, linear layers and matrix products, nothing else.
 
-    Batch 1, eval mode, on a copy: the model is left exactly as it was. FLOPs are twice this number. The figure equals
-    half of what ``torch.utils.flop_counter.FlopCounterMode`` prints, and is that half where fvcore cannot count: with
-    weights on the meta device, compiled parts, recurrent layers.
+    Batch 1, eval mode, on a copy without forward hooks: the model is left exactly as it was. FLOPs are twice this
+    number. The figure is fvcore's, and equals half of what ``torch.utils.flop_counter.FlopCounterMode`` prints; it is
+    that half where fvcore cannot count or counts less than runs: with weights on the meta device, compiled parts,
+    recurrent layers, convolutions whose padding is a word, products inside operators of one's own.
 
     Args:
         model: Any network of one image-like input.
@@ -42,13 +44,18 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
     """
     # Without gradients: torch's counter stumbles over parameters that are passed to a module as an argument.
     try:
-        replica = copy.deepcopy(model).eval().requires_grad_(False)
-        parameter = first_parameter(replica)
+        copied = replica(model).requires_grad_(False)
+        parameter = first_parameter(copied)
         images = torch.zeros(1, *input_size, device=parameter.device, dtype=parameter.dtype)
         with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fvcore still uses torch.jit, which is deprecated
-            counted = None if images.is_meta else _count_with_fvcore(replica, images)
-            return _count_with_torch(replica.to("meta"), images.to("meta")) if counted is None else counted
+            counted = None if images.is_meta else _count_with_fvcore(copied, images)
+            try:
+                return _count_with_torch(copied.to("meta"), images.to("meta"))
+            except Exception:  # values decide what runs
+                if counted is None:
+                    raise
+                return counted
     except Exception as error:  # whatever a stranger's forward raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise ValueError(f"Expected a network that takes input of size {tuple(input_size)}: {reason}") from error

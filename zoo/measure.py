@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from typing import Any
 
 from torch import nn
@@ -76,7 +77,8 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
 
     Args:
         model: Any network of one image-like input, bare or wrapped (compiled, a LightningModule with a ``network``,
-            DataParallel, DistributedDataParallel). Weights on the meta device will do.
+            DataParallel, DistributedDataParallel, AveragedModel). Weights on the meta device will do, but indices that
+            choose channels must have values: build the network there rather than move it. Forward hooks do not run.
         input_size: Shape of one input, (channels, height, width) in px for images, one number for vectors; by default
             what the network's ``default_cfg`` says, or else (3, 224, 224).
 
@@ -93,16 +95,16 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         (755.345, 794346752, 203.095)
     """
     network = unwrapped(model)
-    input_size = (input_size,) if isinstance(input_size, int) else input_size
-    stated = input_size or (getattr(network, "default_cfg", None) or {}).get("input_size")
-    input_size = stated or (3, 224, 224)
+    given = (int(input_size),) if isinstance(input_size, Integral | int) else input_size
+    stated = given or (getattr(network, "default_cfg", None) or {}).get("input_size")
+    size: Sequence[int] = stated or (3, 224, 224)
     try:
-        operations = trace(network, input_size)
+        operations = trace(network, size)
     except ValueError as error:
         hint = "" if stated else " That is the size by default; topology takes another as input_size."
         raise ValueError(f"{error}{hint}") from error
     blocks, joints = read_skips(operations)
-    macs = count_macs(network, input_size)
+    macs = count_macs(network, size)
     densities = tuple(getattr(network, "cell_densities", None) or (block.density for block in blocks))
     return Topology(
         nn_mass=float(sum(block.nn_mass for block in blocks)),
@@ -114,7 +116,7 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         num_params=sum(parameter.numel() for parameter in network.parameters()),
         macs=macs,
         flops=2 * macs,
-        input_size=tuple(input_size),
+        input_size=tuple(size),
         blocks=tuple(blocks),
         joints=tuple(joints),
     )

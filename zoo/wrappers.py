@@ -1,19 +1,41 @@
-"""What a network is wrapped in, taken off."""
+"""What a network is wrapped in, taken off; and copies of it."""
 
-from torch import nn
+import copy
+from typing import Any
 
-__all__ = ["unwrapped"]
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+__all__ = ["replica", "unwrapped"]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside a LightningModule's ``network``, a parallel wrapper's ``module``, a compiled ``_orig_mod``.
+    """The network inside a LightningModule's ``network``, a parallel or averaging wrapper, a compiled ``_orig_mod``.
 
     Args:
         model: A network, wrapped any number of times or not at all.
     """
     inner: object = getattr(model, "_orig_mod", None)
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
         inner = model.module
     elif hasattr(model, "training_step"):  # a LightningModule, told without importing Lightning
         inner = getattr(model, "network", None)
     return unwrapped(inner) if isinstance(inner, nn.Module) else model
+
+
+def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Module:
+    """A copy in eval mode. Forward hooks are left out: they look on.
+
+    Args:
+        network: Any network, also one that keeps what it has computed, of which there can be no deep copy.
+        copies: What shall stand in the copy for an object, by the object's id; it is added to.
+    """
+    copies = {} if copies is None else copies
+    for module in network.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                copies.setdefault(id(value), value.detach())
+    copied = copy.deepcopy(network, copies).eval()
+    for module in copied.modules():
+        module._forward_hooks.clear()
+    return copied

@@ -1,6 +1,5 @@
 """The layers of any network as functions of their own, cut out of its traced graph."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from zoo.macs import first_parameter
 from zoo.reader.flow import Flow
 from zoo.reader.operations import Reduction, common_names
 from zoo.reader.tracing import traced_graph
-from zoo.wrappers import unwrapped
+from zoo.wrappers import replica, unwrapped
 
 __all__ = ["Layer", "layers_at"]
 
@@ -78,34 +78,58 @@ def layers_at(model: nn.Module, batch: Tensor, bn: Literal["eval", "batch"] = "b
         The layers in the order in which they run; values are forgotten as soon as no later layer needs them.
 
     Raises:
-        ValueError: If the network cannot be traced on this batch, or has no layer.
+        ValueError: If the network cannot be traced on this batch, or has no layer; or if the statistics of a batch norm
+            are not what ``bn`` asks for.
     """
-    network = copy.deepcopy(unwrapped(model)).eval()
+    network = replica(unwrapped(model))
+    _give_statistics(network, bn)
     traced = traced_graph(network, batch)
     if bn == "batch":
         _take_batch_statistics(network, batch)
     spans = _spans(Reduction(traced.graph, traced.constant))
     if not spans:
         raise ValueError("Expected a network with convolutions or linear layers, but it has none.")
+    for span in spans:
+        if span.weighted.target in (torch.ops.aten.bmm.default, torch.ops.aten.baddbmm.default):
+            name = span.name or type(network).__name__
+            raise ValueError(f"Expected layers with the samples in front, but {name} multiplies groups of features.")
     yield from _run(list(traced.graph.nodes), spans, traced.constant, batch)
+
+
+def _give_statistics(network: nn.Module, bn: str) -> None:
+    """Let batch norms that keep no running statistics keep those of the batch."""
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            if bn == "eval":
+                raise ValueError(f"Expected batch norms with running statistics for bn='eval', but {name} has none.")
+            weight = first_parameter(network)
+            for statistic in ("running_mean", "running_var"):
+                module.register_buffer(statistic, weight.new_zeros(module.num_features))
 
 
 def _take_batch_statistics(network: nn.Module, batch: Tensor) -> None:
     """Set the running statistics of every batch norm to those of the batch, one after the other as they run."""
+    names: dict[nn.Module, str] = {
+        module: name for name, module in network.named_modules() if isinstance(module, _BatchNorm)
+    }
+    done: set[nn.Module] = set()
 
     def measure(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         value = arguments[0]
+        if module in done:
+            raise ValueError(f"Expected each batch norm to run once for bn='batch', but {names[module]} runs again.")
+        if value.numel() <= value.shape[1]:
+            raise ValueError(
+                f"Expected more than one value per channel for bn='batch', but {names[module]} gets one; "
+                "take more samples, or bn='eval'."
+            )
+        done.add(module)
         positions = [dimension for dimension in range(value.ndim) if dimension != 1]
-        if value.numel() > value.shape[1]:
-            variance, mean = torch.var_mean(value, positions, unbiased=False)
-            module.running_var.copy_(variance)  # type: ignore[operator]
-            module.running_mean.copy_(mean)  # type: ignore[operator]
+        variance, mean = torch.var_mean(value, positions, unbiased=False)
+        module.running_var.copy_(variance)  # type: ignore[operator]
+        module.running_mean.copy_(mean)  # type: ignore[operator]
 
-    handles = [
-        module.register_forward_pre_hook(measure)
-        for module in network.modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
-    ]
+    handles = [module.register_forward_pre_hook(measure) for module in names]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         network(batch)
     for handle in handles:
@@ -197,7 +221,10 @@ def _value(node: fx.Node, values: Mapping[fx.Node, Any], constant: Callable) -> 
 
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     target: Any = node.target
+    arguments: Any
     arguments, keywords = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+    if target is torch.ops.aten.native_group_norm.default:  # the graph holds the traced batch's size
+        arguments = (*arguments[:3], len(arguments[0]), *arguments[4:])
     return target(*arguments, **keywords)
 
 

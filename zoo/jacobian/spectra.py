@@ -1,7 +1,7 @@
 """Singular values of the Jacobian of every layer of a network."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from zoo.jacobian.estimates import Spectrum, estimate_spectrum
 from zoo.jacobian.exact import dense_singular_values, linear_singular_values
 from zoo.jacobian.layers import Layer, layers_at
+from zoo.macs import first_parameter
 from zoo.mass import whole_number
-from zoo.wrappers import unwrapped
+from zoo.wrappers import replica, unwrapped
 
 __all__ = ["LayerSpectrum", "hidden_mean", "layer_spectra"]
 
@@ -73,7 +74,8 @@ def layer_spectra(
 
     x_{i-1} is everything that enters layer i, concatenated skips included. A layer is a convolution or linear layer
     with its activations and normalisations, as :func:`zoo.jacobian.layers.layers_at` says. J is the Jacobian of each
-    sample; gates such as squeeze-excitation belong to no layer.
+    sample, of tokens that of each token; gates such as squeeze-excitation, and instance norms, belong to no layer.
+    Weights in half precision are measured in single.
 
     Args:
         model: Any network of one input, bare or wrapped.
@@ -91,7 +93,8 @@ def layer_spectra(
         random state stay as they were.
 
     Raises:
-        ValueError: If an argument is out of range, or the network cannot be traced or has no layer.
+        ValueError: If an argument is out of range, the network cannot be traced or has no layer, or the statistics of a
+            batch norm are not what ``bn`` asks for.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(3, 3, bias=False), nn.ReLU())
@@ -105,6 +108,8 @@ def layer_spectra(
     exact_up_to = whole_number("exact_up_to", exact_up_to, 0)
     generator = torch.Generator().manual_seed(whole_number("seed", seed, 0))
     network = unwrapped(model)
+    if first_parameter(network).dtype in (torch.float16, torch.bfloat16):  # of which no decomposition is to be had
+        network, batch = replica(network).float(), batch.float()
     stated: Any = getattr(network, "jacobian_factors", None)
     if stated is not None and not isinstance(stated, nn.Module):
         layers = stated(batch)
@@ -118,7 +123,7 @@ def layer_spectra(
         yield LayerSpectrum(position, layer.name, bn, spectrum)
 
 
-def hidden_mean(spectra: Sequence[LayerSpectrum]) -> float:
+def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:
     """The network's mean singular value: over the hidden layers, neither the first one nor the last.
 
     Args:
@@ -127,9 +132,10 @@ def hidden_mean(spectra: Sequence[LayerSpectrum]) -> float:
     Raises:
         ValueError: If there is no hidden layer.
     """
-    hidden = spectra[1:-1]
+    layers = list(spectra)
+    hidden = layers[1:-1]
     if not hidden:
-        raise ValueError(f"Expected a network with hidden layers, but it has {len(spectra)} layers.")
+        raise ValueError(f"Expected a network with hidden layers, but it has {len(layers)} layers.")
     return sum(found.spectrum.mean.value for found in hidden) / len(hidden)
 
 

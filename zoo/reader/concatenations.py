@@ -11,11 +11,13 @@ last layer that is joined no more counts with the mean width of the joined ones,
 
 import numpy as np
 
-from zoo.reader.blocks import Block, Joint, Wiring, judged
-from zoo.reader.flow import Flow
+from zoo.reader.blocks import Block, Joint, Verdict, Wiring, judged
+from zoo.reader.flow import Flow, members
 from zoo.reader.operations import Operation, common_names
 
 __all__ = ["judge_concatenations"]
+
+MOVED = "what is joined is moved or taken apart in a way that the reader does not follow"
 
 # Per channel of a value: the source that computed it (-1 for a constant), and which of the source's channels it is.
 Composition = tuple[np.ndarray, np.ndarray]
@@ -37,16 +39,20 @@ def judge_concatenations(flow: Flow) -> tuple[dict[int, Joint], dict[int, Block]
         if operation.kind == "concatenation":
             by_axis[_channel_axis(flow, position)].append(position)
     for position in by_axis[None]:
-        joints[position] = judged(flow.operations[position], "not a skip", "joins positions, not channels")
+        if _is_moved(flow, position):
+            joints[position] = judged(flow.operations[position], "not judged", MOVED)
+        else:
+            joints[position] = judged(flow.operations[position], "not a skip", "joins positions, not channels")
     for axis in (1, -1):
         if by_axis[axis]:
             compositions = Compositions(flow, axis)
-            for members, sources in _cells(by_axis[axis], compositions):
-                reason, block = _judge_cell(flow, compositions, members, sources)
-                for position in members:
-                    joints[position] = judged(flow.operations[position], "skip" if block else "not a skip", reason)
+            for together, sources in _cells(by_axis[axis], compositions):
+                reason, block = _judge_cell(flow, compositions, together, sources)
+                verdict: Verdict = "skip" if block else "not judged" if reason == MOVED else "not a skip"
+                for position in together:
+                    joints[position] = judged(flow.operations[position], verdict, reason)
                 if block is not None:
-                    blocks[members[-1]] = block
+                    blocks[together[-1]] = block
     return joints, blocks
 
 
@@ -57,8 +63,14 @@ class Compositions:
         self.axis = axis  # 1, or -1 for channels in the last place
         self._operations = flow.operations
         self._known: list[Composition | None] = []  # None: the value is a source
-        for operation in flow.operations:
+        self.moved: dict[int, set[int]] = {}  # sources of joined values, by the source that they were made into
+        for position, operation in enumerate(flow.operations):
             self._known.append(self._compose(operation))
+            if self._known[-1] is None and (operation.rearranges or operation.is_view):
+                inside = self.sources(operation.inputs[0])
+                inside = set().union(inside, *(self.moved.get(source, ()) for source in inside))
+                if len(inside) > 1:
+                    self.moved[position] = inside
 
     def __getitem__(self, position: int) -> Composition:
         known = self._known[position]
@@ -74,7 +86,7 @@ class Compositions:
 
     def _compose(self, operation: Operation) -> Composition | None:
         axis = self.axis % len(operation.shape) if operation.shape else 0
-        if operation.keeps_channels:
+        if operation.keeps_channels or (operation.is_view and self._keeps_channels(operation)):
             return self[operation.inputs[0]]
         if operation.kind == "concatenation" and operation.axis == axis:
             inside = sum(self._operations[part].shape[axis] for part in operation.inputs if part >= 0)
@@ -87,6 +99,22 @@ class Compositions:
                 sources, channels = self[source]
                 return sources[list(operation.taken)], channels[list(operation.taken)]
         return None
+
+    def _keeps_channels(self, operation: Operation) -> bool:
+        """Whether another shape leaves the channels their place."""
+        before, after = self._operations[operation.inputs[0]].shape, operation.shape
+        if self.axis == 1:
+            return len(before) > 1 and before[:2] == after[:2]
+        return bool(before and after) and (before[0], before[-1]) == (after[0], after[-1])
+
+
+def _is_moved(flow: Flow, position: int) -> bool:
+    """Whether a joined value's dimensions change places before a convolution, whose channels they then may be."""
+    later = range(position + 1, len(flow.operations))
+    ends = (end for end in later if flow.operations[end].kind in ("layer", "product") and flow.is_above(position, end))
+    end = next(ends, position)
+    region = flow.between(position, end) if flow.operations[end].is_convolution else 0
+    return any(flow.operations[inner].rearranges for inner in members(region) if inner != position)
 
 
 def _channel_axis(flow: Flow, position: int) -> int | None:
@@ -119,6 +147,11 @@ def _judge_cell(
     """Why a cell holds no skip; or what it holds, and the block."""
     if len(sources) == 1:
         return "joins pieces of one value", None
+    if any(
+        position in sources or (inside & set(sources) and any(flow.is_above(position, source) for source in sources))
+        for position, inside in compositions.moved.items()
+    ):
+        return MOVED, None
     if not any(flow.is_above(first, second) for first in sources for second in sources if first < second):
         return "parallel branches joined once", None
     reads = {source: _channels_read(flow, compositions, sources, source) for source in sources}

@@ -20,8 +20,12 @@ _PRODUCTS = {
 }
 _CUTS = ("split", "split_with_sizes", "chunk", "tensor_split", "unbind")
 _SELECTIONS = ("slice", "select", "narrow", "index_select", "index")
-# These may keep a shape and yet move or mix channels.
-_REARRANGING = ("permute", "transpose", "t", "flip", "roll", "index", "gather", "sort", *_PRODUCTS)
+_GATHERS = ("gather", "take_along_dim", "sort", "topk")
+# These may keep a shape and yet move channels.
+_REARRANGING = ("permute", "transpose", "t", "flip", "roll", *_SELECTIONS, *_GATHERS)
+_VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias", "flatten", "unflatten", "squeeze", "unsqueeze")
+# A constant that passes one of these is the same constant.
+_COPIES = ("lift_fresh_copy", "lift_fresh", "detach", "alias", "clone", "_to_copy")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Operation:
         is_convolution: Whether a layer is a convolution.
         depthwise: Whether a layer is a convolution of each channel on its own.
         keeps_channels: Whether channel k of the value is channel k of its one input, activated or normalised.
+        rearranges: Whether it moves or takes entries of its input in a way that is not followed further.
+        is_view: Whether its value is its input's in another shape.
     """
 
     kind: Kind
@@ -56,6 +62,8 @@ class Operation:
     is_convolution: bool = False
     depthwise: bool = False
     keeps_channels: bool = False
+    rearranges: bool = False
+    is_view: bool = False
 
 
 class Reduction:
@@ -73,15 +81,16 @@ class Reduction:
     def __init__(self, graph: fx.Graph, constant: Callable[[fx.Node], Any]) -> None:
         self.operations: list[Operation] = []
         self.nodes: list[fx.Node] = []
-        self._constant = constant
         self._position: dict[Any, int] = {}  # of the operation that a node became
         self._pieces: dict[fx.Node, list[tuple[int, Sequence[int]]]] = {}  # (axis, entries) of a cut's outputs
+        self._values: dict[fx.Node, Any] = {}  # of the nodes that are constants
         self._learnt: set[Any] = set()  # constants that depend on a parameter
         self._slices: dict[tuple, int] = {}  # the operation that takes these entries of that value
         self._above: list[int] = []  # per operation: bit set of all it depends on, through gates too
         for node in graph.nodes:
             value = constant(node)
             if value is not None:
+                self._values[node] = value
                 if isinstance(value, nn.Parameter):
                     self._learnt.add(node)
             elif node.op == "placeholder":
@@ -95,6 +104,8 @@ class Reduction:
         sources = [argument for argument in node.all_input_nodes if argument in self._position]
         inputs = tuple(self._position[source] for source in sources)
         if not sources:
+            if name in _COPIES and arguments[0] in self._values:
+                self._values[node] = self._values[arguments[0]]
             if any(argument in self._learnt for argument in node.all_input_nodes):
                 self._learnt.add(node)
         elif name == "getitem" and sources[0] in self._pieces:
@@ -105,7 +116,9 @@ class Reduction:
         elif "conv" in name and arguments[0] in self._position and self._is_learnt(arguments[1]):
             self._convolve(node, arguments, name)
         elif name in _PRODUCTS:
-            self._multiply(node, inputs, *(arguments[factor] for factor in _PRODUCTS[name]))
+            self._multiply(node, [arguments[factor] for factor in _PRODUCTS[name]])
+            if 0 not in _PRODUCTS[name] and arguments[0] in self._position:
+                self._add(node, "addition", (self._position[arguments[0]], self._position[node]))
         elif "attention" in name:
             self._add(node, "product", inputs)
         elif name == "cat" and sum(part in self._position for part in arguments[0]) > 1:
@@ -115,8 +128,13 @@ class Reduction:
             self._add(node, "stack", inputs)
         elif name in _SELECTIONS and len(sources) == 1:
             self._select(node, inputs, name, arguments)
-        elif name in ("add", "sub") and len(sources) == 2:
+        elif name in ("add", "sub", "rsub", "lerp") and len(sources) == 2:
             self._add(node, "addition", inputs)
+        elif name in ("addcmul", "addcdiv") and len(sources) > 1 and arguments[0] in self._position:
+            scaled = [self._position[factor] for factor in arguments[1:3] if factor in self._position]
+            self._add(
+                node, "addition", (self._position[arguments[0]], (self._signal(*scaled) if scaled[1:] else scaled)[0])
+            )
         elif name in ("mul", "div") and len(sources) == 2:
             self._add(node, "other", self._signal(*inputs))
         else:
@@ -128,8 +146,10 @@ class Reduction:
             kind == "other"
             and len(inputs) == 1
             and self.operations[inputs[0]].shape == shape
-            and _operator(node) not in _REARRANGING
+            and _operator(node) not in (*_REARRANGING, *_PRODUCTS)
         )
+        if kind == "other" and len(inputs) == 1:
+            more |= {"rearranges": _operator(node) in _REARRANGING, "is_view": _operator(node) in _VIEWS}
         bits = 1 << len(self.operations)
         for argument in node.all_input_nodes:
             if argument in self._position:
@@ -155,8 +175,10 @@ class Reduction:
         depthwise = not transposed and channels > 1 and arguments[1].meta["val"].shape[1] == 1
         self._add(node, "layer", (position,), in_channels=channels, is_convolution=True, depthwise=depthwise)
 
-    def _multiply(self, node: fx.Node, inputs: tuple[int, ...], left: Any, right: Any) -> None:
+    def _multiply(self, node: fx.Node, factors: list[Any]) -> None:
         """A matrix product: of two values, of a value and learnt weights, or of a value and something else."""
+        left, right = factors
+        inputs = tuple(dict.fromkeys(self._position[factor] for factor in factors if factor in self._position))
         if left in self._position and right in self._position:
             self._add(node, "product", inputs)
         elif left in self._position and right in self._learnt:
@@ -221,9 +243,15 @@ class Reduction:
             self._slices[key] = self._position[node]
 
     def _indices(self, node: fx.Node) -> Sequence[int] | None:
-        """A constant list of indices."""
-        value = self._constant(node)
-        return value.tolist() if isinstance(value, Tensor) and value.ndim == 1 and not value.is_meta else None
+        """A constant list of indices; None for any other.
+
+        Raises:
+            ValueError: If it has no values.
+        """
+        value = self._values.get(node)
+        if isinstance(value, Tensor) and value.is_meta:
+            raise ValueError("channels are taken by indices on the meta device, where they have no values")
+        return value.tolist() if isinstance(value, Tensor) and value.ndim == 1 else None
 
 
 def _operator(node: fx.Node) -> str:

@@ -1,6 +1,5 @@
 """A network as the operations that its input passes through, read off a traced graph and never off class names."""
 
-import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from zoo.macs import attention_in_parts, first_parameter
 from zoo.mass import whole_number
 from zoo.reader.operations import Operation, Reduction
+from zoo.wrappers import replica
 
 __all__ = ["TracedGraph", "trace", "traced_graph"]
 
@@ -60,9 +60,9 @@ def trace(network: nn.Module, input_size: Sequence[int]) -> list[Operation]:
     for name, way in (("torch.fx", _graph_of_fx), ("torch.export", _graph_of_export)):
         try:
             with _quiet(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
-                replica, reals = _twin(network, mode)
+                twin, reals = _twin(network, mode)
                 images = torch.zeros(1, *sizes, device=parameter.device, dtype=parameter.dtype)
-                graph = way(replica, images, reals)
+                graph = way(twin, images, reals)
                 return Reduction(graph.graph, graph.constant).operations
         except Exception as error:  # whatever a stranger's forward raises
             reason = f"stopped with '{type(error).__name__}: {_first_line(error)}'"
@@ -85,8 +85,8 @@ def traced_graph(network: nn.Module, batch: Tensor) -> TracedGraph:
     """
     try:
         with _quiet(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            replica, reals = _twin(network, mode)
-            return _graph_of_fx(replica, mode.from_tensor(batch), reals)
+            twin, reals = _twin(network, mode)
+            return _graph_of_fx(twin, mode.from_tensor(batch), reals)
     except Exception as error:  # whatever a stranger's forward raises
         raise ValueError(
             f"Expected a network that torch.fx can trace on a batch of shape {tuple(batch.shape)}, "
@@ -102,6 +102,7 @@ def _first_line(error: Exception) -> str:
 def _quiet() -> Iterator[None]:
     """No warnings, no tracebacks of PyTorch's own about operators that fail, and its random state put back."""
     with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -116,21 +117,20 @@ def _quiet() -> Iterator[None]:
 def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int, Tensor]]:
     """A copy in eval mode whose tensors have no values, and by the id of each such tensor the one that it stands for.
 
-    Whatever the copy's forward writes to, the network does not feel it. Observing hooks are left out.
+    Whatever the copy's forward writes to, the network does not feel it. Forward hooks are left out: they look on.
     """
     twins: dict[int, Any] = {}
     reals: dict[int, Tensor] = {}
+    on_meta = first_parameter(network).is_meta
     for tensor in [*network.parameters(), *network.buffers()]:
         if id(tensor) not in twins:
-            fake: Tensor = mode.from_tensor(tensor.detach())
+            # Beside weights on the meta device, a buffer of indices may have values.
+            fake: Tensor = mode.from_tensor(tensor.detach().to("meta") if on_meta else tensor.detach())
             if isinstance(tensor, nn.Parameter):
                 fake = nn.Parameter(fake, requires_grad=False)
             twins[id(tensor)], reals[id(fake)] = fake, tensor
     with unset_fake_temporarily():  # a tensor that is no buffer is copied with its values
-        replica = copy.deepcopy(network, twins).eval()
-    for module in replica.modules():
-        module._forward_hooks.clear()
-    return replica, reals
+        return replica(network, twins), reals
 
 
 def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -> TracedGraph:
