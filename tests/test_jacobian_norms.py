@@ -16,7 +16,7 @@ def dense_mean(function: nn.Module, batch: Tensor) -> float:
         )
         for sample in batch
     ]
-    return float(torch.stack(values).mean())
+    return float(torch.stack(values).mean().detach())
 
 
 def first_mean(network: nn.Module, batch: Tensor, bn: str = "batch") -> float:
@@ -93,3 +93,12 @@ def test_a_latency_leaves_frozen_parts_frozen() -> None:
     network[1].eval()
     measure_latency(network, (6,), batch=2, seconds=0.01)
     assert [part.training for part in (network, *network)] == [True, True, False]
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.GELU(), nn.Sequential(nn.LayerNorm(5), nn.Tanh())])
+def test_tokens_are_measured_as_samples_are(activation: nn.Module) -> None:
+    network = nn.Sequential(nn.Linear(6, 5), activation, nn.Linear(5, 4)).double()
+    tokens = torch.randn(2, 3, 6, dtype=torch.float64)
+    for bare, long in zip(layer_spectra(network, tokens.flatten(0, 1)), layer_spectra(network, tokens), strict=True):
+        assert bare.spectrum.mean.value == pytest.approx(long.spectrum.mean.value, rel=1e-9)
+        assert (bare.spectrum.rows, bare.spectrum.columns) == (long.spectrum.rows, long.spectrum.columns)

@@ -1,6 +1,6 @@
 """RandomSkipDenseNet: the CIFAR and ImageNet networks of both NN-Mass papers, plain and depthwise-separable."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -138,7 +138,7 @@ def _imagenet_stem(in_chans: int, width: int, seed: int) -> nn.Sequential:
 
 
 def _one_per_cell(name: str, value: int | Sequence[int], cells: int, least: int) -> list[int]:
-    values = list(value) if isinstance(value, Sequence) else [value] * cells
+    values: list[Any] = [*value] if isinstance(value, Iterable) else [value] * cells
     if len(values) != cells:
         raise ValueError(
             f"Expected {name} to be one number or one per cell ({cells} cells), but got {len(values)}: {values}."

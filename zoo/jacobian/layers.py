@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.macs import first_parameter
 from zoo.reader.flow import Flow
-from zoo.reader.operations import Reduction, common_names
+from zoo.reader.operations import VIEWS, Reduction, common_names
 from zoo.reader.tracing import traced_graph
 from zoo.wrappers import replica, unwrapped
 
@@ -145,7 +145,7 @@ def _spans(reduction: Reduction) -> list[_Span]:
     taken: set[int] = set()
     for layer in layers:
         chain, current = [], layer
-        while len(flow.users[current]) == 1 and operations[user := flow.users[current][0]].keeps_channels:
+        while (user := _next(flow, nodes, current, layer)) is not None:
             following = _layers_after(flow, user)
             own = len(common_names((operations[user].scope, operations[layer].scope)))
             if any(len(common_names((operations[user].scope, operations[other].scope))) > own for other in following):
@@ -165,6 +165,28 @@ def _spans(reduction: Reduction) -> list[_Span]:
         leaving = nodes[after[layer][-1] if after[layer] else layer]
         spans.append(_Span(operations[layer].scope, nodes[current], nodes[layer], leaving))
     return spans
+
+
+def _next(flow: Flow, nodes: list[fx.Node], position: int, layer: int) -> int | None:
+    """The operation that takes a layer's value as it is, so far, and nothing else does; None where there is none.
+
+    A linear layer sees tokens in one long row, which is undone behind it: what treats each token alone is let through.
+    """
+    operations, users = flow.operations, flow.users[position]
+    if len(users) != 1:
+        return None
+    if operations[users[0]].keeps_channels:
+        return users[0]
+    undone = operations[users[0]].is_view and operations[users[0]].shape[-1] == operations[layer].shape[-1]
+    if operations[layer].is_convolution or not undone or len(flow.users[users[0]]) != 1:
+        return None
+    treated = nodes[flow.users[users[0]][0]]
+    norm = _name(treated) == "native_layer_norm" and list(treated.args[1]) == [operations[layer].shape[-1]]  # type: ignore[arg-type]
+    return users[0] if norm or _name(treated) in _ELEMENTWISE else None
+
+
+def _name(node: fx.Node) -> str:
+    return str(getattr(node.target, "overloadpacket", "")).rpartition(".")[2]
 
 
 def _between(start: fx.Node, end: fx.Node) -> list[fx.Node]:
@@ -235,14 +257,14 @@ def _layer(span: _Span, values: dict[fx.Node, Any]) -> Layer:
         def function(x: Tensor) -> Tensor:
             known = {**fixed, entering: x}
             for node in nodes:
-                known[node] = _call(node, known)
+                known[node] = known[node.args[0]] if _name(node) in VIEWS else _call(node, known)  # type: ignore[index]
             return known[nodes[-1] if nodes else entering]
 
         return function
 
     weight, slopes = None, None
     after = _between(span.weighted, span.leaving)
-    names = {str(getattr(node.target, "overloadpacket", "")).rpartition(".")[2] for node in after}
+    names = {_name(node) for node in after} - set(VIEWS)
     if span.weighted.target in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
         left, right = span.weighted.args[-2:]
         if left is span.entering and names <= _ELEMENTWISE:

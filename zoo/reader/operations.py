@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, fx, nn
 from torch._ops import HigherOrderOperator
 
-__all__ = ["Operation", "Reduction", "common_names"]
+__all__ = ["VIEWS", "Operation", "Reduction", "common_names"]
 
 Kind = Literal["input", "layer", "addition", "concatenation", "stack", "slice", "product", "other"]
 
@@ -23,7 +23,7 @@ _SELECTIONS = ("slice", "select", "narrow", "index_select", "index")
 _GATHERS = ("gather", "take_along_dim", "sort", "topk")
 # These may keep a shape and yet move channels.
 _REARRANGING = ("permute", "transpose", "t", "flip", "roll", *_SELECTIONS, *_GATHERS)
-_VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias", "flatten", "unflatten", "squeeze", "unsqueeze")
+VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias", "flatten", "unflatten", "squeeze", "unsqueeze")
 # A constant that passes one of these is the same constant.
 _COPIES = ("lift_fresh_copy", "lift_fresh", "detach", "alias", "clone", "_to_copy")
 
@@ -149,7 +149,7 @@ class Reduction:
             and _operator(node) not in (*_REARRANGING, *_PRODUCTS)
         )
         if kind == "other" and len(inputs) == 1:
-            more |= {"rearranges": _operator(node) in _REARRANGING, "is_view": _operator(node) in _VIEWS}
+            more |= {"rearranges": _operator(node) in _REARRANGING, "is_view": _operator(node) in VIEWS}
         bits = 1 << len(self.operations)
         for argument in node.all_input_nodes:
             if argument in self._position:
