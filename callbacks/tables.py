@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["results_table", "rich_table", "terminal", "topology_table"]
+__all__ = ["print_rows", "results_table", "rich_table", "terminal", "topology_table"]
 
 _HEADINGS = ("quantity", "value")
 
@@ -59,6 +59,34 @@ def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:
         ("MACs", f"{topology['macs']:,}"),
         ("input (px)", " x ".join(map(str, topology["input_size"]))),
     ]
+
+
+def print_rows(console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; where the terminal is too narrow for its columns, each row as lines of its own instead.
+
+    Args:
+        console: Where to.
+        title: Above the table.
+        headings: One per column.
+        rows: Their entries, as they are to be printed.
+    """
+    rows = [list(map(str, row)) for row in rows]
+    table = rich_table(title, headings, rows)
+    if _folds(console, table):
+        table = Table(title=title, title_justify="left", show_header=False, show_lines=True)
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold")
+        for row in rows:
+            named = [(heading, entry) for heading, entry in zip(headings, row, strict=True) if entry]
+            table.add_row(*("\n".join(part) for part in zip(*named, strict=True)))
+    console.print(table)
+
+
+def _folds(console: Console, table: Table) -> bool:
+    """Whether a word would not fit into its column."""
+    words = (" ".join(map(str, [column.header, *column.cells])).split() for column in table.columns)
+    longest = sum(max(map(len, column), default=0) for column in words)
+    return longest + 3 * len(table.columns) + 1 > console.width
 
 
 def rich_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

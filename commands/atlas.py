@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands.parser import Parser, at_least
+from commands.parser import Parser, at_least, user_path
 
 __all__ = ["run"]
 
@@ -20,27 +20,31 @@ def run(arguments: Sequence[str]) -> int:
         ["nnmass atlas --pattern 'resnet*'", "nnmass atlas --accuracies results-imagenet.csv --output_dir my_atlas"],
     )
     parser.add_argument("--pattern", default="*", help="names to read, shell style (default: all)")
-    parser.add_argument("--output_dir", type=Path, default=Path("atlas"), help="folder of the atlas (default: atlas)")
-    parser.add_argument("--accuracies", type=Path, help="CSV with columns model and top1, to be explained")
+    parser.add_argument("--output_dir", type=user_path, default=Path("atlas"), help="folder (default: atlas)")
+    parser.add_argument("--accuracies", type=user_path, help="CSV with columns model and top1, to be explained")
     parser.add_argument("--workers", type=at_least("--workers", 1), help="processes (default: one per core)")
     options = parser.parse_args(list(arguments)[1:])
     if options.accuracies is not None and not options.accuracies.is_file():
-        raise FileNotFoundError(f"Expected --accuracies to be a file, but {options.accuracies} does not exist.")
+        reason = "is a folder" if options.accuracies.is_dir() else "does not exist"
+        raise FileNotFoundError(f"Expected --accuracies to be a file, but {options.accuracies} {reason}.")
     import timm
     from rich.progress import track
 
     from callbacks.tables import terminal
-    from studies.atlas import read_atlas, unread, update_atlas
+    from studies.atlas import read_atlas, require_accuracies, unread, update_atlas
     from studies.atlas_report import write_report
     from studies.cores import available_cores
 
     names = timm.list_models(options.pattern) if options.pattern else []
     if not names:
         raise ValueError(f"Expected --pattern to match names that timm knows, but got {options.pattern!r}.")
+    if options.accuracies is not None:
+        require_accuracies(options.accuracies)  # before hours of reading
     file = options.output_dir / "atlas.jsonl"
     console = terminal()
     rows = update_atlas(file, names, options.workers or available_cores())
-    for _ in track(rows, "Reading", total=len(unread(file, names)), console=console):
+    missing = len(unread(file, names))
+    for _ in track(rows, "Reading", total=missing, console=console, disable=not missing):
         pass
     for table in write_report(read_atlas(file), options.output_dir, options.accuracies):
         console.print(table)

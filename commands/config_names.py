@@ -53,9 +53,13 @@ def find_study(name: str) -> Path:
 
 
 def _find(name: str, folder: Path, argument: str, kind: str) -> Path:
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_file():
         return _readable(path)
+    if path.is_dir():
+        inside = path / "config.yaml"
+        hint = f"; it holds {inside}." if inside.is_file() else "."
+        raise FileNotFoundError(f"Expected {argument} to be a file, but {name} is a folder{hint}")
     if path.name != name:
         raise FileNotFoundError(f"Expected {argument} to be a file, but {name} does not exist.")
     shipped = folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")

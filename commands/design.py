@@ -1,12 +1,13 @@
 """design: configurations of networks that the NN-Mass rules choose, found without building or training any."""
 
+import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands.parser import Parser, at_least
+from commands.parser import Parser, at_least, refuse_unread, user_path
 from commands.quantities import duration, grid, quantity
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def run(arguments: Sequence[str]) -> int:
     from commands.design_reference import find_reference
     from commands.quiet import quieten
 
+    if not options.max_latency:
+        refuse_unread("no --max-latency", "--max-latency", batch=options.batch, device=options.device)
+    options.batch, options.device = options.batch or 1, options.device or "cpu"
     if options.max_latency and options.rule == "pareto-front":
         raise ValueError("Expected --max-latency with the rule highest-mass or fewest-params, but got pareto-front.")
     quieten()
@@ -58,9 +62,14 @@ def run(arguments: Sequence[str]) -> int:
     shown = rows if len(rows) <= options.count else [rows[i] for i in _spread(len(rows), options.count)]
     _report(options, reference, rows, shown, folder, console)
     console.print(sentence)
+    if len(shown) < len(rows):
+        told = f"{len(shown)} of the {len(rows):,} are shown, and have a configuration (--count); designs.csv has all."
+        console.print(told, highlight=False)
     console.print(f"Written to {folder}. Train one:", highlight=False)
-    first = folder / _file(reference.name, shown[0][0])
-    console.print(f"nnmass fit --config {first}", highlight=False, soft_wrap=True)
+    heaviest = max((design for design, _ in shown), key=lambda design: design.nn_mass)
+    chosen = heaviest if options.rule == "pareto-front" else shown[0][0]
+    file = shlex.quote(str(folder / _file(reference.name, chosen)))
+    console.print(f"nnmass fit --config {file}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -84,10 +93,10 @@ def _parser() -> Parser:
         "--min-mass", type=quantity("--min-mass"), help="least NN-Mass (fewest-params: the reference's; else none)"
     )
     parser.add_argument("--max-latency", type=duration("--max-latency"), help="longest forward pass, as 5ms; measured")
-    parser.add_argument("--batch", type=at_least("--batch", 1), default=1, help="inputs per timed pass (1)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to time (cpu)")
+    parser.add_argument("--batch", type=at_least("--batch", 1), help="inputs per timed pass (1)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="where to time (cpu)")
     parser.add_argument("--count", type=at_least("--count", 1), default=10, help="networks to list (10)")
-    parser.add_argument("--output_dir", type=Path, help="a new folder (designs/<date>_<time>_<reference>)")
+    parser.add_argument("--output_dir", type=user_path, help="a new folder (designs/<date>_<time>_<reference>)")
     grids = parser.add_argument_group("what to choose from, as number, from:to or from:to:step")
     meaning = {
         "cell_depth": "layers per cell of DenseNets, d_c (4:20)",
@@ -241,7 +250,7 @@ def _report(
     import yaml
 
     from callbacks.run_file import write_atomically, write_figures, write_table
-    from callbacks.tables import rich_table
+    from callbacks.tables import print_rows
     from studies.design_report import designs_table, draw_designs
 
     write_table(folder / "designs.csv", designs_table(rows))
@@ -253,7 +262,7 @@ def _report(
         write_atomically(folder / _file(reference.name, design), heading + text)
     names = list(reference.family.grids)
     headings = ["network", *(_HEADINGS.get(name, name) for name in names), "NN-Mass", "parameters", "MACs"]
-    timed = [f"latency at batch {options.batch} (ms)"] if options.max_latency else []
+    timed = [f"latency at batch {options.batch} (ms, ± interquartile range)"] if options.max_latency else []
     lines = [
         [
             name,
@@ -268,7 +277,7 @@ def _report(
     ]
     mass = f", NN-Mass at least {options.min_mass:g}" if options.min_mass else ""
     budget = f"within {options.max_params:,.0f} parameters and {options.max_macs:,.0f} MACs{mass}"
-    console.print(rich_table(f"{options.rule}: {budget}", [*headings, *timed], lines))
+    print_rows(console, f"{options.rule}: {budget}", [*headings, *timed], lines)
 
 
 def _cell(value: Any) -> str:

@@ -109,7 +109,7 @@ def _configuration(name: str) -> tuple[str, dict[str, Any]]:
     """What the network is called, and the configuration that trains it."""
     if name not in VARIANTS:
         path = (
-            find_config(str(config_of_checkpoint(Path(name))))
+            find_config(str(config_of_checkpoint(Path(name).expanduser())))
             if name.endswith(".ckpt")
             else find_config(name, "--like")
         )

@@ -66,11 +66,11 @@ def run(arguments: Sequence[str]) -> int:
 def _checkpoint(text: str) -> Path:
     if not text.endswith(".ckpt"):
         raise ArgumentTypeError(f"Expected a checkpoint (.ckpt) to export, but got {text}.")
-    return Path(text)
+    return Path(text).expanduser()
 
 
 def _new_file(text: str) -> Path:
-    path = Path(text)
+    path = Path(text).expanduser()
     if path.suffix not in (".onnx", ".pt2"):
         raise ArgumentTypeError(f"Expected the file to end in .onnx or .pt2, but got {text!r}.")
     if path.exists():

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands.parser import Parser, at_least
+from commands.parser import Parser, at_least, refuse_unread, user_path
+from commands.quiet import quieten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,11 +33,15 @@ def run(arguments: Sequence[str]) -> int:
         ["nnmass gradients simulation", "nnmass gradients mlp --data_dir ~/data", "nnmass gradients cnn --seeds 1"],
     )
     parser.add_argument("subject", choices=_SUBJECTS, help="; ".join(f"{k}: {v}" for k, v in _SUBJECTS.items()))
-    parser.add_argument("--output_dir", type=Path, default=Path("gradients"), help="folder to write to (gradients)")
-    parser.add_argument("--data_dir", type=Path, help="where MNIST or CIFAR-10 lies, or is downloaded to")
+    parser.add_argument("--output_dir", type=user_path, default=Path("gradients"), help="where to write (gradients)")
+    parser.add_argument("--data_dir", type=user_path, help="mlp, cnn: where MNIST or CIFAR-10 lies")
     parser.add_argument("--images", type=at_least("--images", 1), help="training images to measure at (mlp 200, cnn 4)")
     parser.add_argument("--seeds", type=at_least("--seeds", 1), help="seeds per architecture (mlp 5, cnn 2)")
     options = parser.parse_args(list(arguments)[1:])
+    if options.subject == "simulation":
+        asked = {name: getattr(options, name) for name in ("data_dir", "images", "seeds")}
+        refuse_unread("simulation", "mlp and cnn", **asked)
+    quieten()
     tables: Iterable[Table] = _MEASURE[options.subject](options)
     from callbacks.tables import terminal
 

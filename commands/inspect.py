@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.parser import Parser
+from commands.parser import Parser, refuse_unread, user_path
 
 if TYPE_CHECKING:
     from commands.named_networks import NamedNetwork
@@ -35,15 +35,21 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", "-c", action="append", default=[], help="configuration whose network to show")
     parser.add_argument("--input_size", help="shape of one input, such as 3,224,224 (default: the network's own)")
     parser.add_argument("--per-block", action="store_true", help="one row per block, and all that was not judged")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows as CSV")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
-    parser.add_argument("--ldi", action="store_true", help="singular values of every layer's initial Jacobian")
+    parser.add_argument("--csv", type=user_path, metavar="FILE", help="write the rows as CSV")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument(
+        "--ldi",
+        action="store_true",
+        help="singular values of every layer's Jacobian",
+    )
     parser.add_argument("--degrees", action="store_true", help="degree distributions against Poisson: table, figure")
     parser.add_argument("--plot", action="store_true", help="draw the cells and their links")
-    parser.add_argument("--output_dir", type=Path, default=Path("inspected"), help="folder of figures (inspected)")
+    parser.add_argument("--output_dir", type=user_path, help="--plot, --degrees: folder of figures (inspected)")
     options = parser.parse_args(list(arguments)[1:])
     if not options.networks and not options.config:
         raise ValueError("Expected inspect to be given networks or --config, but got neither.")
+    if not (options.plot or options.degrees):
+        refuse_unread("tables alone", "--plot or --degrees", output_dir=options.output_dir)
     input_size = _input_size(options.input_size)
     from callbacks.run_file import write_atomically
     from commands.inspect_tables import block_rows, network_rows, show
@@ -62,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.ldi:
         _show_jacobians(networks, records)
     if options.degrees or options.plot:
-        _draw(records, options.output_dir, options.plot, options.degrees)
+        _draw(records, options.output_dir or Path("inspected"), options.plot, options.degrees)
     return 0
 
 
@@ -103,7 +109,7 @@ def _show_jacobians(networks: dict[str, "NamedNetwork"], records: dict[str, "Top
     import torch
     from rich.progress import track
 
-    from callbacks.tables import rich_table, terminal
+    from callbacks.tables import print_rows, terminal
     from zoo import hidden_mean, layer_spectra
 
     console = terminal()
@@ -118,14 +124,15 @@ def _show_jacobians(networks: dict[str, "NamedNetwork"], records: dict[str, "Top
             row = found.as_dict()
             values = ("mean", "mean_standard_error", "std", "min", "max", "isometry")
             rows.append((row["name"], row["rows"], row["columns"], *(f"{row[value]:.4f}" for value in values)))
-        console.print(rich_table(f"{name}: singular values of the initial Jacobians", headings, rows))
+        what = "Jacobians" if named.is_trained else "initial Jacobians"
+        print_rows(console, f"{name}: singular values of the {what}", headings, rows)
         if len(spectra) > 2:
             console.print(f"{name}: mean singular value of the hidden layers {hidden_mean(spectra):.4f}")
 
 
 def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: bool) -> None:
     from callbacks.run_file import write_figures
-    from callbacks.tables import rich_table, terminal
+    from callbacks.tables import print_rows, terminal
     from zoo import degree_distributions, draw_cells, draw_degrees
 
     console = terminal()
@@ -148,9 +155,9 @@ def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: boo
                 for distribution in degree_distributions(wiring)
             ]
             headings = ["cell", "degree of long-range links", "mean", "variance / mean", "distance to Poisson"]
-            console.print(rich_table(f"{name}: a Poisson distribution has variance / mean 1", headings, rows))
+            print_rows(console, f"{name}: a Poisson distribution has variance / mean 1", headings, rows)
             write_figures(folder / f"{file}_degrees", draw_degrees(wirings))
         if plot:
             write_figures(folder / f"{file}_cells", draw_cells(wirings))
-    if folder.is_dir():
+    if any(block.wiring is not None for record in records.values() for block in record.blocks):
         console.print(f"The figures are in {folder}.")

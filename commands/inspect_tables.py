@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from callbacks.tables import rich_table, terminal
+from callbacks.tables import print_rows, terminal
 from zoo import Topology
 
 __all__ = ["block_rows", "network_rows", "show"]
@@ -65,7 +65,7 @@ def show(records: dict[str, Topology], per_block: bool) -> None:
         )
         for name, record in records.items()
     ]
-    console.print(rich_table("Topology", headings, rows))
+    print_rows(console, "Topology", headings, rows)
     for name, record in records.items():
         if per_block:
             headings = ["block", "kind", "layers", "channels", "links", "possible", "density", "NN-Mass"]
@@ -82,7 +82,7 @@ def show(records: dict[str, Topology], per_block: bool) -> None:
                 )
                 for block in record.blocks
             ]
-            console.print(rich_table(name, headings, blocks))
+            print_rows(console, name, headings, blocks)
         if record.not_judged:
             counted: dict[str, int] = {}
             for joint in record.not_judged:

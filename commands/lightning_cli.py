@@ -213,7 +213,7 @@ class TrainingCLI(LightningCLI):
         """Classify the images of a folder."""
         options = self.config.predict
         images, names = self.datamodule.choose_images(Path(options.images).expanduser()), self.datamodule.class_names
-        file = Path(options.predictions)
+        file = Path(options.predictions).expanduser()
         if file.exists():
             raise ValueError(f"Expected --predictions to be a file that does not exist yet, but {file} does.")
         batches = self._call(self.trainer.predict, **kwargs)

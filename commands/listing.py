@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from commands.config_names import CONFIG_FOLDER, STUDY_FOLDER
-from commands.parser import Parser
+from commands.parser import Parser, refuse_unread, user_path
 
 __all__ = ["run"]
 
@@ -25,15 +25,19 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("kind", choices=("models", "configs", "studies", "runs"), help="what to list")
     parser.add_argument("pattern", nargs="?", default="*", help="shell-style pattern of names (all)")
-    parser.add_argument("--output_dir", type=Path, default=Path("runs"), help="where the runs are (runs)")
+    parser.add_argument("--output_dir", type=user_path, help="runs: where the runs are (runs)")
     options = parser.parse_args(list(arguments)[1:])
+    if options.kind != "runs":
+        refuse_unread(options.kind, "runs", output_dir=options.output_dir)
     kinds = {
         "models": _models,
         "configs": lambda: _files(CONFIG_FOLDER),
         "studies": lambda: _files(STUDY_FOLDER),
-        "runs": lambda: _runs(options.output_dir),
+        "runs": lambda: _runs(options.output_dir or Path("runs")),
     }
     found = [(name, what) for name, what in kinds[options.kind]() if fnmatch(name, options.pattern)]
+    if not found and options.kind == "runs" and options.pattern == "*":
+        raise ValueError(f"Expected --output_dir to hold runs, but {options.output_dir or 'runs'} holds none.")
     if not found:
         raise ValueError(f"Expected the pattern to match some of the {options.kind}, but got {options.pattern!r}.")
     width = max(len(name) for name, _ in found)
@@ -57,8 +61,9 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
         if record.is_file() and not path.is_symlink():
             try:
                 run = json.loads(record.read_text())
-            except json.JSONDecodeError as error:
-                raise ValueError(f"Expected JSON in {record}, but {error}.") from error
+            except json.JSONDecodeError:
+                yield path.name, f"{record.name} is damaged"
+                continue
             topology, tested = run.get("topology", {}), run.get("test", {})
             figures = {
                 "epochs": (run.get("epochs"), ""),

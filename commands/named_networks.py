@@ -24,11 +24,12 @@ __all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "instantiate"
 
 
 class NamedNetwork(NamedTuple):
-    """A network, what to call it, and the shape of its input where that is known from elsewhere than the network."""
+    """A network, what to call it, the shape of its input where something else than the network tells, and its state."""
 
     name: str
     network: nn.Module
     input_size: tuple[int, ...] | None
+    is_trained: bool = False
 
 
 def find_network(name: str, weights: bool = False) -> NamedNetwork:
@@ -43,7 +44,7 @@ def find_network(name: str, weights: bool = False) -> NamedNetwork:
         FileNotFoundError: If a checkpoint does not exist, or lies in no run folder.
     """
     if name.endswith(".ckpt"):
-        return _network_of_checkpoint(Path(name))
+        return _network_of_checkpoint(Path(name).expanduser())
     if name in zoo.list_models():
         return NamedNetwork(name, zoo.create_model(name), None)
     import timm
@@ -119,4 +120,4 @@ def _network_of_checkpoint(path: Path) -> NamedNetwork:
     weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     require_same_architecture(named.network.state_dict(), weights)
     named.network.load_state_dict(weights)
-    return named._replace(name=f"{config.parent.name}/{path.name}")
+    return named._replace(name=f"{config.parent.name}/{path.name}", is_trained=True)

@@ -4,9 +4,10 @@ import re
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Parser", "at_least"]
+__all__ = ["Parser", "at_least", "refuse_unread", "user_path"]
 
 _CHOICE = re.compile(r"argument (\S+): invalid choice: (.+?) \(choose from (.+)\)")
 _NO_VALUE = re.compile(r"argument (?:\S+/)?(\S+): expected one argument")
@@ -54,7 +55,7 @@ class Parser(ArgumentParser):
         if found := _NO_VALUE.search(message):
             return (
                 f"Expected {found[1]} to be followed by a value, but got nothing; "
-                f"one that begins with - is written {found[1]}=-1."
+                f"one that begins with - is written {found[1]}=-..."
             )
         if found := _REQUIRED.search(message):
             return f"Expected {self.prog} to be given {found[1]}, but got nothing; {self.prog} --help has examples."
@@ -80,3 +81,25 @@ def at_least(name: str, least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def user_path(text: str) -> Path:
+    """A type for an option: a path, in which ``~`` is the user's home also where the shell leaves it."""
+    return Path(text).expanduser()
+
+
+def refuse_unread(with_what: str, instead: str, **options: object) -> None:
+    """Refuse options that nothing would read.
+
+    Args:
+        with_what: What else stands on the command line.
+        instead: What they belong to.
+        options: By their names; those that were not given are None.
+
+    Raises:
+        ValueError: It names the first that was given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            option = f"--{name if name in ('output_dir', 'data_dir') else name.replace('_', '-')}"
+            raise ValueError(f"Expected {option} with {instead} only, but got it with {with_what}.")

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from commands.parser import Parser, at_least
+from commands.parser import Parser, at_least, refuse_unread, user_path
 from commands.stop_signals import StopSignals
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _ACTIONS_OF = {
     "workers": ("run", "submit"),
     "limit": ("run",),
     **dict.fromkeys(("tasks", "runs_per_task", "parallel", "sbatch", "dry_run"), ("submit",)),
+    "output_dir": ("run", "submit", "status", "report", "compare"),
 }
 
 
@@ -57,8 +58,8 @@ def run(arguments: Sequence[str]) -> int:
     actions = "; ".join(f"{name}: {what}" for name, what in _ACTIONS.items())
     parser.add_argument("action", choices=_ACTIONS, help=actions)
     parser.add_argument("studies", nargs="+", metavar="STUDY", help="a study's YAML, by name or path, or its folder")
-    parser.add_argument("--output_dir", type=Path, help="the study's folder (runs/study_<name>)")
-    parser.add_argument("--data_dir", type=Path, help="where the data sets lie, or are downloaded to")
+    parser.add_argument("--output_dir", type=user_path, help="the study's folder (runs/study_<name>)")
+    parser.add_argument("--data_dir", type=user_path, help="where the data sets lie")
     parser.add_argument("--workers", type=at_least("--workers", 1), help="trainings at once (ensemble: a core each)")
     parser.add_argument("--limit", type=at_least("--limit", 1), help="run: end after so many rows (fit)")
     parser.add_argument("--tasks", type=at_least("--tasks", 1), help="submit: tasks of the job array (1)")
@@ -73,15 +74,16 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(list(arguments)[1:])
     for name, value in vars(options).items():
         if value and name in _ACTIONS_OF and options.action not in _ACTIONS_OF[name]:
-            known = " and ".join(_ACTIONS_OF[name])
-            raise ValueError(
-                f"Expected --{name.replace('_', '-')} with {known} only, but got it with {options.action}."
-            )
+            refuse_unread(options.action, " and ".join(_ACTIONS_OF[name]), **{name: value})
     if options.action != "compare" and len(options.studies) != 1:
         raise ValueError(f"Expected {options.action} to be given one study, but got {len(options.studies)}.")
-    if options.data_dir is not None:
-        os.environ["NNMASS_DATA"] = str(options.data_dir.expanduser().absolute())
     opened = [_open(name, None if options.action == "compare" else options.output_dir) for name in options.studies]
+    if options.data_dir is not None:
+        for name, content in (pair for one in opened for pair in one.configurations.items()):
+            data = content.get("data")
+            if isinstance(data, dict) and (data.get("init_args") or {}).get("data_dir") is not None:
+                raise ValueError(f"Expected either --data_dir or data_dir in the configuration {name}, but got both.")
+        os.environ["NNMASS_DATA"] = str(options.data_dir.expanduser().absolute())
     do: Callable[..., None] = globals()[f"_{options.action}"]
     with StopSignals() if options.action == "run" else nullcontext() as options.signals:
         do(opened if options.action == "compare" else opened[0], options)
@@ -100,18 +102,20 @@ class _Opened(NamedTuple):
 def _open(name: str, output_dir: Path | None) -> _Opened:
     import yaml
 
-    from commands.config_names import config_name, find_config, find_study
+    from commands.config_names import STUDY_FOLDER, config_name, find_config, find_study
     from studies.definition import planned_rows
 
-    given = Path(name)
+    given = Path(name).expanduser()
     inside = given / "study.yaml" if given.is_dir() else None
     if inside is not None and not inside.is_file():
         raise FileNotFoundError(f"Expected a study's folder, but {given} holds no study.yaml.")
-    path = inside or find_study(name)
-    study = _read_study(path)
+    definition = inside or find_study(name)
+    study = _read_study(definition)
     configurations: dict[str, dict[str, Any]] = {}
     for config in study.configs:
-        file = given / "configs" / config if inside else find_config(config, "the study's configs")
+        beside = (given / "configs" if inside else definition.parent) / config
+        own = beside.is_file() and beside != definition and definition.parent != STUDY_FOLDER
+        file = beside if inside or own else find_config(config, "the study's configs")
         if config_name(file) in configurations:
             raise ValueError(f"Expected the study's configs to have names of their own, but two are {file.stem}.")
         configurations[config_name(file)] = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -185,11 +189,22 @@ def _lay_out(opened: _Opened) -> None:
     from callbacks.run_file import write_atomically
 
     study, configurations, rows, folder = opened
+    _require_own(study, folder)
     for name, content in configurations.items():
         write_atomically(folder / "configs" / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False))
     saved = replace(study, configs=[f"{name}.yaml" for name in configurations])
     write_atomically(folder / "study.yaml", yaml.safe_dump(asdict(saved), sort_keys=False))
     write_atomically(folder / "rows.txt", "".join(f"{row.id}\n" for row in rows))
+
+
+def _require_own(study: "Study", folder: Path) -> None:
+    """Refuse the folder of another study."""
+    import yaml
+
+    written = folder / "study.yaml"
+    name = (yaml.safe_load(written.read_text(encoding="utf-8")) or {}).get("name") if written.is_file() else None
+    if name not in (None, study.name):
+        raise ValueError(f"Expected --output_dir to be a folder for the study {study.name}, but {folder} holds {name}.")
 
 
 def _submit(opened: _Opened, options: Any) -> None:
@@ -252,22 +267,38 @@ def _status(opened: _Opened, options: Any) -> None:
     from collections import Counter
 
     from callbacks.tables import rich_table, terminal
-    from studies.rows import read_row, statuses
+    from studies.rows import read_row, row_folder, statuses
 
+    _require_own(opened.study, opened.folder)
     found = statuses(opened.folder, opened.rows)
     console = terminal()
     console.print(rich_table(f"Study {opened.study.name}", ["status", "rows"], Counter(found.values()).most_common()))
     for row in opened.rows:
         if found[row.id] == "failed":
             console.print(f"{row.id}: {read_row(opened.folder, row)['reason']}", highlight=False, markup=False)
+            log = row_folder(opened.folder, row) / "log.txt"
+            if log.is_file():
+                console.print(f"  its training has printed {log}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"The rows are in {opened.folder / 'rows'}.")
 
 
 def _report(opened: _Opened, options: Any) -> None:
     from callbacks.tables import terminal
+    from studies.rows import statuses
     from studies.study_report import write_study_report
 
     console = terminal()
+    study, _, rows, folder = opened
+    _require_own(study, folder)
+    listed = folder / "rows.txt"
+    if listed.is_file() and set(listed.read_text(encoding="utf-8").split()) != {row.id for row in rows}:
+        raise ValueError(
+            f"Expected {folder} to hold this version of the study {study.name}, but its rows are others; nnmass study "
+            f"run fills this one, nnmass study report {shlex.quote(str(folder))} reports on the rows that are there."
+        )
+    done = sum(status == "finished" for status in statuses(folder, rows).values())
+    if done < len(rows):
+        console.print(f"Of {len(rows)} rows {done} are finished; nnmass study run fills the others.", highlight=False)
     for table in write_study_report(opened.study, opened.folder):
         console.print(table)
     console.print(f"Written to {opened.folder}; {opened.folder / 'report.html'} opens in a browser.")
@@ -275,16 +306,19 @@ def _report(opened: _Opened, options: Any) -> None:
 
 def _compare(opened: Sequence[_Opened], options: Any) -> None:
     from callbacks.run_file import write_table
-    from callbacks.tables import rich_table, terminal
+    from callbacks.tables import print_rows, terminal
     from studies.rows import load
     from studies.study_fits import study_fits
     from studies.study_report import compared
 
     fits = {str(one.folder): study_fits(load(one.folder)) for one in opened}
     table = compared(fits)
-    shown = table.round(3).fillna("").itertuples(index=False)
+    numbers = table.columns[5:]
+    table_of_words = table.astype(dict.fromkeys(numbers, object))
+    for name in numbers:
+        table_of_words[name] = table[name].map("{:.3f}".format, na_action="ignore").fillna("")
     console = terminal()
-    console.print(rich_table("R2 of the mean over seeds", list(table.columns), shown))
+    print_rows(console, "R2 of the mean over seeds", list(table.columns), table_of_words.itertuples(index=False))
     if options.output_dir is not None:
         write_table(options.output_dir / "compared.csv", table)
         console.print(f"Written to {options.output_dir}.")
@@ -293,7 +327,7 @@ def _compare(opened: Sequence[_Opened], options: Any) -> None:
 def _plan(opened: _Opened, options: Any) -> None:
     from rich.progress import track
 
-    from callbacks.tables import rich_table, terminal
+    from callbacks.tables import print_rows, terminal
     from commands.quiet import quieten
     from studies.plan import planned
 
@@ -302,11 +336,21 @@ def _plan(opened: _Opened, options: Any) -> None:
     console = terminal()
     total = len({(row.config, row.network) for row in rows})
     lines = list(track(planned(study, rows, _build), "Measuring", total=total, console=console, transient=True))
-    headings = ["network", "config", "seeds", "NN-Mass", "parameters", "MACs", "training MACs", "time each"]
+    several = len(study.configs) > 1
+    headings = [
+        "network",
+        *(["config"] if several else []),
+        "seeds",
+        "NN-Mass",
+        "parameters",
+        "MACs",
+        "training MACs",
+        "time each",
+    ]
     shown = [
         (
             line["network"],
-            line["config"],
+            *([line["config"]] if several else []),
             line["seeds"],
             f"{line['nn_mass']:,.2f}",
             f"{line['num_params']:,}",
@@ -316,7 +360,7 @@ def _plan(opened: _Opened, options: Any) -> None:
         )
         for line in lines
     ]
-    console.print(rich_table(f"Study {study.name}", headings, shown))
+    print_rows(console, f"Study {study.name}", headings, shown)
     console.print(f"{len(rows)} rows, {study.engine}: nnmass study run fills them.", highlight=False)
     seconds = sum(line["seeds"] * line.get("seconds", 0.0) for line in lines)
     if seconds:

@@ -1,10 +1,12 @@
 """submit fit: write the job file of a training for SLURM from the training's own configuration, and submit it."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from shutil import which
 from typing import Any, NamedTuple
@@ -123,7 +125,7 @@ def submit(script: str, path: Path, dry_run: bool) -> None:
     write_atomically(path, script)
     print(script)
     if dry_run:
-        print(f"Written to {path}; sbatch {path} submits it.")
+        print(f"Written to {path}; sbatch {shlex.quote(str(path))} submits it.")
         return
     if which("sbatch") is None:
         raise FileNotFoundError(f"Expected sbatch on this machine, but there is none; the job file is {path}.")
@@ -139,6 +141,9 @@ def split_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
     Returns:
         The words of each, in their order.
 
+    Raises:
+        ValueError: If an option is of neither.
+
     Example:
         >>> split_arguments(["--config", "a.yaml", "-N", "2", "--trainer.max_epochs=3", "--exclusive"])
         (['--config', 'a.yaml', '--trainer.max_epochs=3'], ['-N', '2', '--exclusive'])
@@ -150,6 +155,14 @@ def split_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if word.startswith("-") and not word[1:2].isdigit():
             name = word.lstrip("-").split("=")[0].removesuffix("+").split(".")[0]
             chosen = ours if word.startswith("--") and name in _FIT_OPTIONS else theirs
+            if (
+                chosen is theirs and word.startswith("--") and {".", "_"} & set(word.split("=")[0])
+            ):  # sbatch has no such
+                near = get_close_matches(name, _FIT_OPTIONS, n=1)
+                hint = f"; did you mean --{near[0]}?" if near else "; nnmass fit --help lists those of fit."
+                raise ValueError(f"Expected an option of fit or of sbatch, but got {word.split('=')[0]!r}{hint}")
+            if word.startswith("--dry-run="):
+                raise ValueError(f"Expected --dry-run without a value, but got {word}.")
         chosen.append(word)
     return ours, theirs
 
@@ -203,7 +216,7 @@ def _number(name: str, options: dict[str, str | None]) -> int | None:
         return None
     value = options[name] or ""
     if not value.isdigit() or int(value) < 1:
-        raise ValueError(f"Expected --{name} to be a whole number of at least 1, but got {value or 'none'}.")
+        raise ValueError(f"Expected --{name} to be a whole number of at least 1, but got {value or 'nothing'}.")
     return int(value)
 
 

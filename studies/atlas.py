@@ -13,7 +13,16 @@ import pandas as pd
 from callbacks.run_file import write_atomically
 from studies.explain import fits_by_group
 
-__all__ = ["EXPLAINING", "explained", "join_accuracies", "read_architecture", "read_atlas", "unread", "update_atlas"]
+__all__ = [
+    "EXPLAINING",
+    "explained",
+    "join_accuracies",
+    "read_architecture",
+    "read_atlas",
+    "require_accuracies",
+    "unread",
+    "update_atlas",
+]
 
 EXPLAINING = {"log NN-Mass": "nn_mass", "log params": "num_params", "log MACs": "macs"}
 
@@ -121,6 +130,27 @@ def _whole_rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def require_accuracies(accuracies: Path) -> pd.DataFrame:
+    """Read a table of accuracies.
+
+    Args:
+        accuracies: A CSV with columns ``model`` and ``top1``, in percent.
+
+    Raises:
+        ValueError: If a column or all rows are missing, or an accuracy is no number.
+    """
+    try:
+        table = pd.read_csv(accuracies)
+        missing = {"model", "top1"} - set(table.columns)
+        table = table.astype({"top1": float}) if not missing else table
+    except ValueError as error:  # pandas' EmptyDataError and ParserError are ValueErrors too
+        raise ValueError(f"Expected {accuracies} to be a CSV with numbers in its column top1, but {error}.") from error
+    if missing or table.empty:
+        lack = f"it lacks {', '.join(sorted(missing))}" if missing else "it has no rows"
+        raise ValueError(f"Expected {accuracies} to have columns model and top1, but {lack}.")
+    return table
+
+
 def join_accuracies(atlas: pd.DataFrame, accuracies: Path) -> pd.DataFrame:
     """Give every architecture the accuracy of its pretrained weights, where there are any.
 
@@ -135,15 +165,7 @@ def join_accuracies(atlas: pd.DataFrame, accuracies: Path) -> pd.DataFrame:
     Raises:
         ValueError: If a column or all rows are missing, or an accuracy is no number.
     """
-    try:
-        table = pd.read_csv(accuracies)
-        missing = {"model", "top1"} - set(table.columns)
-        table = table.astype({"top1": float}) if not missing else table
-    except ValueError as error:  # pandas' EmptyDataError and ParserError are ValueErrors too
-        raise ValueError(f"Expected {accuracies} to be a CSV with numbers in its column top1, but {error}.") from error
-    if missing or table.empty:
-        lack = f"it lacks {', '.join(sorted(missing))}" if missing else "it has no rows"
-        raise ValueError(f"Expected {accuracies} to have columns model and top1, but {lack}.")
+    table = require_accuracies(accuracies)
     name, _, tag = zip(*(str(model).partition(".") for model in table["model"]), strict=True)
     table = table.assign(name=name, plain=[not _MORE_THAN_IN1K.search(part) for part in tag])
     best = table.groupby("name")["top1"].max().rename("top1")

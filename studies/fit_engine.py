@@ -119,7 +119,7 @@ def one_device(row: Row, gpus: Queue[str]) -> Iterator[tuple[list[str], dict[str
         row: The row.
         gpus: Those that no other row of this process is trained on; empty where there are none.
     """
-    if row.configuration["trainer"].get("devices") not in (None, "auto"):
+    if (row.configuration.get("trainer") or {}).get("devices") not in (None, "auto"):
         yield [], {}
         return
     gpu = None if gpus.empty() else gpus.get()

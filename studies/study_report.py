@@ -61,7 +61,7 @@ def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
     """A row for each choice of networks and epoch, with a line for each explaining quantity."""
     rows = [_row(part) for _, part in fits.groupby(["group", "networks", "epoch"], sort=False)]
     headings = ("networks, epoch", "explained by", "R2", "95 % interval", "in print")
-    filled = [any(row[column].strip() for row in rows) for column in range(len(headings))]
+    filled = [column < 3 or any(row[column].strip() for row in rows) for column in range(len(headings))]
     table = rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])
     table.show_lines = True
     return table
@@ -78,7 +78,13 @@ def _row(fits: pd.DataFrame) -> list[str]:
     lines = lines.loc[[label for label in EXPLAINING if label in lines.index]]
     interval = lines["r2_low"].map(_number) + " to " + lines["r2_high"].map(_number)
     interval = interval.where(lines["r2_low"].notna(), "")
-    columns = (about, lines.index, lines["r2"].map(_number), interval, lines["published"].map(_number))
+    columns = (
+        about,
+        lines.index,
+        lines["r2"].map(_number).replace("", "too few"),
+        interval,
+        lines["published"].map(_number),
+    )
     return ["\n".join(map(str, column)) for column in columns]
 
 

@@ -146,6 +146,7 @@ def test_a_killed_study_goes_on(engine: str, tmp_path: Path, capsys: pytest.Capt
         else (lambda: list(rows.glob("*/row.json")))
     )
     while not running():
+        assert process.poll() is None
         time.sleep(0.05)
     assert main(["study", "status", *arguments[2:]]) == 0
     assert "running" in capsys.readouterr().out

@@ -167,6 +167,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     ) as process:
         record = tmp_path / "runs" / "latest" / "run.json"
         while not (record.exists() and json.loads(record.read_text()).get("topology")):
+            assert process.poll() is None
             time.sleep(0.2)
         time.sleep(2)  # the first step
         assert process.stderr is not None
