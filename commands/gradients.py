@@ -41,6 +41,9 @@ def run(arguments: Sequence[str]) -> int:
     if options.subject == "simulation":
         asked = {name: getattr(options, name) for name in ("data_dir", "images", "seeds")}
         refuse_unread("simulation", "mlp and cnn", **asked)
+    earlier = options.output_dir / f"{options.subject}.csv"
+    if earlier.exists():
+        raise ValueError(f"Expected --output_dir to hold no earlier {earlier.name}, but {earlier} exists.")
     quieten()
     tables: Iterable[Table] = _MEASURE[options.subject](options)
     from callbacks.tables import terminal
