@@ -131,10 +131,9 @@ class Reduction:
         elif name in ("add", "sub", "rsub", "lerp") and len(sources) == 2:
             self._add(node, "addition", inputs)
         elif name in ("addcmul", "addcdiv") and len(sources) > 1 and arguments[0] in self._position:
-            scaled = [self._position[factor] for factor in arguments[1:3] if factor in self._position]
-            self._add(
-                node, "addition", (self._position[arguments[0]], (self._signal(*scaled) if scaled[1:] else scaled)[0])
-            )
+            factors = [self._position[factor] for factor in arguments[1:3] if factor in self._position]
+            branch = self._signal(*factors)[0] if len(factors) == 2 else factors[0]
+            self._add(node, "addition", (self._position[arguments[0]], branch))
         elif name in ("mul", "div") and len(sources) == 2:
             self._add(node, "other", self._signal(*inputs))
         else:
