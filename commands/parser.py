@@ -55,7 +55,7 @@ class Parser(ArgumentParser):
         if found := _NO_VALUE.search(message):
             return (
                 f"Expected {found[1]} to be followed by a value, but got nothing; "
-                f"one that begins with - is written {found[1]}=-..."
+                f"one that begins with - is written {found[1]}=-1."
             )
         if found := _REQUIRED.search(message):
             return f"Expected {self.prog} to be given {found[1]}, but got nothing; {self.prog} --help has examples."

@@ -236,7 +236,8 @@ def test_the_command_writes_configurations_of_the_printed_networks(
     assert len(files) == 3
     names = len(find_reference(like).family.grids)
     for file in files:
-        found = topology(*network_of_config(str(file))[1:])
+        named = network_of_config(str(file))
+        found = topology(named.network, named.input_size)
         like_name = like.removesuffix(".yaml")
         line = next(line for line in done.stdout.splitlines() if f" {file.stem.removeprefix(like_name + '_')} " in line)
         assert [cell.strip() for cell in line.split("│")[names + 2 : names + 5]] == [
