@@ -214,7 +214,7 @@ class Reduction:
         if name == "index":
             indexed = [dimension for dimension, index in enumerate(arguments[1]) if index is not None]
             if len(indexed) == 1:
-                axis, taken = indexed[0], self._indices(arguments[1][indexed[0]])
+                axis, taken = indexed[0], self._indices(node, arguments[1][indexed[0]])
         else:
             axis = self._axis(node, arguments, 1, inputs[0])
             if name == "slice":
@@ -224,7 +224,7 @@ class Reduction:
             elif name == "select":
                 taken = [arguments[2] % shape[axis]]
             else:
-                taken = self._indices(arguments[2])
+                taken = self._indices(node, arguments[2])
         if taken is None:
             self._add(node, "other", inputs)
         elif list(taken) == list(range(shape[axis])) and _shape(node) == shape:
@@ -241,16 +241,18 @@ class Reduction:
             self._add(node, "slice", inputs, axis=axis, taken=tuple(taken))
             self._slices[key] = self._position[node]
 
-    def _indices(self, node: fx.Node) -> Sequence[int] | None:
-        """A constant list of indices; None for any other.
+    def _indices(self, node: fx.Node, indices: fx.Node) -> Sequence[int] | None:
+        """The entries of a constant list of indices; None for any other.
 
         Raises:
-            ValueError: If it has no values.
+            ValueError: If the links of a stated cell have no values: its mass would be missed.
         """
-        value = self._values.get(node)
-        if isinstance(value, Tensor) and value.is_meta:
-            raise ValueError("channels are taken by indices on the meta device, where they have no values")
-        return value.tolist() if isinstance(value, Tensor) and value.ndim == 1 else None
+        value = self._values.get(indices)
+        if not isinstance(value, Tensor) or value.ndim != 1:
+            return None
+        if value.is_meta and node.meta.get("cell"):
+            raise ValueError("a cell's channels are taken by indices on the meta device, where they have no values")
+        return None if value.is_meta else value.tolist()
 
 
 def _operator(node: fx.Node) -> str:
