@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nnmass {_version()}")
         return 0
     try:
-        return import_module(_subcommand(arguments[0]).module).run(arguments)
+        status = import_module(_subcommand(arguments[0]).module).run(arguments)
+        sys.stdout.flush()  # here, and not when the interpreter ends: nobody may be reading any more
+        return status
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13

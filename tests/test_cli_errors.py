@@ -62,6 +62,12 @@ def test_whoever_reads_may_stop_reading(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.startswith("dense_31")
     assert done.stderr == ""
+    words = [sys.executable, str(ROOT / "cli.py"), "list", "configs"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()  # before anything is written
+        assert process.stderr.read() == ""
 
 
 def test_a_class_in_this_folder_is_found(tmp_path: Path, nnmass: Callable) -> None:
