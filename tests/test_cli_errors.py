@@ -1,5 +1,6 @@
 """The command line beside the table of bad input: help, tracebacks, code in checkpoints, downloads, pipes."""
 
+import os
 import re
 import subprocess
 import sys
@@ -63,7 +64,8 @@ def test_whoever_reads_may_stop_reading(tmp_path: Path) -> None:
     assert done.stdout.startswith("dense_31")
     assert done.stderr == ""
     words = [sys.executable, str(ROOT / "cli.py"), "list", "configs"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()  # before anything is written
