@@ -313,12 +313,10 @@ def _compare(opened: Sequence[_Opened], options: Any) -> None:
 
     fits = {str(one.folder): study_fits(load(one.folder)) for one in opened}
     table = compared(fits)
-    numbers = table.columns[5:]
-    table_of_words = table.astype(dict.fromkeys(numbers, object))
-    for name in numbers:
-        table_of_words[name] = table[name].map("{:.3f}".format, na_action="ignore").fillna("")
+    numbers = table.select_dtypes("number")
+    shown = table.drop(columns=numbers.columns).join(numbers.map("{:.3f}".format, na_action="ignore").fillna(""))
     console = terminal()
-    print_rows(console, "R2 of the mean over seeds", list(table.columns), table_of_words.itertuples(index=False))
+    print_rows(console, "R2 of the mean over seeds", list(shown.columns), shown.itertuples(index=False))
     if options.output_dir is not None:
         write_table(options.output_dir / "compared.csv", table)
         console.print(f"Written to {options.output_dir}.")

@@ -127,7 +127,9 @@ def test_the_folder_of_one_study_is_no_other_ones(tmp_path: Path, capsys: pytest
     assert "Of 4 rows 3 are finished; nnmass study run fills the others." in capsys.readouterr().out
 
 
-def test_configurations_lie_beside_their_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configurations_lie_beside_their_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     content = yaml.safe_load((ROOT / "configs" / "mnist_mlp.yaml").read_text())
     del content["trainer"]
     (tmp_path / "studies").mkdir()
@@ -140,7 +142,9 @@ def test_configurations_lie_beside_their_study(tmp_path: Path, monkeypatch: pyte
         yaml.safe_dump({**content, "data": {"class_path": "datamodules.MNIST", "init_args": {"data_dir": "there"}}})
     )
     without = write_study(tmp_path / "studies" / "t.yaml", configs=["bare.yaml"], changes={})
+    capsys.readouterr()
     assert main(["study", "plan", without, "--data_dir", str(tmp_path)]) == 2
+    assert "either --data_dir or data_dir in the configuration bare, but got both." in capsys.readouterr().err
 
 
 def test_a_row_without_a_trainer_section_is_kept_to_one_device() -> None:

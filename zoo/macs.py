@@ -24,9 +24,9 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
     """Multiply-adds (MAC) of one forward pass: convolutions, linear layers and matrix products, nothing else.
 
     Batch 1, eval mode, on a copy without forward hooks: the model is left exactly as it was. FLOPs are twice this
-    number. The figure is fvcore's, and equals half of what ``torch.utils.flop_counter.FlopCounterMode`` prints; it is
-    that half where fvcore cannot count or counts less than runs: with weights on the meta device, compiled parts,
-    recurrent layers, convolutions whose padding is a word, products inside operators of one's own.
+    number. fvcore counts, and so does ``torch.utils.flop_counter.FlopCounterMode`` on the network without values. Where
+    they differ, half of the latter is right, for fvcore does not see compiled parts, recurrent layers, convolutions
+    whose padding is a word, and products inside operators of one's own; where values decide what runs, fvcore is.
 
     Args:
         model: Any network of one image-like input.
