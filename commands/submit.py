@@ -28,6 +28,9 @@ _FIT_OPTIONS = (
     "trainer",
 )
 
+# Cores for a process whose readers are as many as it has cores: a node of 8 GPUs seldom has fewer than 64.
+_READING_CORES = 8
+
 
 class Allocation(NamedTuple):
     """What a training needs of a cluster.
@@ -194,7 +197,7 @@ def allocation(config: Any, options: dict[str, str | None]) -> Allocation:
     if trainer.num_nodes not in (1, num_nodes):
         raise ValueError(f"Expected trainer.num_nodes to be the {num_nodes} of --nodes, but got {trainer.num_nodes}.")
     workers = (config.data.get("init_args") or {}).get("num_workers", 0)
-    return Allocation(num_nodes, per_node, workers + 1)
+    return Allocation(num_nodes, per_node, _READING_CORES if workers is None else workers + 1)
 
 
 def _gpus_per_node(options: dict[str, str | None]) -> int | None:

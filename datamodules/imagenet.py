@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from datamodules.augment import normalise
 from datamodules.base import DataModule
 from datamodules.cache import cached
+from datamodules.cores import reading_processes
 from datamodules.image_files import IMAGE_SUFFIXES, class_folders, converted, decoding, names_of_classes
 from datamodules.loader import WorkerLoader, mixed_seed
 from datamodules.official import data_folder
@@ -31,7 +32,8 @@ class ImageNet(DataModule):
 
     Args:
         data_dir: Folder that holds the data; by default the environment variable ``NNMASS_DATA``, else ``data``.
-        num_workers: Processes that decode, per training process.
+        num_workers: Processes that decode, per training process; 0 decodes in the training process itself. By default
+            its share of the cores: see :func:`datamodules.cores.reading_processes`.
         resolution: Side of the network's input, in px.
         val_size: Photographs of ``train`` that are kept for validation.
 
@@ -50,14 +52,14 @@ class ImageNet(DataModule):
     def __init__(
         self,
         data_dir: str | None = None,
-        num_workers: int = 4,
+        num_workers: int | None = None,
         resolution: int = 224,
         val_size: int | None = 10_000,
         **kwargs: Any,
     ) -> None:
         super().__init__(val_size=val_size, **kwargs)
         for name, value, least in (("num_workers", num_workers, 0), ("resolution", resolution, 8)):
-            if value < least:
+            if value is not None and value < least:
                 raise ValueError(f"Expected data.{name} to be at least {least}, but got {value}.")
         self.data_dir = data_folder(data_dir)
         self.num_workers = num_workers
@@ -122,7 +124,10 @@ class ImageNet(DataModule):
         if chosen is not None:
             paths, labels = paths[chosen.numpy()], labels[chosen]
         photographs = Photographs(self._folder() / split, paths, labels, self.resolution, training, self.seed)
-        loader = WorkerLoader(photographs, self.batches(len(labels), shuffle=training), self.num_workers)
+        num_workers = self.num_workers
+        if num_workers is None:
+            num_workers = reading_processes(self.trainer.num_devices if self.trainer else 1)
+        loader = WorkerLoader(photographs, self.batches(len(labels), shuffle=training), num_workers)
         self._loaders.append(loader)
         return loader
 

@@ -3,15 +3,14 @@
 import os
 
 import torch
+from joblib import cpu_count
 
 __all__ = ["available_cores", "visible_gpus"]
 
 
 def available_cores() -> int:
-    """Cores that this process may use; in a cluster's job they are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use; in a cluster's job, or in a container, they are fewer than the machine has."""
+    return cpu_count()
 
 
 def visible_gpus() -> list[str]:

@@ -141,7 +141,8 @@ def _train(row: Row, work: Work, options: list[str], environment: dict[str, str]
     # A row is one process's, whatever job of a cluster it runs in.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     threads = str(max(1, available_cores() // work.workers))
-    environment = {**inherited, "OMP_NUM_THREADS": threads, **environment}
+    # The first is for computing, the second for the processes that read photographs.
+    environment = {**inherited, "OMP_NUM_THREADS": threads, "LOKY_MAX_CPU_COUNT": threads, **environment}
     with (place / "log.txt").open("a+", encoding="utf-8") as log:
         begin = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(

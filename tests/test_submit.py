@@ -40,6 +40,11 @@ def test_the_job_file_says_what_the_configuration_needs(
     assert command.count("/imagenet_dense.yaml") == 1
 
 
+def test_readers_in_proportion_to_the_cores_are_given_cores(tmp_path: Path) -> None:
+    assert submit(tmp_path, "--gpus-per-node", "4") == 0
+    assert "#SBATCH --cpus-per-task=8" in job_file(tmp_path).splitlines()
+
+
 def test_ones_own_options_of_sbatch_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NNMASS_DATA", "/data of mine")
     words = ["--ntasks-per-node=3", "-J", "mine", "--no-requeue", "--signal=USR1@60", "--cpus-per-task=2"]
