@@ -40,6 +40,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             super().__init__(*arguments)
 
     monkeypatch.setattr(zoo.cells, "SharedOutputs", Counted)
+    monkeypatch.setattr(zoo.cells, "is_proved", lambda *_: True)  # whose own pass would be counted
     if INTERPRETED:
         monkeypatch.setattr(outputs, "loops_for", lambda device: gpu)
         monkeypatch.setattr(gpu, "_PARTS", 2)

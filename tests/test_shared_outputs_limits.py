@@ -72,6 +72,7 @@ def test_with_the_first_layers_frozen_the_others_learn_alike_and_memory_is_freed
             made.append(self)
 
     monkeypatch.setattr(zoo.cells, "SharedOutputs", Watched)
+    monkeypatch.setattr(zoo.cells, "is_proved", lambda *_: True)  # whose own pass would be watched too
     cell, plain = pair(**CELL)
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     losses, gradients = [], []

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zoo.size import Size, cell_size, densenet_size, mlp_size, mobilenet_size
     from zoo.timm_names import register_in_timm
     from zoo.variants import create_model, list_models
+    from zoo.wrappers import pass_in_use
 
 _HOME = {
     "Answer": "design",
@@ -97,6 +98,7 @@ _HOME = {
     "mobilenet_size": "size",
     "nn_mass": "mass",
     "pareto_front": "design",
+    "pass_in_use": "wrappers",
     "register_in_timm": "timm_names",
     "singular_value_bounds": "mass",
     "topology": "measure",
@@ -155,6 +157,7 @@ __all__ = [
     "mobilenet_size",
     "nn_mass",
     "pareto_front",
+    "pass_in_use",
     "register_in_timm",
     "singular_value_bounds",
     "topology",

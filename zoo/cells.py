@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from zoo.expansion import ExpansionBlock
 from zoo.mass import link_counts, whole_number
 from zoo.seeding import seeded
-from zoo.shared.outputs import Room, SharedOutputs, can_share
+from zoo.shared.outputs import Room, SharedOutputs, can_share, precision_of
+from zoo.shared.proof import is_proved, is_wanted
 
 __all__ = ["RandomSkipCell", "draw_links"]
 
@@ -86,10 +87,12 @@ class RandomSkipCell(nn.Module):
         stride: Stride of layer 0.
         expansion: Make every layer an :class:`ExpansionBlock` of this expansion; None makes them 3x3 convolutions.
         expand_first: Whether that goes for layer 0 too.
-        share_outputs: Keep each output once, and no copy for each layer that reads it: faster, and a
-            fraction of the memory, to the same result, which then lies in memory in channels_last order. Off, or where
-            hooks, traces or synchronised normalisation look on, the modules run one after the other. Gradients of
-            gradients, and many gradients at once, are refused unless it is off.
+        share_outputs: Keep each output once, and no copy for each layer that reads it: a fraction of the memory, to
+            the same result, which then lies in memory in channels_last order. None does so where it was measured to be
+            faster too, which is on processors; True wherever it can be done, also on GPUs; False never. Where hooks,
+            traces or synchronised normalisation look on, or a small network shows that it does not work on this
+            machine, the modules run one after the other. Gradients of gradients, and many gradients at once, are
+            refused unless it is False.
         seed: Decides the links and the initial weights; the global random state is neither read nor changed.
 
     Raises:
@@ -115,11 +118,12 @@ class RandomSkipCell(nn.Module):
         stride: int = 1,
         expansion: int | None = None,
         expand_first: bool = True,
-        share_outputs: bool = True,
+        share_outputs: bool | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.share_outputs = share_outputs
+        self.ran_on_shared_outputs = False
         in_channels, stride = whole_number("in_channels", in_channels, 1), whole_number("stride", stride, 1)
         width, depth = whole_number("width", width, 1), whole_number("depth", depth, 1)
         tc = whole_number("tc", tc, 0)
@@ -140,8 +144,15 @@ class RandomSkipCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, w_c, H / stride, W / stride), the output of the last layer."""
-        if self.share_outputs and self._can_share(x):
-            return self._forward_on_shared_outputs(x)
+        if is_wanted(self.share_outputs, x) and self._can_share(x):
+            self.ran_on_shared_outputs = True
+            return self.forward_on_shared_outputs(x)
+        if self.ran_on_shared_outputs:
+            self.ran_on_shared_outputs = False
+        return self.forward_on_modules(x)
+
+    def forward_on_modules(self, x: Tensor) -> Tensor:
+        """Run the modules one after the other."""
         outputs: list[Tensor] = []
         earlier: Tensor | None = None
         for position, layer in enumerate(self.layers):
@@ -165,10 +176,11 @@ class RandomSkipCell(nn.Module):
             and all(type(layer.norm_out) in (nn.Identity, nn.BatchNorm2d) for layer in layers[:2])
             and all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
             and can_share(self, norms, activations, x)
+            and is_proved(_random_skip_cell, (2, 3, 5, 5), x, precision_of(x))
         )
 
-    def _forward_on_shared_outputs(self, x: Tensor) -> Tensor:
-        """The same function with each output kept once."""
+    def forward_on_shared_outputs(self, x: Tensor) -> Tensor:
+        """Compute the same with each output kept once, where :func:`zoo.shared.outputs.can_share` allows it."""
         layers: list[Any] = list(self.layers)
         room = Room()
         convolutions = [_convolution(layer.conv, room) for layer in layers]
@@ -184,6 +196,11 @@ class RandomSkipCell(nn.Module):
             else:
                 output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1])
         return output
+
+
+def _random_skip_cell() -> RandomSkipCell:
+    """The network on which the pass on shared outputs is proved, with all kinds of layers in a few channels."""
+    return RandomSkipCell(in_channels=3, width=5, depth=5, tc=6)
 
 
 def _convolutions(convolution: Any) -> list[nn.Module]:

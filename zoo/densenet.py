@@ -33,8 +33,8 @@ class RandomSkipDenseNet(nn.Module):
         stem: ``imagenet`` puts a 7x7 convolution of stride 2, BN, ReLU and 3x3 max pooling of stride 2 first.
         expansion: Make every 3x3 convolution of the cells but the very first an :class:`zoo.ExpansionBlock` of this
             expansion (the DSConv networks); None leaves them as they are.
-        share_outputs: Keep each output of a cell once in training, as :class:`zoo.RandomSkipCell` says: faster, and a
-            fraction of the memory, to the same result.
+        share_outputs: Keep each output of a cell once: a fraction of the memory, to the same result. None, True and
+            False mean what they mean for :class:`zoo.RandomSkipCell`.
         seed: Decides links and initial weights; the global random state is neither read nor changed.
 
     Attributes:
@@ -66,7 +66,7 @@ class RandomSkipDenseNet(nn.Module):
         base_widths: Sequence[int] = (16, 32, 64),
         stem: Literal["none", "imagenet"] = "none",
         expansion: int | None = None,
-        share_outputs: bool = True,
+        share_outputs: bool | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["replica", "unwrapped"]
+__all__ = ["pass_in_use", "replica", "unwrapped"]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -39,3 +39,21 @@ def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Modu
     for module in copied.modules():
         module._forward_hooks.clear()
     return copied
+
+
+def pass_in_use(model: nn.Module) -> str | None:
+    """The way in which a network's random-skip cells and MLPs last ran: on shared outputs, or module by module.
+
+    Args:
+        model: A network, bare or wrapped.
+
+    Returns:
+        ``shared outputs``, ``modules`` (also before the first pass), or in how many of its cells the former; None for a
+        network without any.
+    """
+    ran = [bool(part.ran_on_shared_outputs) for part in model.modules() if hasattr(part, "ran_on_shared_outputs")]
+    if not ran:
+        return None
+    if all(ran) or not any(ran):
+        return "shared outputs" if all(ran) else "modules"
+    return f"shared outputs in {sum(ran)} of {len(ran)} cells"

@@ -12,10 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
-from torch.nn.modules import module as module_hooks
 
-from zoo.shared import gpu, processor
+from zoo.shared import gpu, internals, processor
 from zoo.shared.channels import Channels, Gradients
 
 __all__ = [
@@ -23,14 +21,14 @@ __all__ = [
     "SharedOutputs",
     "can_share",
     "loops_for",
-    "nobody_looks_on",
     "normalise_and_convolve",
+    "precision_of",
     "refuse_second_derivatives",
 ]
 
 
 def can_share(parts: nn.Module, norms: Sequence[nn.Module], activations: Sequence[nn.Module], x: Tensor) -> bool:
-    """Whether a module may run on shared outputs: where there are loops for it, and with nobody looking on.
+    """Test that a module may run on shared outputs: that there are loops for it, and plain eager execution.
 
     Traces, exports, function transforms and hooks want to see every module and operator of the plain pass; another
     normalisation than BatchNorm2d with the statistics of the batch (a synchronised or a frozen one) computes something
@@ -42,42 +40,24 @@ def can_share(parts: nn.Module, norms: Sequence[nn.Module], activations: Sequenc
         activations: Activations among them, the same.
         x: The input.
     """
-    device = x.device.type
     loops = loops_for(x.device)
     if loops is None or not norms:
         return False
-    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     training = norms[0].training
     return (
-        nobody_looks_on(parts, x)
+        internals.is_plain_eager(parts, x)
         and x.numel() > 0
-        and loops.available(precision)
+        and loops.available(precision_of(x))
         and (training or not torch.is_grad_enabled())
         and all(isinstance(norm, nn.BatchNorm2d) and _is_plain(norm, training) for norm in norms)
         and all(type(activation) is nn.ReLU for activation in activations)
     )
 
 
-def nobody_looks_on(parts: nn.Module, x: Tensor) -> bool:
-    """Whether nothing wants to see a module's parts and operators: no trace, export, transform or hook.
-
-    Args:
-        parts: The module.
-        x: Its input.
-    """
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
-        return False
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return (
-        type(x) is Tensor
-        and not any(getattr(part, hook) for part in parts.modules() for hook in hooks)
-        and not any(getattr(module_hooks, f"_global{hook}") for hook in hooks)
-        and torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and forward_ad._current_level < 0
-        and torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
-        and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
-    )
+def precision_of(x: Tensor) -> torch.dtype:
+    """The precision in which convolutions calculate with an input: its own, or that of autocast."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def _is_plain(norm: nn.BatchNorm2d, training: bool) -> bool:
@@ -178,11 +158,11 @@ class SharedOutputs:
 
     def gradients(self) -> Gradients:
         """What this backward pass has summed up so far."""
-        running = torch._C._current_graph_task_id()
+        running = internals.backward_pass()
         if self._gradients is None or running != self._backward:
             self._backward = running
             # Where the first layers are frozen, no step back through output 0 says that all is done.
-            torch.autograd.Variable._execution_engine.queue_callback(self.finish)
+            internals.call_after_backward(self.finish)
             columns = self.statistics.shape[1]
             self._gradients = Gradients(
                 torch.empty_like(self.values),
@@ -220,14 +200,14 @@ class _Reader:
 
     def put_away(self, saved: Tensor) -> tuple[Tensor, int] | None:
         """For the graph of gradients: nothing in place of what can be read again."""
-        return None if _place(saved) == self._given else (saved, saved._version)
+        return None if _place(saved) == self._given else (saved, internals.version(saved))
 
     def bring_back(self, packed: tuple[Tensor, int] | None) -> Tensor:
         """The tensor that was put away."""
         if packed is None:
             return self.read()
         saved, version = packed
-        if saved._version != version:
+        if internals.version(saved) != version:
             raise RuntimeError(
                 f"Expected what a layer needs for its gradient to stay as it was, but a tensor of shape "
                 f"{tuple(saved.shape)} has been modified by an inplace operation."
@@ -308,7 +288,7 @@ def refuse_second_derivatives() -> None:
 
 def _refuse_many_gradients(gradient: Tensor) -> None:
     """The loops go back with one gradient at a time."""
-    if torch._C._functorch.is_legacy_batchedtensor(gradient) or torch._C._functorch.is_batchedtensor(gradient):
+    if internals.is_batched(gradient):
         raise RuntimeError(
             "Expected share_outputs=False for many gradients at once (vectorize, is_grads_batched), but it is True."
         )

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.shared.outputs import nobody_looks_on, refuse_second_derivatives
+from zoo.shared import internals
+from zoo.shared.outputs import refuse_second_derivatives
 
 __all__ = ["can_run", "run"]
 
 
 def can_run(network: nn.Module, linears: Sequence[nn.Module], activation: nn.Module, x: Tensor) -> bool:
-    """Whether an MLP may run this way: with nobody looking on, and in the precision of its weights.
+    """Test that an MLP may run this way: in plain eager execution, and in the precision of its weights.
 
     Args:
         network: The MLP.
@@ -27,7 +28,7 @@ def can_run(network: nn.Module, linears: Sequence[nn.Module], activation: nn.Mod
         x: The input.
     """
     return (
-        nobody_looks_on(network, x)
+        internals.is_plain_eager(network, x)
         and torch.amp.is_autocast_available(x.device.type)
         and not torch.is_autocast_enabled(x.device.type)
         and all(type(linear) is nn.Linear and linear.bias is not None for linear in linears)

@@ -160,6 +160,8 @@ class _Loops(NamedTuple):
 
 @cache
 def _loops(precision: torch.dtype) -> _Loops:
+    if not threads.available():  # it also tells the compiler where their numbers are found
+        raise RuntimeError("Expected PyTorch to run on GNU's OpenMP for the sweeps on the processor, but it does not.")
     from zoo.shared import numba_loops  # loads the compiler, which not every use needs
 
     return _Loops(*numba_loops.LOOPS[precision]())

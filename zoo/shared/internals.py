@@ -1,0 +1,130 @@
+"""The private names of torch that the fast passes rely on, in this file alone.
+
+A release of torch may rename or change them without notice. Where one is missing, the plain modules run, and the
+user is told once.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules import module as module_hooks
+
+__all__ = ["available", "backward_pass", "call_after_backward", "is_batched", "is_plain_eager", "version"]
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+_MODULE = nn.Module()  # hooks are attributes of an instance
+
+# By the object that holds them.
+_NAMES: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
+    (
+        "torch._C",
+        torch._C,
+        (
+            "_autograd._saved_tensors_hooks_is_enabled",
+            "_autograd._top_saved_tensors_default_hooks",
+            "_current_graph_task_id",
+            "_functorch.is_batchedtensor",
+            "_functorch.is_legacy_batchedtensor",
+            "_functorch.peek_interpreter_stack",
+            "_len_torch_dispatch_stack",
+            "_len_torch_function_stack",
+        ),
+    ),
+    ("torch.autograd.Variable", torch.autograd.Variable, ("_execution_engine.queue_callback",)),
+    ("torch.autograd.forward_ad", forward_ad, ("_current_level",)),
+    ("torch.nn.modules.module", module_hooks, tuple(f"_global{hook}" for hook in _HOOKS)),
+    ("torch.nn.Module", _MODULE, _HOOKS),
+    ("torch.Tensor", Tensor, ("_version",)),
+)
+
+
+def available() -> bool:
+    """Look for everything that this file takes from torch; where something is missing, the user is told once."""
+    lacking = _first_missing() or _first_changed()
+    if lacking is not None:
+        _tell(lacking)
+    return lacking is None
+
+
+def _first_missing() -> str | None:
+    for owner, holder, names in _NAMES:
+        for name in names:
+            try:
+                attrgetter(name)(holder)
+            except AttributeError:
+                return f"{owner}.{name}"
+    return None
+
+
+@cache
+def _first_changed() -> str | None:
+    """What is there, but cannot be called as this file does."""
+    try:
+        _nothing_looks_on(_MODULE)
+        is_batched(torch.empty(0))
+    except TypeError as error:
+        return f"such function any more: {error}"
+    return None
+
+
+@cache
+def _tell(lacking: str) -> None:
+    warnings.warn(
+        f"Cells and MLPs run module by module, slower and in more memory, because torch {torch.__version__} has no "
+        f"{lacking}, on which their fast passes rely; a newer nnmass may know its successor.",
+        stacklevel=2,
+    )
+
+
+def is_plain_eager(parts: nn.Module, x: Tensor) -> bool:
+    """Test for plain eager execution: no trace, export, function transform, dispatch mode or hook on modules.
+
+    Where torch lacks what tells it, the answer is no.
+
+    Args:
+        parts: The module that would run, with all its parts.
+        x: Its input.
+    """
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return False
+    return type(x) is Tensor and available() and _nothing_looks_on(parts)
+
+
+def _nothing_looks_on(parts: nn.Module) -> bool:
+    return (
+        not any(getattr(part, hook) for part in parts.modules() for hook in _HOOKS)
+        and not any(getattr(module_hooks, f"_global{hook}") for hook in _HOOKS)
+        and torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+        and torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
+        and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+    )
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Test for one of many gradients that go back at once (vmap, ``vectorize``, ``is_grads_batched``)."""
+    functorch = torch._C._functorch
+    return functorch.is_legacy_batchedtensor(tensor) or functorch.is_batchedtensor(tensor)
+
+
+def backward_pass() -> int:
+    """Number of the backward pass that is running, -1 outside of one."""
+    return torch._C._current_graph_task_id()
+
+
+def call_after_backward(function: Callable[[], None]) -> None:
+    """Call a function at the end of the backward pass that is running."""
+    torch.autograd.Variable._execution_engine.queue_callback(function)
+
+
+def version(tensor: Tensor) -> int:
+    """Count of the in-place changes of a tensor; -1 for one made in inference mode, which keeps none."""
+    return -1 if tensor.is_inference() else tensor._version
