@@ -1,32 +1,47 @@
 """Which class is taken for which: the confusion matrix and each class's accuracy, at test."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+import torch.distributed
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from callbacks.pictures import log_picture
+from callbacks.recorder import Recorder, hosts, reason
 from callbacks.run_file import write_atomically
 
 __all__ = ["ConfusionMatrix", "draw_confusion_matrix"]
 
 
-class ConfusionMatrix(Callback):
+class ConfusionMatrix(Recorder):
     """Writes ``confusion_matrix.csv`` and ``.png`` and ``class_accuracy.csv`` into the trainer's ``default_root_dir``.
 
     It reads the logits that ``Classifier.test_step`` returns; every sample counts once, on any number of processes.
+    What cannot be counted or written costs the test nothing, and a line says why.
     """
+
+    missed = "No confusion matrix is recorded"
+
+    def __init__(self) -> None:
+        self._metric: MulticlassConfusionMatrix | None = None
+        self._failure: str | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with no counts."""
-        num_classes: Any = pl_module.num_classes
-        self._metric = MulticlassConfusionMatrix(num_classes).to(pl_module.device)
+        self._failure = None
+        with self._counting():
+            num_classes: Any = pl_module.num_classes
+            # Without torchmetrics' checks, which wait for the device; the processes' counts are added up by the hosts.
+            metric = MulticlassConfusionMatrix(num_classes, validate_args=False, sync_on_compute=False)
+            self._metric = metric.to(pl_module.device)
 
     def on_test_batch_end(
         self,
@@ -38,27 +53,57 @@ class ConfusionMatrix(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count one batch."""
-        self._metric.update(outputs, batch[1])
+        if self._metric is not None:
+            with self._counting():
+                self._metric.update(outputs, batch[1])
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files."""
-        counts = self._metric.compute().cpu()
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        folder = Path(trainer.default_root_dir)
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        classes = getattr(data, "class_names", None) or [str(label) for label in range(len(counts))]
-        table = pd.DataFrame(counts.numpy(), index=pd.Index(classes, name="true class"), columns=classes)
-        write_atomically(folder / "confusion_matrix.csv", table.to_csv())
-        images = counts.sum(1)
-        accuracy = pd.DataFrame(
-            {"class": classes, "images": images.tolist(), "accuracy": (counts.diag() / images.clamp(min=1)).tolist()}
-        )
-        write_atomically(folder / "class_accuracy.csv", accuracy.to_csv(index=False))
-        write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts, classes))
-        best = getattr(trainer.checkpoint_callback, "best_model_path", None)
-        if trainer.ckpt_path or not best:  # else the last weights', which the best one's follows
-            log_picture(trainer, folder / "confusion_matrix.png")
+        """Write the files, if every process has counted all of its samples."""
+        counts = torch.empty(0)
+        if self._metric is not None:
+            with self._counting():
+                counts = self._metric.compute().cpu()
+        with self.tolerant():
+            found = _of_all(trainer, (counts, self._failure))
+            failure = next((failure for _, failure in found if failure), None)
+            if failure is not None:
+                self.say(failure)
+            elif trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                _write(trainer, torch.stack([counts for counts, _ in found]).sum(0))
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """After a failure, nothing more is counted: the processes tell each other at the end of the test."""
+        try:
+            yield
+        except Exception as error:  # of outputs that are no logits, of a full device
+            self._metric, self._failure = None, reason(error)
+
+
+def _of_all(trainer: Trainer, mine: tuple[Tensor, str | None]) -> list[tuple[Tensor, str | None]]:
+    """What all processes have counted; for the first one only, the others get an empty list."""
+    if trainer.world_size == 1:
+        return [mine]
+    found: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
+    torch.distributed.gather_object(mine, found, group=hosts(trainer))
+    return found or []
+
+
+def _write(trainer: Trainer, counts: Tensor) -> None:
+    folder = Path(trainer.default_root_dir)
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    classes = getattr(data, "class_names", None) or [str(label) for label in range(len(counts))]
+    table = pd.DataFrame(counts.numpy(), index=pd.Index(classes, name="true class"), columns=classes)
+    write_atomically(folder / "confusion_matrix.csv", table.to_csv())
+    images = counts.sum(1)
+    accuracy = pd.DataFrame(
+        {"class": classes, "images": images.tolist(), "accuracy": (counts.diag() / images.clamp(min=1)).tolist()}
+    )
+    write_atomically(folder / "class_accuracy.csv", accuracy.to_csv(index=False))
+    write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts, classes))
+    best = getattr(trainer.checkpoint_callback, "best_model_path", None)
+    if trainer.ckpt_path or not best:  # else the last weights', which the best one's follows
+        log_picture(trainer, folder / "confusion_matrix.png")
 
 
 def draw_confusion_matrix(counts: torch.Tensor, classes: Sequence[str]) -> bytes:

@@ -1,15 +1,15 @@
 """Accuracy and loss against epoch, as pictures beside the numbers they show."""
 
 import io
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from callbacks.pictures import log_picture
+from callbacks.recorder import Recorder
 from callbacks.run_file import write_atomically
 
 __all__ = ["LearningCurves", "draw_curve"]
@@ -17,16 +17,19 @@ __all__ = ["LearningCurves", "draw_curve"]
 _LABELS = {"accuracy": "accuracy", "loss": "cross-entropy (nat)"}
 
 
-class LearningCurves(Callback):
+class LearningCurves(Recorder):
     """Draws ``accuracy.png`` and ``loss.png`` from the run's ``metrics.csv`` at the end of the training."""
+
+    missed = "No learning curves are drawn"
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the whole training."""
-        self._draw(trainer)
+        with self.tolerant():
+            self._draw(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw the epochs up to the interruption."""
-        with suppress(OSError):  # a full disk may be the very exception
+        with self.tolerant():  # a full disk may be the very exception
             self._draw(trainer)
 
     def _draw(self, trainer: Trainer) -> None:

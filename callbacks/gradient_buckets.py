@@ -13,6 +13,9 @@ class GradientBuckets(Callback):
     By default the first step finds out in which order the gradients come, and the later ones use other buckets than the
     first. Among more than two processes the place of a gradient in its bucket decides the order of its sum, so that a
     training that goes on would differ from an unbroken one by rounding. Here a backward pass of zeros comes first.
+
+    With ``find_unused_parameters`` the buckets stay as they are. With ``static_graph`` the first step also finds out
+    which parameters are used, so that it must be a real one.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -20,16 +23,18 @@ class GradientBuckets(Callback):
         parallel = trainer.strategy.model
         if not isinstance(parallel, DistributedDataParallel):
             return
+        if parallel.find_unused_parameters or parallel.static_graph:
+            return
 
-        def zero() -> Tensor:
+        def scaled(factor: float) -> Tensor:
             # Backward goes through the terms from the last to the first, as it does through the layers of a network.
-            terms = [parameter.sum() * 0 for parameter in pl_module.parameters() if parameter.requires_grad]
+            terms = [parameter.sum() * factor for parameter in pl_module.parameters() if parameter.requires_grad]
             return sum(terms[1:], start=terms[0])
 
         broadcast, parallel.broadcast_buffers = parallel.broadcast_buffers, False
-        pl_module.forward = zero  # type: ignore[method-assign]
+        pl_module.forward = scaled  # type: ignore[method-assign]
         try:
-            parallel().backward()
+            parallel(0.0).backward()  # on GPUs it takes no call without an argument
         finally:
             del pl_module.forward
             parallel.broadcast_buffers = broadcast

@@ -1,14 +1,16 @@
 """Record the singular values of the layers' Jacobians before training, and every k epochs on request."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from callbacks.pictures import log_picture
+from callbacks.recorder import NetworkRecorder
 from callbacks.run_file import update_run, write_figure, write_table
 from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
 from zoo.wrappers import unwrapped
@@ -16,14 +18,14 @@ from zoo.wrappers import unwrapped
 __all__ = ["JacobianRecorder", "draw_spectra"]
 
 
-class JacobianRecorder(Callback):
+class JacobianRecorder(NetworkRecorder):
     """Measures J_i = d s_i / d x_{i-1} of every layer on the first batch of training, before its first step.
 
     ``jacobian.csv`` and ``.parquet`` in the run folder have a row per layer and epoch, ``jacobian_epoch_<n>.png`` the
     spectra and the mean against depth. The loggers and ``run.json`` get the network's mean singular value over the
     hidden layers, ``jacobian/mean_singular_value``, and the mean distance from isometry. The network, its mode, its
-    buffers, its gradients and all random state stay as they were. Rank 0 measures while other processes wait; a network
-    that cannot be measured is trained all the same, and a line says why.
+    buffers, its gradients and all random state stay as they were. Rank 0 measures while other processes wait; where it
+    cannot measure or write, the network is trained all the same, and a line says why.
 
     Args:
         every_k_epochs: Measure again at the start of every so many epochs; None measures once.
@@ -36,6 +38,8 @@ class JacobianRecorder(Callback):
     Raises:
         ValueError: If a number is below 1.
     """
+
+    missed = "No Jacobian is recorded"
 
     def __init__(
         self,
@@ -58,14 +62,10 @@ class JacobianRecorder(Callback):
         epoch = trainer.current_epoch
         again = self.every_k_epochs is not None and epoch % self.every_k_epochs == 0
         if batch_idx == 0 and (trainer.global_step == 0 or again):
-            if trainer.is_global_zero:
-                try:
-                    self._record(trainer, pl_module, batch[0][: self.samples].detach(), epoch)
-                except (ValueError, ArithmeticError) as error:
-                    print(f"No Jacobian is recorded: {error}")
-            trainer.strategy.barrier("jacobian")
+            self.measure(trainer, partial(self._record, trainer, pl_module, batch, epoch))
 
-    def _record(self, trainer: Trainer, pl_module: LightningModule, images: torch.Tensor, epoch: int) -> None:
+    def _record(self, trainer: Trainer, pl_module: LightningModule, batch: Any, epoch: int) -> None:
+        images = batch[0][: self.samples].detach()
         spectra = list(layer_spectra(pl_module, images, **self.options))
         figures = {
             "jacobian/mean_singular_value": hidden_mean(spectra),

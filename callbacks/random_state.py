@@ -1,6 +1,8 @@
 """The state of every global random generator in each checkpoint: dropout goes on as if nothing had happened."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 import torch.distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-__all__ = ["RandomState"]
+__all__ = ["RandomState", "kept_random_states"]
 
 
 class RandomState(Callback):
@@ -22,10 +24,10 @@ class RandomState(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the states of all processes into the checkpoint."""
-        states = [_state()]
+        states = [_state(trainer.strategy.root_device)]
         if trainer.world_size > 1:
-            states = [{}] * trainer.world_size
-            torch.distributed.all_gather_object(states, _state())
+            mine, states = states[0], [{}] * trainer.world_size
+            torch.distributed.all_gather_object(states, mine)
         checkpoint["random_states"] = states
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -35,22 +37,36 @@ class RandomState(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore this process's states."""
         if len(self._restored) == trainer.world_size:
-            _restore(self._restored[trainer.global_rank])
+            _restore(self._restored[trainer.global_rank], trainer.strategy.root_device)
         self._restored = []
 
 
-def _state() -> dict[str, Any]:
+@contextmanager
+def kept_random_states(device: torch.device) -> Iterator[None]:
+    """Put every global random generator back afterwards, a GPU's too.
+
+    Args:
+        device: On which a training runs.
+    """
+    state = _state(device)
+    try:
+        yield
+    finally:
+        _restore(state, device)
+
+
+def _state(device: torch.device) -> dict[str, Any]:
     numpy_state: Any = np.random.get_state(legacy=False)
     numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
-    device = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {}
-    return {"torch": torch.get_rng_state(), "numpy": numpy_state, "python": random.getstate(), **device}
+    on_device = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"torch": torch.get_rng_state(), "numpy": numpy_state, "python": random.getstate(), **on_device}
 
 
-def _restore(state: dict[str, Any]) -> None:
+def _restore(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     key = np.array(state["numpy"]["state"]["key"], dtype=np.uint32)
     np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": key}})
     version, inner, gauss = state["python"]
     random.setstate((version, tuple(inner), gauss))
-    if "cuda" in state and torch.cuda.is_initialized():
-        torch.cuda.set_rng_state(state["cuda"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -7,6 +7,8 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
+from callbacks.recorder import reason
+
 __all__ = ["TolerantLogger"]
 
 
@@ -78,6 +80,6 @@ class TolerantLogger(Logger):
             return action()
         except Exception as error:
             self.failed = True
-            reason = " ".join(str(error).split()) or type(error).__name__
-            print(f"{type(self.logger).__name__} has failed ({reason}); the training goes on without.", file=sys.stderr)
+            name = type(self.logger).__name__
+            print(f"{name} has failed ({reason(error)}); the training goes on without.", file=sys.stderr)
             return None

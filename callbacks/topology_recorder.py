@@ -1,10 +1,12 @@
 """Record what the network's topology is, before it is trained."""
 
+from functools import partial
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
 
+from callbacks.recorder import NetworkRecorder
 from callbacks.run_file import read_run, update_run
 from callbacks.tables import topology_table
 from zoo.measure import topology
@@ -12,7 +14,7 @@ from zoo.measure import topology
 __all__ = ["TopologyRecorder"]
 
 
-class TopologyRecorder(Callback):
+class TopologyRecorder(NetworkRecorder):
     """Writes NN-Mass, densities, average degree, parameters and MACs once, before training, on rank 0.
 
     They go to every logger (as ``topology/...``), to ``run.json`` in the trainer's ``default_root_dir`` and, as a
@@ -20,21 +22,21 @@ class TopologyRecorder(Callback):
     network, its mode, its buffers and all random state stay as they were. A resumed run does not write them again.
     """
 
+    missed = "No topology is recorded"
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure and write."""
-        if not trainer.is_global_zero or ("topology" in read_run(trainer.default_root_dir) and trainer.ckpt_path):
-            return
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        try:
-            record = topology(pl_module, getattr(datamodule, "input_size", None))
-        except ValueError as error:
-            print(f"No topology is recorded: {error}")
-            return
-        figures = {
-            f"topology/{name}": value for name, value in record.as_dict().items() if isinstance(value, int | float)
-        }
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=0)
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            update_run(trainer.default_root_dir, topology=record.as_dict())
-        Console().print(topology_table(record.as_dict()))
+        self.measure(trainer, partial(_record, trainer, pl_module))
+
+
+def _record(trainer: Trainer, pl_module: LightningModule) -> None:
+    if "topology" in read_run(trainer.default_root_dir) and trainer.ckpt_path:
+        return
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    record = topology(pl_module, getattr(datamodule, "input_size", None))
+    figures = {f"topology/{name}": value for name, value in record.as_dict().items() if isinstance(value, int | float)}
+    for logger in trainer.loggers:
+        logger.log_metrics(figures, step=0)
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        update_run(trainer.default_root_dir, topology=record.as_dict())
+    Console().print(topology_table(record.as_dict()))
