@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.seeding import kept_random_state
 from zoo.wrappers import replica
 
 __all__ = ["attention_in_parts", "count_macs", "first_parameter"]
@@ -47,7 +48,7 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> int:
         copied = replica(model).requires_grad_(False)
         parameter = first_parameter(copied)
         images = torch.zeros(1, *input_size, device=parameter.device, dtype=parameter.dtype)
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+        with kept_random_state(images.device), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fvcore still uses torch.jit, which is deprecated
             counted = None if images.is_meta else _count_with_fvcore(copied, images)
             try:

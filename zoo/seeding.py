@@ -7,7 +7,7 @@ import torch
 
 from zoo.mass import whole_number
 
-__all__ = ["seeded"]
+__all__ = ["kept_random_state", "seeded"]
 
 
 @contextmanager
@@ -38,3 +38,19 @@ def seeded(seed: int) -> Iterator[torch.Generator]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def kept_random_state(device: torch.device) -> Iterator[None]:
+    """Put PyTorch's global random state back after the block.
+
+    Args:
+        device: On which the block draws; if it is a GPU, its state is put back with the processor's.
+
+    Example:
+        >>> with kept_random_state(torch.device("cpu")):
+        ...     first = torch.rand(1)
+        >>> assert torch.equal(first, torch.rand(1))
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

@@ -41,8 +41,8 @@ class Spectrum:
         isometry: Mean of |sigma - 1|, the distance from isometry.
         largest: The largest singular value of all samples.
         smallest: The smallest one.
-        values: Singular values, (n,); for an estimate the nodes of the quadrature.
-        weights: Share of the spectrum at each value, (n,), adding up to 1.
+        values: Singular values, (n,), on the CPU; for an estimate the nodes of the quadrature.
+        weights: Share of the spectrum at each value, (n,), adding up to 1, on the CPU.
         exact: Whether the values are all there are.
     """
 
@@ -60,6 +60,7 @@ class Spectrum:
     @classmethod
     def of(cls, values: Tensor, rows: int, columns: int) -> "Spectrum":
         """The spectrum of exact singular values (N, min(rows, columns)) of N samples."""
+        values = values.cpu()  # where the histogram's edges are
         mean, square, isometry = (float(v.mean()) for v in (values, values.square(), (values - 1).abs()))
         flat = values.flatten().double()
         weights = torch.full_like(flat, 1 / len(flat))
@@ -187,5 +188,5 @@ def _lanczos(
         beta = beta.masked_fill(ended, 0)
         off_diagonal.append(beta)
         previous, current = current, (product / beta.masked_fill(ended, 1)).masked_fill(ended, 0)
-    along, beside = torch.cat(diagonal, 1).double().cpu(), torch.cat(off_diagonal, 1).double().cpu()
+    along, beside = torch.cat(diagonal, 1).cpu().double(), torch.cat(off_diagonal, 1).cpu().double()
     return along, beside[:, :-1], beside[:, -1]

@@ -130,7 +130,7 @@ def _take_batch_statistics(network: nn.Module, batch: Tensor) -> None:
         module.running_mean.copy_(mean)  # type: ignore[operator]
 
     handles = [module.register_forward_pre_hook(measure) for module in names]
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad():
         network(batch)
     for handle in handles:
         handle.remove()

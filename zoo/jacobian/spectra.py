@@ -1,8 +1,9 @@
 """Singular values of the Jacobian of every layer of a network."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from zoo.jacobian.exact import dense_singular_values, linear_singular_values
 from zoo.jacobian.layers import Layer, layers_at
 from zoo.macs import first_parameter
 from zoo.mass import whole_number
+from zoo.seeding import kept_random_state
 from zoo.wrappers import replica, unwrapped
 
 __all__ = ["LayerSpectrum", "hidden_mean", "layer_spectra"]
@@ -110,17 +112,14 @@ def layer_spectra(
     network = unwrapped(model)
     if first_parameter(network).dtype in (torch.float16, torch.bfloat16):  # of which no decomposition is to be had
         network, batch = replica(network).float(), batch.float()
-    stated: Any = getattr(network, "jacobian_factors", None)
-    if stated is not None and not isinstance(stated, nn.Module):
-        layers = stated(batch)
-        if max(len(weight) for _, weight, _ in layers) <= exact_up_to:
-            yield from _stated(layers, bn)
+    estimate = partial(estimate_spectrum, generator=generator, probes=probes, steps=steps)
+    spectra = _spectra(network, batch, bn, exact_up_to, estimate)
+    while True:
+        with kept_random_state(batch.device):  # a network may draw
+            found = next(spectra, None)
+        if found is None:
             return
-    for position, layer in enumerate(layers_at(network, batch, bn)):
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            spectrum = _spectrum(layer, exact_up_to, probes, steps, generator)
-        yield LayerSpectrum(position, layer.name, bn, spectrum)
+        yield found
 
 
 def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:
@@ -139,6 +138,22 @@ def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:
     return sum(found.spectrum.mean.value for found in hidden) / len(hidden)
 
 
+def _spectra(
+    network: nn.Module, batch: Tensor, bn: Literal["eval", "batch"], exact_up_to: int, estimate: Callable[..., Spectrum]
+) -> Iterator[LayerSpectrum]:
+    stated: Any = getattr(network, "jacobian_factors", None)
+    if stated is not None and not isinstance(stated, nn.Module):
+        layers = stated(batch)
+        if max(len(weight) for _, weight, _ in layers) <= exact_up_to:
+            yield from _stated(layers, bn)
+            return
+    for position, layer in enumerate(layers_at(network, batch, bn)):
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            spectrum = _spectrum(layer, exact_up_to, estimate)
+        yield LayerSpectrum(position, layer.name, bn, spectrum)
+
+
 def _stated(layers: Sequence[tuple[str, Tensor, Tensor]], bn: str) -> Iterator[LayerSpectrum]:
     """The spectra of a network that states its linear layers itself."""
     names, weights, slopes = zip(*layers, strict=True)
@@ -146,10 +161,10 @@ def _stated(layers: Sequence[tuple[str, Tensor, Tensor]], bn: str) -> Iterator[L
         yield LayerSpectrum(position, names[position], bn, Spectrum.of(values, *weights[position].shape))
 
 
-def _spectrum(layer: Layer, exact_up_to: int, probes: int, steps: int, generator: torch.Generator) -> Spectrum:
+def _spectrum(layer: Layer, exact_up_to: int, estimate: Callable[..., Spectrum]) -> Spectrum:
     rows, columns = layer.function(layer.entering[:1])[0].numel(), layer.entering[0].numel()
     if max(rows, columns) > exact_up_to:
-        return estimate_spectrum(layer.function, layer.entering, generator, probes, steps)
+        return estimate(layer.function, layer.entering)
     if layer.weight is not None and layer.slopes is not None:
         (values,) = linear_singular_values([layer.weight], [layer.slopes(layer.entering)])
         return Spectrum.of(values, rows, columns)
