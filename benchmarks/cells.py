@@ -1,7 +1,7 @@
 """Random-skip cells: training step, evaluation and activation memory, against plain modules and bare convolutions.
 
-Run: python benchmarks/cells.py [--quick] [--precision bf16] [--device cuda]. Nothing is asserted; compare ratios of one
-run.
+Run: python benchmarks/cells.py [--quick] [--precision bf16] [--device cuda] [--minutes 8] [--no-compile]. Nothing is
+asserted; compare ratios of one run. Each row is printed as it comes, as Markdown.
 
 *plain* runs the same network module by module (share_outputs off) in the faster of both memory formats. *convolutions*
 are the network's convolutions alone, same shapes and precision, channels_last, each on an input that is there already.
@@ -11,6 +11,7 @@ largest power of two whose step fits into the GPU's memory.
 """
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -22,13 +23,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from zoo import create_model, list_models
+from zoo import create_model, list_models, pass_in_use
 from zoo.variants import VARIANTS
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -154,7 +152,8 @@ def largest_batch(name: str, shared: bool, precision: torch.dtype) -> int:
         batch *= 2
 
 
-def measure(name: str, precision: torch.dtype, rounds: int, device: str, extras: bool) -> dict[str, str]:
+def measured_times(name: str, precision: torch.dtype, rounds: int, device: str, compile_too: bool) -> dict[str, str]:
+    """Times of steps and evaluations over those of the convolutions alone."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(BATCHES[device], 3, 32, 32, generator=generator).to(device)
     last = images.to(memory_format=torch.channels_last)
@@ -167,25 +166,52 @@ def measure(name: str, precision: torch.dtype, rounds: int, device: str, extras:
             network.train(backward)
         works: dict[str, Work] = {key: partial(work, *pair, precision) for key, pair in networks.items()}
         works["convolutions"] = partial(run_convolutions, shapes, backward)
-        if extras and backward:
+        if device == "cuda" and backward:
             works["graph"] = captured(ours, last, precision)
-            works["compiled"], seconds = compiled(build(name, device, False), last, precision)
+            if compile_too:
+                works["compiled"], seconds = compiled(build(name, device, False), last, precision)
         times = median_times(works, rounds, device)
         oracle, bare = min(times["plain"], times["plain, last"]), times["convolutions"]
         cells |= {f"{title} / convolutions": f"{times['ours'] / bare:.2f}", f"plain {title}": f"{oracle / bare:.2f}"}
         if backward:
             cells["speed-up"] = f"{oracle / times['ours']:.2f}"
-            if extras:
-                cells |= {key: f"{times[key] / bare:.2f}" for key in ("graph", "compiled")}
+            cells |= {key: f"{times[key] / bare:.2f}" for key in ("graph", "compiled") if key in times}
+            if "compiled" in times:
                 cells["compile time (s)"] = f"{seconds:.0f}"
-    for network, _ in networks.values():
-        network.train()
-    mine, other = (peak_memory(partial(step, network, last, precision), device) for network in (ours, plain_last))
-    cells |= {"memory (MiB)": f"{mine / 2**20:.0f}", "memory / plain": f"{mine / other:.2f}"}
-    if extras:
-        batches = [largest_batch(name, shared, precision) for shared in (True, False)]
-        cells |= {"largest batch": f"{batches[0]:,}", "of plain": f"{batches[1]:,}"}
+    if pass_in_use(ours) != "shared outputs":
+        print(f"{name}: *ours* has run as {pass_in_use(ours)} here, which makes it another *plain*.", flush=True)
     return cells
+
+
+def measured_memory(name: str, precision: torch.dtype, device: str) -> dict[str, str]:
+    """Peak of a step's memory, and on a GPU the largest batch."""
+    images = torch.randn(BATCHES[device], 3, 32, 32).to(device, memory_format=torch.channels_last)
+    peaks = []
+    for shared in (True, False):
+        work = partial(step, build(name, device, shared), images, precision)
+        work()
+        peaks.append(peak_memory(work, device))
+    cells = {"memory (MiB)": f"{peaks[0] / 2**20:.0f}", "memory / plain": f"{peaks[0] / peaks[1]:.2f}"}
+    if device == "cuda":
+        del work, images
+        for heading, shared in (("largest batch", True), ("of plain", False)):
+            free_memory()
+            cells[heading] = f"{largest_batch(name, shared, precision):,}"
+    return cells
+
+
+def free_memory() -> None:
+    """Give back what graphs, compiled code and allocators hold on a GPU."""
+    torch.compiler.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def measure(name: str, precision: torch.dtype, rounds: int, device: str, compile_too: bool) -> dict[str, str]:
+    cells = measured_times(name, precision, rounds, device, compile_too)
+    if device == "cuda":
+        free_memory()
+    return cells | measured_memory(name, precision, device)
 
 
 def print_profile(precision: torch.dtype, device: str) -> None:
@@ -206,6 +232,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three networks in place of fifteen")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="float32")
     parser.add_argument("--device", choices=list(BATCHES), default="cpu")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after so many (no limit)")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes minutes")
     parser.add_argument("--profile", action="store_true", help="what a step of the 31 layers is made of, and no more")
     options = parser.parse_args()
     precision, device = PRECISIONS[options.precision], options.device
@@ -216,19 +244,24 @@ def main() -> None:
     if not options.quick:
         patterns = [f"dense_{layers}_w{multiplier}" for multiplier in (1, 2, 3) for layers in (31, 40, 49, 64)]
         patterns += ["dsconv_31_w2_e1", "dsconv_31_w2_e6", "dsconv_64_w2_e1"]
-    console = Console(width=160)
-    rows = {}
-    for pattern in track(patterns, console=console, transient=True):
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{options.precision}, batch {BATCHES[device]}, {where}, torch {torch.__version__}\n", flush=True)
+    begin = time.monotonic()
+    for number, pattern in enumerate(patterns):
+        if time.monotonic() - begin > 60 * options.minutes:
+            print(f"\n{options.minutes:g} minutes are over; not measured: {', '.join(patterns[number:])}.")
+            break
         names = sorted(list_models(f"{pattern}_*_*_*"), key=lambda name: VARIANTS[name].arguments["tc"])
         name = names[len(names) // 2]
-        rows[name] = measure(name, precision, 7, device, device == "cuda")
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
-    table = Table(title=f"{options.precision}, batch {BATCHES[device]}, {where}, torch {torch.__version__}")
-    for heading in ("network", *next(iter(rows.values()))):
-        table.add_column(heading, justify="right" if table.columns else "left")
-    for name, cells in rows.items():
-        table.add_row(name, *cells.values())
-    console.print(table)
+        cells = measure(name, precision, 7, device, not options.no_compile)
+        if number == 0:
+            print_row("network", *cells)
+            print_row(*["---"] * (len(cells) + 1))
+        print_row(name, *cells.values())
+
+
+def print_row(*entries: str) -> None:
+    print("|", " | ".join(entries), "|", flush=True)
 
 
 if __name__ == "__main__":
