@@ -18,6 +18,8 @@ SUBCOMMANDS = {
     "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
     "predict": Subcommand("commands.training", "classify a folder of images with a checkpoint"),
     "submit": Subcommand("commands.submit", "write the SLURM job file of a training, and submit it"),
+    "shrink": Subcommand("commands.shrink", "copy photographs with fewer pixels, once, to read them faster"),
+    "check": Subcommand("commands.check", "check what the fast passes of networks compute on this machine"),
     "export": Subcommand("commands.export", "write a checkpoint's network as ONNX or torch.export"),
     "inspect": Subcommand("commands.inspect", "show the topology of networks, without training"),
     "design": Subcommand("commands.design", "find the networks of the highest NN-Mass within a budget"),

@@ -88,7 +88,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake("number", f"{DIGITS} --data.batch_size 0", "Expected data.batch_size to be at least 1, but got 0."),
         Mistake("number", f"{DIGITS} --data.batch_size 1.5", "data.batch_size to be a whole number, but got 1.5."),
         Mistake("number", f"{DIGITS} --data.val_size 3", "Expected data.val_size to be at least 10, but got 3."),
-        Mistake("number", f"{DIGITS} --trainer.devices 0", "devices='0'"),
+        Mistake("number", f"{DIGITS} --trainer.devices 0", "trainer.devices to be at least 1, but got 0."),
         Mistake("number", f"{DIGITS} --trainer.devices 999", "processes on the cores of this machine, but got 999."),
         Mistake("number", f"{DIGITS} --trainer.max_epochs -3", "trainer.max_epochs to be at least -1, but got -3."),
         Mistake("number", f"{DIGITS} --trainer.accumulate_grad_batches 0", "to be at least 1, but got 0."),
@@ -277,6 +277,16 @@ MISTAKES: dict[str, list[Mistake]] = {
             "file", "--accuracies list.yaml --pattern resnet18", "Expected list.yaml to have columns model and top1"
         ),
         Mistake("file", "--output_dir text.ckpt --pattern resnet18", "Expected to use text.ckpt, but: File exists."),
+    ],
+    "shrink": [
+        Mistake("name", "", "Expected nnmass shrink to be given SOURCE, DEST, but got nothing"),
+        Mistake("name", "images small --sides 8", "Expected a known option, but got '--sides'; did you mean --side?"),
+        Mistake("number", "images small --side 0", "Expected --side to be a whole number of at least 8, but got 0."),
+        Mistake("number", "images small --quality 100", "Expected --quality to be at most 95, but got 100."),
+        Mistake("file", "nowhere small", "Expected SOURCE to be a folder, but got nowhere."),
+        Mistake("file", "images images/small", "Expected DEST to be outside of SOURCE (images), but got images/small."),
+        Mistake("file", "images small", "Expected images in CLASS/ or SPLIT/CLASS/ below images, but found none."),
+        Mistake("file", ". none", "Expected DEST to be outside of SOURCE (.), but got none."),
     ],
     "list": [
         Mistake("name", "", "Expected nnmass list to be given kind, but got nothing"),
