@@ -1,15 +1,18 @@
 """Augmentation of whole batches of image tensors: one draw per image, one tensor operation per batch.
 
-Images are (N, C, H, W). Every draw comes from the generator that is passed in.
+Images are (N, C, H, W). Every draw comes from the generator that is passed in. Nothing here waits for the device.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot, pad
+
+from datamodules.transfer import host_generator, to_device
 
 __all__ = [
     "Augmentation",
@@ -20,7 +23,6 @@ __all__ = [
     "random_crop",
     "random_cutout",
     "random_flip",
-    "random_policy",
 ]
 
 
@@ -31,7 +33,7 @@ class Augmentation:
     Args:
         crop_padding: Padding in px of a random crop; 0 for none.
         flip: Mirror half of the images.
-        policy: ``trivial`` (TrivialAugment) or ``rand`` (RandAugment), image by image as torchvision does it.
+        policy: ``trivial`` (TrivialAugment) or ``rand`` (RandAugment), with torchvision's operations.
         colour_jitter: Brightness, contrast and saturation each vary by up to this share; 0 for none.
         cutout: Side in px of a square that is cut out; 0 for none.
         mixup: Parameter of the Beta distribution of MixUp's shares; 0 for none.
@@ -64,8 +66,8 @@ class Augmentation:
         images: Tensor,
         labels: Tensor,
         generator: Generator,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | Tensor,
+        std: Sequence[float] | Tensor,
         num_classes: int,
     ) -> tuple[Tensor, Tensor]:
         """Augment bytes (N, C, H, W) and normalise them; with MixUp or CutMix labels become shares (N, classes)."""
@@ -74,6 +76,8 @@ class Augmentation:
         if self.flip:
             images = random_flip(images, generator)
         if self.policy != "none":
+            from datamodules.policy import random_policy  # and torchvision, which takes a second to load
+
             images = random_policy(images, self.policy, generator)
         if self.colour_jitter:
             factors = 1 + self.colour_jitter * (
@@ -163,20 +167,18 @@ def _outside_square(images: Tensor, size: int, generator: Generator) -> Tensor:
     return 1 - inside[0].view(count, 1, height, 1) * inside[1].view(count, 1, 1, width)
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalise(images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Tensor:
     """Turn bytes into floats of about zero mean and unit variance: (x / 255 - mean) / std, per channel.
 
     Args:
         images: (N, C, H, W), uint8.
-        mean: One per channel, on the scale 0 to 1.
-        std: One per channel, on the scale 0 to 1.
+        mean: One per channel, on the scale 0 to 1; as a tensor on the device of the images it is not copied there.
+        std: One per channel, on the scale 0 to 1; likewise.
 
     Returns:
         (N, C, H, W), float32; bit for bit what torchvision's ``ToTensor`` and ``Normalize`` give.
     """
-    shape = (1, -1, 1, 1)
-    centre = torch.tensor(mean, device=images.device).view(shape)
-    scale = torch.tensor(std, device=images.device).view(shape)
+    centre, scale = (to_device(values, images.device).view(1, -1, 1, 1) for values in (mean, std))
     return images.to(torch.float32).div_(255).sub_(centre).div_(scale)
 
 
@@ -210,29 +212,6 @@ def _grey(images: Tensor) -> Tensor:
     return (0.2989 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
 
 
-def random_policy(images: Tensor, policy: str, generator: Generator) -> Tensor:
-    """TrivialAugment or RandAugment of torchvision, drawn anew for each image.
-
-    torchvision draws once per call and from the global generator, so the images go through one by one, and the
-    global state is put back: some 0.2 ms an image on a processor core.
-
-    Args:
-        images: (N, C, H, W), uint8.
-        policy: ``trivial`` or ``rand``.
-        generator: Decides all draws.
-
-    Source:
-        Mueller, Hutter: "TrivialAugment", 2021; Cubuk et al.: "RandAugment", 2020.
-    """
-    from torchvision.transforms import v2
-
-    transform = v2.TrivialAugmentWide() if policy == "trivial" else v2.RandAugment()
-    seed = int(torch.randint(2**63 - 1, (), generator=generator, device=images.device))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return torch.stack([transform(image) for image in images])
-
-
 def mixup(images: Tensor, shares: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
     """Blend each image with a random other one of the batch, by a share of its own from Beta(alpha, alpha).
 
@@ -248,7 +227,7 @@ def mixup(images: Tensor, shares: Tensor, alpha: float, generator: Generator) ->
     Source:
         Zhang et al.: "mixup: beyond empirical risk minimization", 2018.
     """
-    share = _beta(alpha, len(images), generator)
+    share = _beta(alpha, images, generator)
     partner = torch.randperm(len(images), generator=generator, device=images.device)
     wide, flat = share.view(-1, 1, 1, 1), share.view(-1, 1)
     return images.lerp(images[partner], 1 - wide), shares.lerp(shares[partner], 1 - flat)
@@ -271,7 +250,7 @@ def cutmix(images: Tensor, shares: Tensor, alpha: float, generator: Generator) -
     """
     count, _, height, width = images.shape
     partner = torch.randperm(count, generator=generator, device=images.device)
-    side = (1 - _beta(alpha, count, generator)).sqrt()
+    side = (1 - _beta(alpha, images, generator)).sqrt()
     inside = []
     for length in (height, width):
         centre = torch.randint(length, (count,), generator=generator, device=images.device)
@@ -283,8 +262,7 @@ def cutmix(images: Tensor, shares: Tensor, alpha: float, generator: Generator) -
     return torch.where(pasted, images[partner], images), shares.lerp(shares[partner], area)
 
 
-def _beta(alpha: float, count: int, generator: Generator) -> Tensor:
-    """(count,) draws from Beta(alpha, alpha)."""
-    shape = torch.full((2, count), float(alpha), device=generator.device)
-    first, second = torch._standard_gamma(shape, generator=generator)
-    return first / (first + second)
+def _beta(alpha: float, images: Tensor, generator: Generator) -> Tensor:
+    """Draws from Beta(alpha, alpha), one per image, (N,), on their device."""
+    draws = host_generator(generator).beta(alpha, alpha, len(images))
+    return to_device(draws.astype(np.float32), images.device)

@@ -67,6 +67,11 @@ class DataModule(LightningDataModule, ABC):
         """Shape of one sample as the network sees it."""
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is; without a trainer, the processor."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @property
     def class_names(self) -> list[str]:
         """What each class is called, in the order of the labels; their numbers, where a data set has no names."""
         return [str(label) for label in range(self.num_classes)]
@@ -203,7 +208,7 @@ class InMemoryDataModule(DataModule, ABC):
 
     def _on_device(self, split: Split) -> tuple[Tensor, Tensor]:
         """A split's samples and labels; on a processor they stay memory-mapped, shared by all local processes."""
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        device = self.device
         if (split, device) not in self._samples:
             samples, labels = self.load_checked(split)
             self._samples[split, device] = samples.to(device), labels.to(device)

@@ -19,6 +19,7 @@ from datamodules.cores import reading_processes
 from datamodules.image_files import IMAGE_SUFFIXES, class_folders, converted, decoding, names_of_classes
 from datamodules.loader import WorkerLoader, mixed_seed
 from datamodules.official import data_folder
+from datamodules.transfer import Constants, to_device
 
 __all__ = ["ImageNet", "centre_crop", "open_photograph", "random_resized_crop"]
 
@@ -64,6 +65,7 @@ class ImageNet(DataModule):
         self.data_dir = data_folder(data_dir)
         self.num_workers = num_workers
         self.resolution = resolution
+        self._mean_and_std = Constants((self.mean, self.std))
         self._loaders: list[WorkerLoader] = []
 
     @property
@@ -116,8 +118,8 @@ class ImageNet(DataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the bytes to the device and normalise them there."""
-        images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-        return normalise(images, self.mean, self.std), labels
+        images, labels = (to_device(tensor, device) for tensor in batch)
+        return normalise(images, *self._mean_and_std.on(images.device)), labels
 
     def _loader(self, split: str, chosen: Tensor | None = None, training: bool = False) -> WorkerLoader:
         paths, labels = self._index(split)
@@ -127,7 +129,9 @@ class ImageNet(DataModule):
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = reading_processes(self.trainer.num_devices if self.trainer else 1)
-        loader = WorkerLoader(photographs, self.batches(len(labels), shuffle=training), num_workers)
+        # Only CUDA has pinned memory, from which it takes batches over without being waited for.
+        pinned = self.device.type == "cuda"
+        loader = WorkerLoader(photographs, self.batches(len(labels), shuffle=training), num_workers, pinned)
         self._loaders.append(loader)
         return loader
 

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from datamodules.augment import Augmentation, normalise
 from datamodules.base import InMemoryDataModule, Split
 from datamodules.image_files import converted, decoding
+from datamodules.transfer import Constants, to_device
 
 __all__ = ["ImageDataModule"]
 
@@ -45,7 +46,7 @@ class ImageDataModule(InMemoryDataModule, ABC):
         super().__init__(**kwargs)
         self.augmentation = augmentation
         channels = self.in_chans
-        self._mean, self._std = (self.mean, self.std) if standardise else ([0.0] * channels, [1.0] * channels)
+        self._mean_and_std = Constants((self.mean, self.std) if standardise else ([0.0] * channels, [1.0] * channels))
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -62,15 +63,16 @@ class ImageDataModule(InMemoryDataModule, ABC):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Normalise image files on the device; the loader of the data set itself makes its batches there."""
         samples, targets = batch
-        return batch if samples.dtype != torch.uint8 else (self.prepare_eval(samples.to(device)), targets)
+        return batch if samples.dtype != torch.uint8 else (self.prepare_eval(to_device(samples, device)), targets)
 
     def prepare_train(self, samples: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Augment and normalise a batch of bytes (N, C, H, W)."""
-        return self.augmentation(samples, labels, generator, self._mean, self._std, self.num_classes)
+        mean, std = self._mean_and_std.on(samples.device)
+        return self.augmentation(samples, labels, generator, mean, std, self.num_classes)
 
     def prepare_eval(self, samples: Tensor) -> Tensor:
         """Normalise a batch of bytes (N, C, H, W)."""
-        return normalise(samples, self._mean, self._std)
+        return normalise(samples, *self._mean_and_std.on(samples.device))
 
     def load_checked(self, split: Split) -> tuple[Tensor, Tensor]:
         """Load a split, and refuse what is not uint8 images of the data set's size."""

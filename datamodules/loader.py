@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from threading import Timer
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from datamodules.transfer import to_device
 
 __all__ = ["MemoryLoader", "ResumableLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
 
@@ -84,7 +87,14 @@ class ShardedBatches:
 
 
 class ResumableLoader(ABC):
-    """A loader that knows how many batches of which epoch it has handed out, and can go on from there."""
+    """A loader that knows how many batches of which epoch it has handed out, and can go on from there.
+
+    Args:
+        sampler: Chooses the batches.
+
+    Attributes:
+        waited_s: Seconds for which this epoch's batches were waited for.
+    """
 
     # Lightning looks for a DataLoader's pair and calls the sampler's set_epoch.
     batch_sampler = None
@@ -93,6 +103,7 @@ class ResumableLoader(ABC):
         self.sampler = sampler
         self._position: dict[str, int] | None = None
         self._handed_out = 0
+        self.waited_s = 0.0
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -100,10 +111,13 @@ class ResumableLoader(ABC):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         position, self._position = self._position, None
         first = position["start"] if position and position["epoch"] == self.sampler.epoch else 0
-        self._handed_out = first
+        self._handed_out, self.waited_s = first, 0.0
+        began = time.perf_counter()
         for step, batch in enumerate(self._make(first), start=first):
             self._handed_out = step + 1
+            self.waited_s += time.perf_counter() - began
             yield batch
+            began = time.perf_counter()
 
     @abstractmethod
     def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -148,7 +162,7 @@ class MemoryLoader(ResumableLoader):
         generator = Generator(device)
         for step, positions in enumerate(sampler.batches_from(first), start=first):
             generator.manual_seed(mixed_seed(sampler.seed, sampler.epoch, sampler.rank, step))
-            indices = self.chosen[positions].to(device, non_blocking=True)
+            indices = to_device(self.chosen[positions], device)
             yield self.prepare(self.samples.index_select(0, indices), self.labels.index_select(0, indices), generator)
 
 
@@ -159,16 +173,18 @@ class WorkerLoader(ResumableLoader):
         dataset: Gives one sample and its label for (epoch, index).
         sampler: Chooses the batches.
         num_workers: Processes that read; 0 reads in this one.
+        pin_memory: Hand the batches out in memory from which a GPU takes them over without being waited for. This
+            starts CUDA.
     """
 
-    def __init__(self, dataset: Dataset, sampler: ShardedBatches, num_workers: int) -> None:
+    def __init__(self, dataset: Dataset, sampler: ShardedBatches, num_workers: int, pin_memory: bool = False) -> None:
         super().__init__(sampler)
         self._keys = _Keys(sampler)
         self._loader = DataLoader(
             dataset,
             batch_sampler=self._keys,
             num_workers=num_workers,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
             worker_init_fn=_outlast_signals,
             # Else each epoch draws from the global generator.

@@ -1,8 +1,12 @@
 """Augmentation: exact where it is deterministic, the full distribution where it is drawn."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Generator
+from device_waits import device_waits
+from scipy.stats import beta, kstest
+from torch import Generator, Tensor
 from torch.nn.functional import pad
 from torchvision import transforms
 from torchvision.transforms.v2 import functional as theirs
@@ -16,7 +20,6 @@ from datamodules.augment import (
     random_crop,
     random_cutout,
     random_flip,
-    random_policy,
 )
 
 COUNT = 8100
@@ -118,15 +121,58 @@ def test_cutmix_labels_count_the_pixels() -> None:
     assert len({tuple(mask) for mask in (mixed[:, 0] != images[:, 0]).flatten(1).tolist()}) > 100
 
 
-@pytest.mark.parametrize("policy", ["trivial", "rand"])
-def test_a_policy_is_drawn_for_each_image_and_leaves_global_state_alone(policy: str) -> None:
-    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8, generator=generator())
-    images = image.expand(40, 3, 32, 32)
-    state = torch.get_rng_state()
-    first = random_policy(images, policy, generator(5))
+@pytest.mark.parametrize("alpha", [0.4, 1.0, 4.0])
+def test_shares_of_mixup_follow_the_beta_distribution(alpha: float) -> None:
+    shares = torch.eye(3000)
+    own = mixup(torch.zeros(3000, 1, 1, 1), shares, alpha, generator())[1].diagonal().double()
+    assert kstest(own.numpy(), beta(alpha, alpha).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("mix", [mixup, cutmix])
+def test_mixing_by_next_to_nothing_or_by_halves_gives_shares(mix: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    for alpha in (1e-3, 1e3):
+        mixed, shares = mix(torch.rand(500, 1, 4, 4, generator=generator()), torch.eye(500), alpha, generator())
+        assert torch.isfinite(mixed).all()
+        torch.testing.assert_close(shares.sum(1), torch.ones(500))
+        assert shares.min() >= 0
+
+
+@pytest.mark.parametrize("mix", [mixup, cutmix])
+def test_mixing_twice_in_a_row_draws_twice(mix: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    images, shares, state = torch.arange(48.0).view(8, 1, 3, 2), torch.eye(8), torch.get_rng_state()
+    mine = generator(1)
+    rows = [mix(images, shares, 1.0, drawn)[1] for drawn in (mine, mine, generator(1))]
+    assert torch.equal(rows[0], rows[2])
+    assert not torch.equal(rows[0], rows[1])
     assert torch.equal(state, torch.get_rng_state())
-    assert torch.equal(first, random_policy(images, policy, generator(5)))
-    assert len(first.flatten(1).unique(dim=0)) > 15
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], object]] = {
+    "crop": lambda images, drawn: random_crop(images, 4, drawn),
+    "flip": random_flip,
+    "cutout": lambda images, drawn: random_cutout(images, 8, drawn),
+    "normalise": lambda images, drawn: normalise(images, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)),
+    "colours": lambda images, drawn: adjust_colours(images, *torch.rand(3, 4, device="cuda")),
+    "mixup": lambda images, drawn: mixup(images.float(), torch.zeros(4, 10, device="cuda"), 0.2, drawn),
+    "cutmix": lambda images, drawn: cutmix(images.float(), torch.zeros(4, 10, device="cuda"), 0.2, drawn),
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_gpu_is_not_waited_for(name: str) -> None:
+    with device_waits() as waits:
+        AUGMENTATIONS[name](torch.zeros(4, 3, 16, 16, dtype=torch.uint8, device="cuda"), generator())
+        assert waits == []
+
+
+def test_the_check_sees_a_wait() -> None:
+    with device_waits() as waits:
+        torch.tensor([1.0, 2.0], device="cuda").cpu()
+        torch.zeros(2).to("cuda", non_blocking=True)
+        torch.zeros(2, device="cuda").copy_(torch.zeros(2))
+        with pytest.raises(Exception, match="_local_scalar_dense"):
+            float(torch.zeros((), device="cuda"))
+    assert waits == ["_to_copy between cpu and cuda"] * 2 + ["copy_ between cpu and cuda", "_local_scalar_dense"]
 
 
 def test_everything_together_gives_finite_images_and_whole_shares() -> None:

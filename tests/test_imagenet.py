@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -195,3 +196,15 @@ def test_the_real_photographs_load(photographs: Path) -> None:
     assert len(set(labels.tolist())) == 100
     seen = torch.cat([labels for _, labels in data.val_dataloader()])
     assert seen.tolist() == list(range(1000))
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps", "cuda"])
+def test_only_a_training_on_cuda_pins_memory(folder: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    data = make(folder)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        strategy=strategy, global_rank=0, world_size=1, num_devices=1, overfit_batches=0
+    )
+    for loader in (data.train_dataloader(), data.test_dataloader()):
+        assert loader._loader.pin_memory == (device == "cuda")

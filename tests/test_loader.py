@@ -1,15 +1,18 @@
 """Batches: nothing lost, nothing twice, on any number of processes, the same after a resume."""
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Generator, Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
+from callbacks import DataWait
 from datamodules import Augmentation, Digits
 from datamodules.loader import MemoryLoader, ShardedBatches, mixed_seed
 from zoo import Classifier, RandomSkipDenseNet
@@ -158,3 +161,55 @@ def test_a_training_interrupted_within_an_epoch_ends_with_the_same_weights(tmp_p
     for step in (7, 21):
         resumed = train(tmp_path / f"step={step}.ckpt")
         assert all(torch.equal(value, resumed[name]) for name, value in whole.items()), step
+
+
+def test_only_what_the_loader_takes_is_a_wait_for_data(tmp_path: Path) -> None:
+    class Slow(Digits):
+        def prepare_train(self, samples: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+            time.sleep(0.02)
+            return super().prepare_train(samples, labels, generator)
+
+    class Busy(Callback):
+        def on_train_batch_start(self, *_: object) -> None:
+            time.sleep(0.1)
+
+        def on_train_batch_end(self, *_: object) -> None:
+            time.sleep(0.1)
+
+        def on_validation_end(self, *_: object) -> None:
+            time.sleep(0.1)
+
+    trainer = Trainer(
+        max_epochs=2,
+        limit_train_batches=4,
+        val_check_interval=2,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[Busy(), DataWait(), Busy()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=tmp_path,
+    )
+    model = Classifier(RandomSkipDenseNet(3, 1, 4, in_chans=1))
+    trainer.fit(model, datamodule=Slow(batch_size=16))
+    # Of one epoch: four batches of 0.02 s, whatever else happens in the 1.6 s between them.
+    assert 0.08 <= trainer.callback_metrics["train/data_wait_s"] < 0.6
+
+
+def test_nothing_is_said_of_a_loader_that_does_not_count(tmp_path: Path) -> None:
+    data = DataLoader(TensorDataset(torch.zeros(8, 1, 8, 8), torch.zeros(8, dtype=torch.long)), batch_size=4)
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        callbacks=DataWait(),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(Classifier(RandomSkipDenseNet(3, 1, 4, in_chans=1)), data)
+    assert "train/loss" in trainer.callback_metrics
+    assert "train/data_wait_s" not in trainer.callback_metrics

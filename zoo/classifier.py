@@ -137,13 +137,14 @@ class Classifier(LightningModule):
             loss = loss * self._share_of_mean(len(labels))
         return loss
 
-    def _share_of_mean(self, size: int) -> float:
+    def _share_of_mean(self, size: int) -> Tensor:
         """Weight of this process's mean over ``size`` samples, so that the mean of all is that over all samples.
 
-        The processes have batches of one size, but for the last of an epoch.
+        The processes have batches of one size, but for the last of an epoch. The weight stays on the device, which a
+        number would have to be waited for.
         """
-        sizes = self._of_all(torch.tensor(float(size), device=self.device))
-        return float(size * len(sizes) / sizes.sum())
+        sizes = self._of_all(torch.full((), float(size), device=self.device))
+        return size * len(sizes) / sizes.sum()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
