@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as theirs
 
 from datamodules import ImageNet
 from datamodules.imagenet import _crop_box, centre_crop, open_photograph, random_resized_crop
+from datamodules.loader import WorkerLoader
 
 
 @pytest.fixture
@@ -207,4 +208,5 @@ def test_only_a_training_on_cuda_pins_memory(folder: Path, device: str, monkeypa
         strategy=strategy, global_rank=0, world_size=1, num_devices=1, overfit_batches=0
     )
     for loader in (data.train_dataloader(), data.test_dataloader()):
+        assert isinstance(loader, WorkerLoader)
         assert loader._loader.pin_memory == (device == "cuda")
