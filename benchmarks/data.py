@@ -2,7 +2,8 @@
 
     python benchmarks/data.py [FOLDER]
 
-FOLDER may hold ``imagenet/train/CLASS/*.JPEG``; without it the photographs are drawn at random, 500 x 375 px.
+FOLDER may hold ``imagenet/train/CLASS/*.JPEG``; without it the photographs are drawn at random, 500 x 375 px. Its
+photographs are enlarged where larger ones are to be read, with little compression, so that the files are large too.
 """
 
 import statistics
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,14 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import io, transforms
+from torchvision.transforms import v2
 
 from datamodules.augment import Augmentation
 from datamodules.cifar import CIFAR10, PAPERS
-from datamodules.imagenet import Photographs, open_photograph
+from datamodules.imagenet import Photographs, open_photograph, random_resized_crop
 from datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
+from datamodules.policy import random_policy
+from datamodules.shrink import shrunk
 from zoo import RandomSkipDenseNet
 
 ROUNDS = 5
@@ -76,19 +81,24 @@ class BareDecoding(Dataset):
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def rate(make: Callable[[], Iterable], images: int) -> float:
-    began = time.perf_counter()
+def rate(make: Callable[[], Iterable], images: int, clock: Callable[[], float]) -> float:
+    began = clock()
     for _ in make():
         pass
-    return images / (time.perf_counter() - began)
+    return images / (clock() - began)
 
 
-def compare(title: str, ways: dict[str, Callable[[], Iterable]], images: int) -> None:
+def compare(
+    title: str,
+    ways: dict[str, Callable[[], Iterable]],
+    images: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
     """Print the median rate of each way over interleaved rounds, and its ratio to the first."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in track(range(ROUNDS + 1), title, console=Console(stderr=True), transient=True):
         for name, make in ways.items():
-            measured = rate(make, images)
+            measured = rate(make, images, clock)
             if number:  # the first round warms up
                 rates[name].append(measured)
     baseline = statistics.median(next(iter(rates.values())))
@@ -117,7 +127,23 @@ def cifar() -> None:
         "ours, with MixUp and CutMix": ours(Augmentation(4, True, cutout=16, mixup=1.0, cutmix=1.0)),
         "ours, with TrivialAugment": ours(Augmentation(4, True, "trivial", cutout=16)),
     }
-    compare("CIFAR images, one core", ways, len(images))
+    compare("CIFAR images, one core", ways, len(images), time.process_time)
+
+
+def policies() -> None:
+    """What torchvision does to one image after another, and ours to a batch."""
+    images = torch.randint(0, 256, (1280, 3, 32, 32), dtype=torch.uint8)
+    generator = torch.Generator()
+
+    def ours(policy: str) -> Iterable[Tensor]:
+        return (random_policy(batch, policy, generator) for batch in images.split(BATCH))
+
+    for policy, transform in (("trivial", v2.TrivialAugmentWide()), ("rand", v2.RandAugment())):
+        ways: dict[str, Callable[[], Iterable]] = {
+            "torchvision, image by image": partial(map, transform, images),
+            "ours": partial(ours, policy),
+        }
+        compare(f"{type(transform).__name__} of CIFAR images, one core", ways, len(images), time.process_time)
 
 
 def photographs(folder: Path) -> list[Path]:
@@ -178,6 +204,32 @@ def decoders(title: str, files: list[Path]) -> None:
     )
 
 
+def enlarged(files: list[Path], short: int) -> list[Path]:
+    """Copies whose short side is ``short`` px."""
+    place = Path(tempfile.mkdtemp())
+    for file in files:
+        with Image.open(file) as image:
+            scale = short / min(image.size)
+            size = (round(image.width * scale), round(image.height * scale))
+            image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(place / file.name, quality=98)
+    return sorted(place.glob("*.JPEG"))
+
+
+def shrinking(files: list[Path], short: int) -> None:
+    """Random crops of photographs, and of what ``nnmass shrink`` makes of them, by a core's time."""
+    place = Path(tempfile.mkdtemp())
+    copies = [place / file.name for file in files]
+    for file, copy in zip(files, copies, strict=True):
+        copy.write_bytes(shrunk(file, side=256, quality=90))
+
+    def crops(paths: list[Path]) -> Callable[[], Iterable]:
+        return lambda: (random_resized_crop(path, RESOLUTION, seed) for seed, path in enumerate(paths))
+
+    sizes = [sum(path.stat().st_size for path in paths) / len(files) / 1000 for paths in (files, copies)]
+    ways = {f"the originals, {sizes[0]:.0f} kB each": crops(files), f"shrunk, {sizes[1]:.0f} kB each": crops(copies)}
+    compare(f"Random crops, short side {short} px, one core", ways, len(files), time.process_time)
+
+
 def share_of_a_step() -> None:
     """What the loader adds to a training step on a GPU."""
     device = torch.device("cuda")
@@ -215,11 +267,14 @@ def share_of_a_step() -> None:
 def main() -> None:
     torch.set_num_threads(1)
     cifar()
+    policies()
     files = photographs(Path(sys.argv[1] if len(sys.argv) > 1 else "data"))
     decoders("photographs of the folder", files)
     decoders("1600 x 1200 px", drawn_photographs((1600, 1200)))
     for num_workers in (0, 2):
         imagenet(files, num_workers)
+    for short in (375, 1200):
+        shrinking(enlarged(files[:128], short), short)
     if torch.cuda.is_available():
         share_of_a_step()
 
