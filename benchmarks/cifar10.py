@@ -26,6 +26,7 @@ def trained(config: str, seed: int, options: list[str]) -> tuple[float, dict]:
     """Seconds, and what ``run.json`` says."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, str(PROGRAM), "fit", "--config", config, "--output_dir", folder]
+        command += ["--trainer.devices", "1"]  # on more it would be another protocol
         begun = time.perf_counter()
         subprocess.run([*command, "--seed_everything", str(seed), *options], check=True)
         seconds = time.perf_counter() - begun

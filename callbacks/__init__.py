@@ -13,6 +13,7 @@ from callbacks.progress import EpochLines
 from callbacks.random_state import RandomState
 from callbacks.resume_checkpoint import ResumeCheckpoint, TrainingStopped
 from callbacks.run_recorder import RunRecorder
+from callbacks.step_protocol import StepProtocol
 from callbacks.tolerant_logger import TolerantLogger
 from callbacks.topology_recorder import TopologyRecorder
 
@@ -31,6 +32,7 @@ __all__ = [
     "RandomState",
     "ResumeCheckpoint",
     "RunRecorder",
+    "StepProtocol",
     "TolerantLogger",
     "TopologyRecorder",
     "TrainingStopped",

@@ -2,7 +2,6 @@
 
 import platform
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -11,13 +10,15 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.trainer.states import TrainerFn
 
+from callbacks.device_facts import device_facts
 from callbacks.resume_checkpoint import TrainingStopped
 from callbacks.run_file import read_run, update_run
+from zoo.precision import tf32_in_use
+from zoo.wrappers import pass_in_use
 
 __all__ = ["RunRecorder"]
 
@@ -38,6 +39,7 @@ class RunRecorder(Callback):
         self.facts = facts
         self._began = time.monotonic()
         self._earlier_s = 0.0
+        self._has_noted_pass = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what is about to run."""
@@ -57,9 +59,10 @@ class RunRecorder(Callback):
             resumes=earlier.get("resumes", -1) + 1,
             versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
             git_commit=_git_commit(),
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {_processor()}",
+            **device_facts(device),
             host=platform.node(),
             precision=str(trainer.precision),
+            tf32=device.type == "cuda" and tf32_in_use(),
             world_size=trainer.world_size,
             batch_size_per_process=getattr(datamodule, "batch_size", None),
         )
@@ -68,6 +71,14 @@ class RunRecorder(Callback):
         """Note at which step this part of the training begins."""
         starts = read_run(trainer.default_root_dir).get("starts", [])
         self._note(trainer, starts=[*starts, trainer.global_step])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note after the first batch in which way the network's cells run."""
+        if not self._has_noted_pass:
+            self._note(trainer, forward_pass=pass_in_use(pl_module))
+            self._has_noted_pass = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the newest figures."""
@@ -92,7 +103,7 @@ class RunRecorder(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the test figures, and which checkpoint they belong to; those of the last weights are kept beside."""
         checkpoint = Path(str(trainer.ckpt_path)).name if trainer.ckpt_path else "last weights"
-        tested = {**_figures(trainer, "test/"), "checkpoint": checkpoint}
+        tested = {**_figures(trainer, "test/"), "checkpoint": checkpoint, "precision": str(trainer.precision)}
         self._note(trainer, test=tested, **({} if trainer.ckpt_path else {"test_last": tested}))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -129,11 +140,3 @@ def _git_commit() -> str | None:
 def _git(file: Path, *arguments: str) -> str | None:
     done = subprocess.run(["git", *arguments], cwd=file.parent, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

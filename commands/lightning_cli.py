@@ -34,19 +34,19 @@ from commands.run_folders import (
     Place,
     checkpoints,
     claim,
-    configuration_id,
     continued_run,
     find_run,
     new_run,
     newest_intact,
-    plain,
     require_progress,
     run_of_job,
 )
+from commands.run_identity import configuration_id, plain
 from commands.sentences import sentence
 from commands.stop_signals import COME_BACK, Stopped, StopSignals
-from commands.trainer_rules import require_sensible
+from commands.trainer_rules import require_devices, require_sensible
 from commands.training_links import link_data_to_network, require_left_to_data
+from zoo.precision import tf32
 
 __all__ = ["TrainingCLI"]
 
@@ -104,6 +104,7 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What the data decides is linked to the network, and the one seed to both."""
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
+        parser.add_argument("--tf32", type=bool, default=True, help="On NVIDIA GPUs, round the factors of float32.")
         link_data_to_network(parser)
 
     @staticmethod
@@ -120,6 +121,7 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build data, network and trainer, so that the network can be copied: callbacks that average weights do."""
+        require_devices(self.config[self.subcommand].trainer)
         super().instantiate_classes()
         build = self.model.optimizer  # refers to this command, of which there can be no copy
         self.model.optimizer = lambda parameters: build(parameters)
@@ -135,6 +137,7 @@ class TrainingCLI(LightningCLI):
         described = self.config[self.subcommand].model.network.get("init_args") or {}
         require_left_to_data(described, self.model.network, self.datamodule)
         self._fit_to_launch(trainer_config)
+        self.cleanup.enter_context(tf32(self.config[self.subcommand].tf32))
         if not trainer_config.fast_dev_run:
             self._decide_place()
         folder = self.place.folder
@@ -304,10 +307,10 @@ class TrainingCLI(LightningCLI):
             checkpoint, content = newest_intact(folder, required=False)
             require_progress(folder, content["global_step"] if content else 0)
         elif checkpoint == "last":
-            folder = find_run(output_dir, dump, self.name, checkpoint, unfinished=fitting)
+            folder = find_run(output_dir, dump, self.name, checkpoint, fitting)
             checkpoint, content = newest_intact(folder)
         elif checkpoint == "best":
-            folder = find_run(output_dir, dump, self.name, checkpoint, unfinished=fitting)
+            folder = find_run(output_dir, dump, self.name, checkpoint, fitting)
             checkpoint = str(folder / "checkpoints" / "best.ckpt")
         elif checkpoint is not None:
             if not Path(checkpoint).expanduser().is_file():
@@ -375,7 +378,7 @@ class TrainingCLI(LightningCLI):
             own = [part for part in own if not isinstance(part, WeightAveraging)]  # a checkpoint holds the average
         own += [callbacks.FiniteLoss(), callbacks.DataWait(), _progress(trainer_config)]
         if self.subcommand == "fit":
-            own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets()]
+            own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets(), callbacks.StepProtocol()]
         resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if not resumable:
             self.signals.give_back()

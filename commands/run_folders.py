@@ -1,13 +1,11 @@
 """One folder per run: made once, found again by configuration, never written to by two runs."""
 
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,38 +13,19 @@ from filelock import FileLock, Timeout
 
 from callbacks.checkpoint_io import read_checkpoint
 from callbacks.run_file import part_of, read_run
+from commands.run_identity import as_json, configuration_id, differences, evaluated, plain
 
 __all__ = [
     "Place",
     "checkpoints",
     "claim",
-    "configuration_id",
     "continued_run",
     "find_run",
     "new_run",
     "newest_intact",
-    "plain",
     "require_progress",
     "run_of_job",
 ]
-
-# What changes neither the network, its data nor its training, and so may differ when a run is continued.
-_INCIDENTAL = {
-    "trainer": (
-        *("accelerator", "strategy", "logger", "callbacks", "max_time", "log_every_n_steps", "profiler", "plugins"),
-        *("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),
-        *("num_sanity_val_steps", "benchmark", "barebones", "default_root_dir", "model_registry"),
-    ),
-    "data": ("data_dir", "download", "num_workers"),
-}
-
-# Lightning's callbacks that decide what is trained and for how long; others look on.
-_DECIDING_CALLBACKS = frozenset(
-    {
-        *("BackboneFinetuning", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
-        *("LambdaCallback", "ModelPruning", "StochasticWeightAveraging", "WeightAveraging"),
-    }
-)
 
 
 class Place(NamedTuple):
@@ -71,39 +50,6 @@ class Place(NamedTuple):
         """The inverse of :meth:`to_json`."""
         folder, checkpoint, resume_step = json.loads(text)
         return cls(folder and Path(folder), checkpoint, resume_step)
-
-
-def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the result, as one level of ``key.key: value``."""
-    flat: dict[str, Any] = {}
-
-    def visit(prefix: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                visit(f"{prefix}.{key}" if prefix else str(key), inner)
-        else:
-            flat[prefix] = value
-
-    for part in ("seed_everything", "model", "data", "trainer"):
-        visit(part, configuration.get(part))
-    for part, names in _INCIDENTAL.items():
-        for key in [key for key in flat if key.split(".")[0] == part]:
-            if key.removeprefix(f"{part}.").removeprefix("init_args.").split(".")[0] in names:
-                del flat[key]
-    deciding = _deciding((configuration.get("trainer") or {}).get("callbacks"))
-    return flat | ({"trainer.callbacks": deciding} if deciding else {})
-
-
-def _deciding(callbacks: Any) -> list[Any]:
-    configured = callbacks if isinstance(callbacks, list) else [callbacks]
-    names = (callback["class_path"] if isinstance(callback, Mapping) else str(callback) for callback in configured)
-    chosen = (name.rpartition(".")[2] in _DECIDING_CALLBACKS for name in names)
-    return list(compress(configured, chosen))
-
-
-def configuration_id(configuration: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that change whenever the network, the data, the seed or the training does."""
-    return hashlib.sha256(json.dumps(plain(configuration), sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def new_run(output_dir: Path, name: str, identity: str) -> Path:
@@ -203,37 +149,73 @@ def require_progress(folder: Path, step: int) -> None:
         )
 
 
-def find_run(output_dir: Path, configuration: Mapping[str, Any], name: str, checkpoint: str, unfinished: bool) -> Path:
+def find_run(output_dir: Path, configuration: Mapping[str, Any], name: str, checkpoint: str, fitting: bool) -> Path:
     """The newest run of a configuration that has a checkpoint.
+
+    An evaluation also takes a run whose training differs in what is no matter to it, such as the number of devices.
 
     Args:
         output_dir: Where the run folders are.
         configuration: The whole of it.
         name: Its name, for the message.
         checkpoint: ``last`` or ``best``.
-        unfinished: Pass over runs whose training came to its end.
+        fitting: Whether the training is to go on, which passes over runs whose training came to its end.
 
     Raises:
         FileNotFoundError: If there is none; the message says what there is instead.
+        ValueError: If an evaluation might mean several trainings.
     """
     identity = configuration_id(configuration)
     folders = sorted(output_dir.glob(f"*_{identity}*"), reverse=True)
     for folder in folders:
-        found = checkpoints(folder) if checkpoint == "last" else [folder / "checkpoints" / "best.ckpt"]
-        if any(path.is_file() for path in found) and not (unfinished and _is_finished(folder)):
+        if _has(folder, checkpoint) and not (fitting and _is_finished(folder)):
             return folder
-    kind = "an unfinished run" if unfinished else "a run"
+    if not fitting:
+        others = [folder for folder in _runs_to_evaluate(output_dir, configuration) if _has(folder, checkpoint)]
+        _require_one_training(others, checkpoint)
+        if others:
+            return others[0]
+    kind = "an unfinished run" if fitting else "a run"
     if not folders:
         there = f"there is no run of this configuration ({name}, id {identity})"
         namesakes = sorted(output_dir.glob(f"*_{name}_*"), reverse=True)
         other = next((folder for folder in namesakes if read_run(folder).get("name") == name), None)
-        if other is not None:
-            there += f"; in the newest of its name, {other.name}, {_changes(configuration, read_run(other))}"
-    elif unfinished and _is_finished(folders[0]):
+        changes = _changes(configuration, read_run(other), fitting) if other is not None else ""
+        if other is not None and changes:
+            there += f"; in the newest of its name, {other.name}, {changes}"
+        elif other is not None:
+            there += f"; the newest of its name, {other.name}, has no checkpoint {checkpoint}.ckpt"
+    elif fitting and _is_finished(folders[0]):
         there = f"its newest run, {folders[0].name}, is finished"
     else:
         there = f"its newest run, {folders[0].name}, has no checkpoint {checkpoint}.ckpt"
     raise FileNotFoundError(f"Expected {kind} for --ckpt_path {checkpoint} in {output_dir.absolute()}, but {there}.")
+
+
+def _has(folder: Path, checkpoint: str) -> bool:
+    """Whether a run has the checkpoint ``last`` or ``best``."""
+    found = checkpoints(folder) if checkpoint == "last" else [folder / "checkpoints" / "best.ckpt"]
+    return any(path.is_file() for path in found)
+
+
+def _runs_to_evaluate(output_dir: Path, configuration: Mapping[str, Any]) -> list[Path]:
+    """The runs that an evaluation of a configuration may mean, the newest first."""
+    wanted = as_json(evaluated(plain(configuration)))
+    folders = sorted((path.parent for path in output_dir.glob("*/run.json")), reverse=True)
+    records = ((folder, read_run(folder).get("configuration")) for folder in folders if not folder.is_symlink())
+    return [folder for folder, theirs in records if theirs and as_json(evaluated(theirs)) == wanted]
+
+
+def _require_one_training(folders: list[Path], checkpoint: str) -> None:
+    """Refuse several runs that were trained differently, of which any could be meant."""
+    trainings = {as_json(read_run(folder)["configuration"]): folder for folder in reversed(folders)}
+    if len(trainings) > 1:
+        one, other = list(trainings.values())[-1:-3:-1]
+        changes = differences(read_run(one)["configuration"], read_run(other)["configuration"])
+        raise ValueError(
+            f"Expected --ckpt_path {checkpoint} to mean one training, but {one.name} and {other.name} fit, and differ: "
+            f"{changes}; name the file, such as --ckpt_path {one / 'checkpoints' / checkpoint}.ckpt."
+        )
 
 
 def continued_run(checkpoint: Path, identity: str, configuration: Mapping[str, Any], fitting: bool) -> Path | None:
@@ -257,8 +239,9 @@ def continued_run(checkpoint: Path, identity: str, configuration: Mapping[str, A
     if not run:
         return None
     if not fitting:
-        return folder if run.get("configuration_id") == identity else None
-    changes = _changes(configuration, run)
+        same = run.get("configuration_id") == identity or not _changes(configuration, run, fitting)
+        return folder if same else None
+    changes = _changes(configuration, run, fitting)
     if changes:
         raise ValueError(f"Expected --ckpt_path to continue a run of this configuration, but {changes}.")
     if _is_finished(folder):
@@ -266,11 +249,10 @@ def continued_run(checkpoint: Path, identity: str, configuration: Mapping[str, A
     return folder
 
 
-def _changes(configuration: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    """In what a run's configuration is another one; empty if in nothing."""
+def _changes(configuration: Mapping[str, Any], run: Mapping[str, Any], fitting: bool) -> str:
+    """In what a run's configuration is another one, for a training or an evaluation; empty if in nothing."""
     ours, theirs = plain(configuration), run.get("configuration", {})
-    differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-    return ", ".join(f"{key} is {theirs.get(key)} there and {ours.get(key)} here" for key in differing[:3])
+    return differences(theirs, ours) if fitting else differences(evaluated(theirs), evaluated(ours))
 
 
 def _is_finished(folder: Path) -> bool:

@@ -1,11 +1,14 @@
-"""Numbers that Lightning takes and then stumbles over, or that would exhaust the machine."""
+"""Options of the Trainer that it takes and then stumbles over, or that this machine cannot fulfil."""
 
 import os
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pytorch_lightning.accelerators import AcceleratorRegistry
 
-__all__ = ["require_sensible"]
+__all__ = ["require_devices", "require_sensible"]
 
 _LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "gradient_clip_val": 0, "max_epochs": -1}
 _HIGHEST_SEED = 2**32 - 1
@@ -31,10 +34,63 @@ def require_sensible(config: Any) -> None:
         value = config.trainer.get(name)
         if value is not None and not value >= least:
             raise ValueError(f"Expected trainer.{name} to be at least {least}, but got {value}.")
-    devices, accelerator = str(config.trainer.devices), config.trainer.accelerator
-    on_cores = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+
+
+def require_devices(trainer: Any) -> None:
+    """Hold accelerator, devices and precision against what this machine has.
+
+    Args:
+        trainer: Its part of the configuration, parsed.
+
+    Raises:
+        ValueError: If one is not there.
+    """
+    accelerator, devices, precision = trainer.accelerator, trainer.devices, str(trainer.precision)
+    if not isinstance(accelerator, str):  # an object of the user's own
+        return
+    known = ("auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators()))
+    if accelerator not in known:
+        raise ValueError(f"Expected trainer.accelerator to be one of {', '.join(known)}, but got {accelerator}.")
+    gpus = torch.cuda.device_count()
+    if accelerator == "cuda" and not gpus:
+        raise ValueError("Expected a GPU for trainer.accelerator cuda, but PyTorch finds none on this machine.")
+    if accelerator == "gpu" and not torch.accelerator.is_available():
+        raise ValueError("Expected a GPU for trainer.accelerator gpu, but PyTorch finds none on this machine.")
+    on_gpus = gpus > 0 and accelerator in ("auto", "gpu", "cuda")
+    chosen = _chosen(devices, gpus if on_gpus else None)
+    if on_gpus and precision.startswith("bf16"):
+        for index in chosen:
+            with torch.cuda.device(index):
+                supported = torch.cuda.is_bf16_supported(including_emulation=False)
+            if not supported:
+                name = torch.cuda.get_device_name(index)
+                raise ValueError(
+                    f"Expected a GPU that calculates in bfloat16 for trainer.precision {precision}, but got {name}; "
+                    "16-mixed and 32-true run on it."
+                )
     most = _PROCESSES_PER_CORE * (os.cpu_count() or 1)
-    if on_cores and devices.isdigit() and int(devices) > most:
+    if not gpus and accelerator in ("auto", "cpu") and len(chosen) > most:
         raise ValueError(
             f"Expected trainer.devices to be at most {most} processes on the cores of this machine, but got {devices}."
         )
+
+
+def _chosen(devices: Any, gpus: int | None) -> Sequence[int]:
+    """Indices of the devices that ``trainer.devices`` means; ``gpus`` is None where they are processes on cores."""
+    text = str(devices).strip("[] ")
+    if text in ("auto", "-1"):
+        return range(1 if gpus is None else gpus)
+    if not re.fullmatch(r"\d+|\d+(\s*,\s*\d+)*\s*,?", text):
+        raise ValueError(f"Expected trainer.devices to be auto, a number or a list such as 0,1, but got {devices}.")
+    is_list = isinstance(devices, list) or "," in text
+    chosen = [int(part) for part in text.split(",") if part.strip()] if is_list else range(int(text))
+    if not chosen:
+        raise ValueError(f"Expected trainer.devices to be at least 1, but got {devices}.")
+    if gpus is None and is_list:
+        raise ValueError(f"Expected trainer.devices to be a number of processes on a processor, but got {devices}.")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"Expected trainer.devices to name each GPU once, but got {devices}.")
+    if gpus is not None and max(chosen) >= gpus:
+        there = "one GPU, number 0" if gpus == 1 else f"{gpus} GPUs, numbers 0 to {gpus - 1}"
+        raise ValueError(f"Expected trainer.devices to be among the {there}, but got {devices}.")
+    return chosen

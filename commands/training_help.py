@@ -22,6 +22,7 @@ every key of a configuration is an option too, among them:
   --model.compile_network B through torch.compile; the first step then takes a minute
   --data CLASS              such as datamodules.CIFAR10; --data.batch_size 256 for its arguments
   --data.data_dir FOLDER    where the data lie (NNMASS_DATA, else ./data)
+  --tf32 B                  on NVIDIA GPUs, shorten the factors of float32 convolutions and products (true)
   --trainer.max_epochs N    length of the training; also .devices, .num_nodes, .precision, .logger, .callbacks+=CLASS
 
 more:

@@ -151,8 +151,14 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
 
 
 def _digest(configuration: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of all that decides the result: how Adam's one step is calculated does not."""
+    """Eight hexadecimal digits of all that decides the result: how Adam's one step is calculated does not.
+
+    Nor does one device that is named, because a row takes one anyway.
+    """
     decisive = deepcopy(configuration)
+    trainer = decisive.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("devices") in (1, "1", "auto"):
+        del trainer["devices"]
     optimizer = decisive["model"].get("optimizer")
     if isinstance(optimizer, dict) and "class_path" in optimizer:
         arguments = {k: v for k, v in optimizer.get("init_args", {}).items() if k not in ("foreach", "fused")}

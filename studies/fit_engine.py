@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from callbacks.device_facts import DEVICE_FACTS
 from callbacks.run_file import read_run
 from studies.cores import available_cores, visible_gpus
 from studies.definition import Row
@@ -96,7 +97,7 @@ def _trained(row: Row, work: Work, val_on_test: bool, stop: Event, gpus: Queue[s
     reached |= {f"test_accuracy_{which}": value for which, value in tested.items()}
     return {
         **reached,
-        "device": run["device"],
+        **{name: run.get(name) for name in (*DEVICE_FACTS, "precision", "tf32")},
         "wall_time_s": run["wall_time_s"],
         "run_folder": str(whole[-1].relative_to(work.folder)),
         "status": "finished",
@@ -119,7 +120,7 @@ def one_device(row: Row, gpus: Queue[str]) -> Iterator[tuple[list[str], dict[str
         row: The row.
         gpus: Those that no other row of this process is trained on; empty where there are none.
     """
-    if (row.configuration.get("trainer") or {}).get("devices") not in (None, "auto"):
+    if (row.configuration.get("trainer") or {}).get("devices") not in (None, "auto", 1, "1"):
         yield [], {}
         return
     gpu = None if gpus.empty() else gpus.get()

@@ -12,12 +12,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from callbacks.device_facts import device_facts
 from datamodules.base import DataModule
 from studies.definition import JacobianChoice, Row, Study
 from studies.rows import claimed, read_row
 from zoo.classifier import Classifier
 from zoo.jacobian.spectra import hidden_mean, layer_spectra
 from zoo.measure import topology
+from zoo.precision import tf32_in_use
 from zoo.variants import create_model
 
 __all__ = ["Build", "Measurer", "Work", "begun", "failed", "now", "protocol", "reached_by", "size_of"]
@@ -147,7 +149,9 @@ def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, An
         "learning_rate": optimizer.defaults["lr"],
         "schedule": model.schedule,
         "val_on_test": data.val_on_test,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        **device_facts(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "precision": str(configuration.get("trainer", {}).get("precision") or "32-true"),
+        "tf32": torch.cuda.is_available() and tf32_in_use(),
         "torch": str(torch.__version__),
     }
 

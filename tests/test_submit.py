@@ -47,7 +47,15 @@ def test_readers_in_proportion_to_the_cores_are_given_cores(tmp_path: Path) -> N
 
 def test_ones_own_options_of_sbatch_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NNMASS_DATA", "/data of mine")
-    words = ["--ntasks-per-node=3", "-J", "mine", "--no-requeue", "--signal=USR1@60", "--cpus-per-task=2"]
+    words = [
+        "--ntasks-per-node=3",
+        "--trainer.devices=3",
+        "-J",
+        "mine",
+        "--no-requeue",
+        "--signal=USR1@60",
+        "--cpus-per-task=2",
+    ]
     assert submit(tmp_path, *words, config="digits_dense.yaml") == 0
     text = job_file(tmp_path)
     options = [line for line in text.splitlines() if line.startswith("#SBATCH")]

@@ -7,6 +7,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from zoo.precision import full_precision
+
 __all__ = ["Estimate", "Spectrum", "estimate_spectrum"]
 
 
@@ -95,6 +97,7 @@ class Spectrum:
         return torch.zeros(bins, dtype=torch.float64).index_add_(0, place, self.weights.double()), edges
 
 
+@full_precision()
 @torch.no_grad()
 def estimate_spectrum(
     layer: Callable[[Tensor], Tensor], x: Tensor, generator: torch.Generator, probes: int = 4, steps: int = 24

@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from zoo.precision import full_precision
+
 # Layers of at most so many rows go by their Gram matrices; above, LAPACK's blocks are as fast.
 _SMALL = 64
 
 __all__ = ["circular_convolution_singular_values", "dense_jacobian", "dense_singular_values", "linear_singular_values"]
 
 
+@full_precision()
 def linear_singular_values(weights: Sequence[Tensor], slopes: Sequence[Tensor]) -> list[Tensor]:
     r"""Singular values of linear layers with activation, s = phi(W x + b), for many samples each.
 
@@ -58,6 +61,7 @@ def linear_singular_values(weights: Sequence[Tensor], slopes: Sequence[Tensor]) 
     return [values[layer] for layer in range(len(weights))]
 
 
+@full_precision()
 def dense_jacobian(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int = 256) -> Tensor:
     """The whole Jacobian of a layer at each sample of a batch, by forward-mode differentiation.
 
@@ -81,6 +85,7 @@ def dense_jacobian(layer: Callable[[Tensor], Tensor], x: Tensor, chunk: int = 25
     return torch.cat(parts).permute(1, 2, 0)
 
 
+@full_precision()
 def dense_singular_values(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Singular values of the whole Jacobian of a layer at each sample of a batch.
 
@@ -98,6 +103,7 @@ def dense_singular_values(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tenso
     return torch.linalg.svdvals(dense_jacobian(layer, x))
 
 
+@full_precision()
 def circular_convolution_singular_values(weight: Tensor, size: tuple[int, int]) -> Tensor:
     """Singular values of a convolution of stride 1 with circular padding, by the Fourier transform of its kernel.
 

@@ -14,6 +14,7 @@ from zoo.jacobian.exact import dense_singular_values, linear_singular_values
 from zoo.jacobian.layers import Layer, layers_at
 from zoo.macs import first_parameter
 from zoo.mass import whole_number
+from zoo.precision import full_precision
 from zoo.seeding import kept_random_state
 from zoo.wrappers import replica, unwrapped
 
@@ -115,7 +116,7 @@ def layer_spectra(
     estimate = partial(estimate_spectrum, generator=generator, probes=probes, steps=steps)
     spectra = _spectra(network, batch, bn, exact_up_to, estimate)
     while True:
-        with kept_random_state(batch.device):  # a network may draw
+        with kept_random_state(batch.device), full_precision():  # a network may draw
             found = next(spectra, None)
         if found is None:
             return

@@ -1,0 +1,45 @@
+"""What computed: the processor or the GPU, with the versions that its results depend on."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from shutil import which
+
+import torch
+
+__all__ = ["DEVICE_FACTS", "device_facts"]
+
+DEVICE_FACTS = ("device", "driver", "cuda", "cudnn")
+"""Names of the facts about a device, in run.json and in the tables of studies."""
+
+
+def device_facts(device: torch.device) -> dict[str, str | None]:
+    """The name of a device and, of a GPU, the versions of driver, CUDA and cuDNN; None where they do not apply."""
+    if device.type != "cuda":
+        return {"device": f"{device.type} {_processor()}", "driver": None, "cuda": None, "cudnn": None}
+    cudnn = torch.backends.cudnn.version()
+    return {
+        "device": torch.cuda.get_device_name(device),
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": None if cudnn is None else str(cudnn),
+    }
+
+
+def _driver() -> str | None:
+    """Version of NVIDIA's driver, as its own program tells it."""
+    program = which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0].strip() or None if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

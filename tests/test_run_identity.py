@@ -1,0 +1,121 @@
+"""A checkpoint is found again by what decides its result: on how many devices it is evaluated does not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cli import main
+from commands.config_names import CONFIG_FOLDER, list_configs
+from commands.run_folders import find_run
+from commands.run_identity import configuration_id, evaluated, plain
+
+FIT = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
+
+CONFIGURATION: dict[str, Any] = {
+    "seed_everything": 0,
+    "model": {"network": {"class_path": "zoo.RandomSkipMLP"}},
+    "data": {"class_path": "datamodules.Digits", "init_args": {"batch_size": 64, "num_workers": 2}},
+    "trainer": {"devices": 1, "max_epochs": 3, "precision": "32-true", "logger": False, "num_nodes": 1},
+}
+
+
+def changed(**trainer: Any) -> dict[str, Any]:
+    return {**CONFIGURATION, "trainer": {**CONFIGURATION["trainer"], **trainer}}
+
+
+def made(folder: Path, configuration: dict[str, Any], name: str = "x") -> Path:
+    """A run folder as a finished training leaves it."""
+    identity = configuration_id(configuration)
+    run = folder / f"2026-01-01_00-00-0{len(list(folder.iterdir()))}_{name}_{identity}"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "best.ckpt").touch()
+    record = {"name": name, "configuration_id": identity, "configuration": plain(configuration), "status": "finished"}
+    (run / "run.json").write_text(json.dumps(record))
+    return run
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"devices": 3},
+        {"devices": "auto", "num_nodes": 2},
+        {"precision": "bf16-mixed"},
+        {"limit_test_batches": 2},
+        {"logger": True, "enable_progress_bar": False},
+    ],
+)
+def test_an_evaluation_finds_the_run_whatever_is_no_matter_to_it(change: dict[str, Any], tmp_path: Path) -> None:
+    run = made(tmp_path, CONFIGURATION)
+    assert find_run(tmp_path, changed(**change), "x", "best", fitting=False) == run
+
+
+def test_the_run_of_the_very_configuration_comes_first(tmp_path: Path) -> None:
+    one, _ = made(tmp_path, CONFIGURATION), made(tmp_path, changed(devices=8))
+    assert find_run(tmp_path, CONFIGURATION, "x", "best", fitting=False) == one
+
+
+def test_two_trainings_that_might_be_meant_are_refused(tmp_path: Path) -> None:
+    made(tmp_path, CONFIGURATION)
+    newest = made(tmp_path, changed(devices=8))
+    expected = "to mean one training, but .* trainer.devices is 8 there and 1 here; name the file, such as .*best.ckpt"
+    with pytest.raises(ValueError, match=expected) as refused:
+        find_run(tmp_path, changed(devices=2), "x", "best", fitting=False)
+    assert str(newest / "checkpoints" / "best.ckpt") in str(refused.value)
+
+
+def test_a_training_is_another_on_other_devices_and_longer(tmp_path: Path) -> None:
+    made(tmp_path, CONFIGURATION)
+    with pytest.raises(FileNotFoundError, match="trainer.devices is 1 there and 2 here"):
+        find_run(tmp_path, changed(devices=2), "x", "last", fitting=True)
+    with pytest.raises(FileNotFoundError, match="trainer.max_epochs is 3 there and 4 here"):
+        find_run(tmp_path, changed(max_epochs=4, devices=2), "x", "best", fitting=False)
+
+
+def test_tf32_is_part_of_a_run_only_where_it_is_switched_off() -> None:
+    assert configuration_id({**CONFIGURATION, "tf32": True}) == configuration_id(CONFIGURATION)
+    off = {**CONFIGURATION, "tf32": False}
+    assert configuration_id(off) != configuration_id(CONFIGURATION)
+    assert evaluated(plain(off)) == evaluated(plain(CONFIGURATION))
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_configurations_name_one_device_but_for_imagenet(name: str) -> None:
+    """On a machine of eight GPUs they would else be another protocol."""
+    trainer = yaml.safe_load((CONFIG_FOLDER / name).read_text())["trainer"]
+    assert trainer.get("devices") == (None if name.startswith("imagenet") else 1)
+
+
+def test_a_fit_says_and_keeps_what_a_step_is_and_a_test_on_other_devices_finds_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    allowed = torch.backends.cudnn.allow_tf32
+    place = ["--output_dir", str(tmp_path)]
+    words = [*FIT, "--trainer.accumulate_grad_batches", "3", "--model.lr_scaling", "linear", "--tf32", "false"]
+    assert main(["fit", *words, *place]) == 0
+    out = capsys.readouterr().out
+    line = "Samples a step: 1 process x batch 64 x accumulation 3 = 192; learning rate 0.15; precision 32-true."
+    assert out.count(line) == 1
+    assert out.index(line) < out.index("epoch 1")
+    run = json.loads((tmp_path / "latest" / "run.json").read_text())
+    step = {"processes": 1, "batch_size": 64, "accumulate_grad_batches": 3, "accumulation_from_epoch": None}
+    step |= {"samples": 192, "learning_rates": [pytest.approx(0.15)], "precision": "32-true", "tf32": False}
+    assert run["step"] == step
+    assert run["forward_pass"] == "shared outputs"
+    assert (run["tf32"], run["driver"], run["cuda"], run["cudnn"]) == (False, None, None, None)
+    assert run["test"]["precision"] == "32-true"
+    elsewhere = ["--trainer.precision", "64-true", "--data.batch_size", "50", "--trainer.logger", "false"]
+    assert main(["test", *words, *place, *elsewhere, "--ckpt_path", "best"]) == 0
+    assert "The results are in" in capsys.readouterr().out
+    run = json.loads((tmp_path / "latest" / "run.json").read_text())
+    assert run["test"]["precision"] == "64-true"
+    assert torch.backends.cudnn.allow_tf32 is allowed
+
+
+def test_where_modules_run_the_record_says_so(tmp_path: Path) -> None:
+    words = ["--model.network.share_outputs", "false", "--output_dir", str(tmp_path)]
+    assert main(["fit", *FIT, *words, "--trainer.limit_train_batches", "2"]) == 0
+    assert json.loads((tmp_path / "latest" / "run.json").read_text())["forward_pass"] == "modules"
