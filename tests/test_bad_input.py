@@ -266,6 +266,15 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake("file", "report digits_mlp", "Expected a folder that study run has filled"),
         Mistake("file", "report images", "Expected a study's folder, but images holds no study.yaml."),
     ],
+    "check": [
+        Mistake("name", "--device gpu", "Expected --device to be auto, cpu, cuda or cuda:N, but got 'gpu'."),
+        Mistake("name", "--devise cpu", "Expected a known option, but got '--devise'; did you mean --device?"),
+        Mistake("name", "cpu", "Expected a known option, but got 'cpu'"),
+        Mistake(
+            "number", "--device cuda:one", "Expected --device to be auto, cpu, cuda or cuda:N, but got 'cuda:one'."
+        ),
+        Mistake("environment", "--device cuda", "but torch sees no CUDA device here.", "CUDA_VISIBLE_DEVICES="),
+    ],
     "atlas": [
         Mistake("name", "--pattern nothing*", "Expected --pattern to match names that timm knows, but got 'nothing*'."),
         Mistake("name", "--patern x", "did you mean --pattern?"),

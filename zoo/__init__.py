@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.agreement.check import Agreement, check_fast_passes
     from zoo.cells import RandomSkipCell, draw_links
     from zoo.classifier import Classifier
     from zoo.degrees import DegreeDistribution, degree_distributions
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from zoo.wrappers import pass_in_use
 
 _HOME = {
+    "Agreement": "agreement.check",
     "Answer": "design",
     "Block": "reader.blocks",
     "Choices": "grids",
@@ -71,6 +73,7 @@ _HOME = {
     "average_degree_approximation": "mass",
     "cell_density": "mass",
     "cell_size": "size",
+    "check_fast_passes": "agreement.check",
     "circular_convolution_singular_values": "jacobian.exact",
     "count_macs": "macs",
     "create_model": "variants",
@@ -105,6 +108,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Agreement",
     "Answer",
     "Block",
     "Choices",
@@ -130,6 +134,7 @@ __all__ = [
     "average_degree_approximation",
     "cell_density",
     "cell_size",
+    "check_fast_passes",
     "circular_convolution_singular_values",
     "count_macs",
     "create_model",

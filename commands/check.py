@@ -1,0 +1,139 @@
+"""check: the fast passes of cells and MLPs against their plain modules, on the user's own machine."""
+
+import re
+import sys
+from argparse import ArgumentTypeError
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from commands.parser import Parser
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoo import Agreement
+
+__all__ = ["run"]
+
+_OFF = "--model.network.share_outputs false"
+_HEADINGS = ("check", "buffers", "outputs", "weights", "inputs", "fast (ms)", "plain (ms)", "verdict")
+_SWEEPS = (
+    "In the rows of sweeps, store and normalise make the buffers, gather makes the outputs, scatter the gradients of "
+    "weights, batch_norm_backward those of inputs."
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Check what the fast passes compute here; 1 if anything is wrong.
+
+    Args:
+        arguments: ``check`` and what follows it on the command line.
+    """
+    parser = Parser(
+        "check",
+        "Hold the fast passes of random-skip cells and MLPs against their plain modules in double precision, here:\n"
+        "outputs, gradients and running statistics, in several precisions, sizes and surroundings, with times.",
+        ["nnmass check", "nnmass check --device cuda:1"],
+    )
+    parser.add_argument("--device", type=_device_name, default="auto", help="auto, cpu, cuda or cuda:N (a GPU, if any)")
+    name = parser.parse_args(list(arguments)[1:]).device
+    from commands.quiet import quieten
+
+    quieten()
+    device = _device(name)
+    from rich.progress import track
+
+    from callbacks.tables import print_rows, terminal
+    from zoo import check_fast_passes
+    from zoo.agreement.cases import cases_on
+
+    console = terminal()
+    console.print(_machine(device), highlight=False)
+    checks = track(
+        check_fast_passes(device),
+        "Checking",
+        total=len(cases_on(device)),
+        console=console,
+        transient=True,
+        disable=not sys.stdout.isatty(),
+    )
+    rows = list(checks)
+    for section, part in groupby(rows, lambda row: row.section):
+        print_rows(console, f"{section}: errors as shares of what rounding explains", _HEADINGS, map(_entries, part))
+    console.print(_SWEEPS, highlight=False)
+    for row in rows:
+        if row.sentence:
+            console.print(f"{row.title}, {row.section}: {row.sentence}.", highlight=False)
+    console.print(_verdict(rows), highlight=False)
+    return int(any(row.is_wrong for row in rows))
+
+
+def _device_name(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise ArgumentTypeError(f"Expected --device to be auto, cpu, cuda or cuda:N, but got {text!r}.")
+    return text
+
+
+def _device(name: str) -> "torch.device":
+    """The device of that name.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("Expected --device to be there, but torch sees no CUDA device here.")
+        if device.index is None:
+            return torch.device("cuda", torch.cuda.current_device())
+        if device.index >= torch.cuda.device_count():
+            last = torch.cuda.device_count() - 1
+            known = "cuda:0" if last == 0 else f"cuda:0 to cuda:{last}"
+            raise ValueError(f"Expected --device to be {known}, but got {name}.")
+    return device
+
+
+def _machine(device: "torch.device") -> str:
+    """What the check runs on."""
+    import torch
+
+    from callbacks.device_facts import device_facts
+
+    facts = device_facts(device)
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"torch {torch.__version__}, {facts['device']}, {threads} thread{'s' if threads > 1 else ''}"
+    versions = ", ".join(f"{name} {facts[name] or 'unknown'}" for name in ("driver", "cuda", "cudnn"))
+    return f"torch {torch.__version__}, {facts['device']}, {versions}"
+
+
+def _entries(row: "Agreement") -> list[str]:
+    from zoo.agreement.errors import KINDS
+
+    shares = [f"{row.errors[kind].share:.2g}" if kind in row.errors else "" for kind in KINDS]
+    times = ["" if seconds is None else f"{1000 * seconds:.3g}" for seconds in (row.fast, row.plain)]
+    return [row.title, *shares, *times, row.verdict]
+
+
+def _verdict(rows: Sequence["Agreement"]) -> str:
+    counts: Counter[str] = Counter(row.verdict for row in rows)
+    others = [
+        f"{counts[verdict]} {words}"
+        for verdict, words in (
+            ("agrees", "agree"),
+            ("modules run", "have no fast pass here"),
+            ("needs a GPU", "need a GPU"),
+            ("not checked", "could not be checked"),
+        )
+        if counts[verdict]
+    ]
+    wrong = sum(row.is_wrong for row in rows)
+    if wrong:
+        return f"WRONG: {', '.join([f'{wrong} differ or fail', *others])}. Train with {_OFF} on this machine."
+    return f"Right: {', '.join(others)}."
