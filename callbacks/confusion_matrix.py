@@ -12,7 +12,6 @@ import torch.distributed
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from callbacks.pictures import log_picture
 from callbacks.recorder import Recorder, hosts, reason
@@ -31,7 +30,7 @@ class ConfusionMatrix(Recorder):
     missed = "No confusion matrix is recorded"
 
     def __init__(self) -> None:
-        self._metric: MulticlassConfusionMatrix | None = None
+        self._counts: Tensor | None = None
         self._failure: str | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -39,9 +38,7 @@ class ConfusionMatrix(Recorder):
         self._failure = None
         with self._counting():
             num_classes: Any = pl_module.num_classes
-            # Without torchmetrics' checks, which wait for the device; the processes' counts are added up by the hosts.
-            metric = MulticlassConfusionMatrix(num_classes, validate_args=False, sync_on_compute=False)
-            self._metric = metric.to(pl_module.device)
+            self._counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=pl_module.device)
 
     def on_test_batch_end(
         self,
@@ -53,18 +50,21 @@ class ConfusionMatrix(Recorder):
         dataloader_idx: int = 0,
     ) -> None:
         """Count one batch."""
-        if self._metric is not None:
-            with self._counting():
-                self._metric.update(outputs, batch[1])
+        with self._counting():
+            if self._counts is not None:
+                # torchmetrics' confusion matrix waits for the device at every batch.
+                labels, classes = batch[1], len(self._counts)
+                cells = labels * classes + outputs.view(len(labels), classes).argmax(1)
+                self._counts.view(-1).index_add_(0, cells, torch.ones_like(cells))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files, if every process has counted all of its samples."""
-        counts = torch.empty(0)
-        if self._metric is not None:
-            with self._counting():
-                counts = self._metric.compute().cpu()
+        mine = torch.empty(0)
+        with self._counting():
+            if self._counts is not None:
+                mine = self._counts.cpu()
         with self.tolerant():
-            found = _of_all(trainer, (counts, self._failure))
+            found = _of_all(trainer, (mine, self._failure))
             failure = next((failure for _, failure in found if failure), None)
             if failure is not None:
                 self.say(failure)
@@ -77,7 +77,7 @@ class ConfusionMatrix(Recorder):
         try:
             yield
         except Exception as error:  # of outputs that are no logits, of a full device
-            self._metric, self._failure = None, reason(error)
+            self._counts, self._failure = None, reason(error)
 
 
 def _of_all(trainer: Trainer, mine: tuple[Tensor, str | None]) -> list[tuple[Tensor, str | None]]:

@@ -1,0 +1,168 @@
+"""A processor in the shape of a GPU: tensors that claim to lie on a device, and have no values.
+
+Operations on tensors of several devices raise, as on a GPU, and what would wait for the device is listed.
+"""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchmetrics import Metric
+
+GPU = torch.device("cuda", 1)
+# Without a driver torch refuses to go backward on a GPU; to the devices of its lazy tensors it is indifferent.
+STAND_IN = torch.device("lazy", 1)
+
+aten = torch.ops.aten
+
+_READING = (aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten.bincount, aten._unique2)
+_MADE_UP = {torch.bool: True, torch.int64: -1}  # numbers of steps that were bad, for one
+_AT_ONCE = 64 * 1024  # bytes that CUDA takes over without waiting for the device
+_TORCH = Path(torch.__file__).parent
+
+
+class Waits(TorchDispatchMode):
+    """Lists the operations for which a program would wait for the device. What it reads from there is made up.
+
+    Args:
+        device: The device.
+
+    Attributes:
+        found: Each with the line from which it was called.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, operation = kwargs or {}, function.overloadpacket
+        if args and isinstance(args[0], Tensor) and self._waits(operation, args, kwargs):
+            self.found.append(f"{function} at {_line()}")
+        if operation is aten._local_scalar_dense:
+            return _MADE_UP.get(args[0].dtype, 1.0)
+        if operation is aten.index and _by_mask(args[1]):
+            return args[0].flatten()
+        if operation is aten._to_copy and args[0].device.type == "cpu" and kwargs.get("device") == self.device:
+            # A constant would be given to the device that there is not.
+            return torch.empty(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=self.device)
+        return function(*args, **kwargs)
+
+    def _waits(self, operation: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+        first = args[0]
+        if operation is aten._to_copy:
+            target = torch.device(kwargs.get("device") or first.device)
+            uploads = target == self.device and first.dtype.itemsize * prod(first.shape) > _AT_ONCE
+            return self._crosses(first, target) and (uploads or not kwargs.get("non_blocking"))
+        if operation is aten.copy_:
+            blocking = not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
+            return blocking and args[1].ndim > 0 and self._crosses(args[1], first.device)
+        if first.device != self.device:
+            return False
+        if operation in (aten.index, aten.index_put, aten.index_put_):
+            fills = len(args) > 2 and args[2].ndim == 0 and args[2].device.type in ("cpu", STAND_IN.type)
+            return _by_mask(args[1]) and not fills
+        return operation in _READING
+
+    def _crosses(self, source: Tensor, target: torch.device) -> bool:
+        return {source.device.type, target.type} == {"cpu", self.device.type}
+
+
+def _by_mask(indices: list[Tensor | None]) -> bool:
+    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
+
+
+def _line() -> str:
+    """The innermost line that is neither torch's nor of this file."""
+    for frame in reversed(traceback.extract_stack()):
+        if frame.filename != __file__ and not Path(frame.filename).is_relative_to(_TORCH):
+            return f"{Path(frame.filename).parent.name}/{Path(frame.filename).name}:{frame.lineno}"
+    return "torch"
+
+
+class StandIn(torch.Generator):
+    """Stands for a generator of the device."""
+
+    def __new__(cls, device: Any = None) -> "StandIn":
+        return super().__new__(cls)
+
+    @property
+    def device(self) -> torch.device:
+        return STAND_IN
+
+
+def _copied(tensor: Tensor, memo: Any) -> Tensor:
+    """A copy also of what has values, for which torch looks for their memory."""
+    copied = tensor.detach().clone()
+    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
+
+
+@contextmanager
+def shaped(device: torch.device) -> Iterator[Waits]:
+    """Within this context there are tensors on the device."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with (
+        patch.object(FakeTensor, "__deepcopy__", _copied, create=True),
+        patch("zoo.reader.tracing.FakeTensorMode", lambda **_: mode),  # there can be one only
+        patch("datamodules.loader.Generator", StandIn),
+        mode,
+        Waits(device) as waits,
+    ):
+        yield waits
+
+
+def put(module: nn.Module, device: torch.device) -> nn.Module:
+    """Put a module's tensors on the device, in place."""
+    for part in module.modules():
+        for name, value in [*part.named_parameters(recurse=False)]:
+            empty = torch.empty(value.shape, dtype=value.dtype, device=device)
+            setattr(part, name, nn.Parameter(empty, value.requires_grad))
+        for name, value in [*part.named_buffers(recurse=False)]:
+            setattr(part, name, torch.empty(value.shape, dtype=value.dtype, device=device))
+        if isinstance(part, Metric):
+            part.to(device)
+    return module
+
+
+class _Accelerator(CPUAccelerator):
+    def setup_device(self, device: torch.device) -> None:
+        """Nothing: there is none."""
+
+
+class OneDevice(SingleDeviceStrategy):
+    """A training on the device.
+
+    Args:
+        device: The device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device, _Accelerator())
+
+    def model_to_device(self) -> None:
+        assert self.model is not None
+        put(self.model, self.root_device)
+
+    def teardown(self) -> None:
+        """Leave the module there: it has no values to be brought back."""
+
+
+class LikeGPUs(DDPStrategy):
+    """Processes that each know their device, as Lightning builds them on GPUs."""
+
+    def _setup_model(self, model: nn.Module) -> DistributedDataParallel:
+        parallel = super()._setup_model(model)
+        parallel.device_ids = [0]
+        return parallel
