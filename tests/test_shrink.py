@@ -120,7 +120,8 @@ def test_a_palette_is_resolved_and_a_turned_camera_stays_turned(tmp_path: Path) 
     turned = Image.Exif()
     turned[0x0112] = 6  # to be shown turned by 90 degrees
     ramp("RGB").save(tmp_path / "turned.jpg", quality=95, exif=turned, icc_profile=b"a profile")
-    for name in ("palette.png", "turned.jpg"):
+    ramp("RGB").save(tmp_path / "profile.png", exif=turned, icc_profile=b"a profile")
+    for name in ("palette.png", "turned.jpg", "profile.png"):
         copy = tmp_path / f"copy_of_{name}"
         copy.write_bytes(shrunk(tmp_path / name, 48, 90))
         with Image.open(copy) as image:
