@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from device_waits import device_waits
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim import SGD
@@ -117,3 +118,13 @@ def test_a_training_step_reads_nothing_back_from_the_device() -> None:
     train(Looking(network(), partial(SGD, lr=0.05), num_classes=3), 1)
     with pytest.raises(AssertionError), Reads():
         torch.zeros(1).item()
+
+
+def test_the_weight_of_a_last_batch_is_not_read_from_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Classifier(nn.Linear(2, 3), num_classes=3)
+    monkeypatch.setattr(model, "_of_all", lambda size: torch.stack([size, torch.full_like(size, 3)]))
+    assert model._share_of_mean(5) == 5 * 2 / (5 + 3)
+    monkeypatch.setattr(Classifier, "device", torch.device("cuda"))
+    with device_waits() as waits:
+        assert model._share_of_mean(5).device.type == "cuda"
+        assert waits == []
