@@ -26,7 +26,7 @@ _SWEEPS = (
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Check what the fast passes compute here; 1 if anything is wrong.
+    """Check the fast passes here, and return 1 if anything is wrong.
 
     Args:
         arguments: ``check`` and what follows it on the command line.
@@ -100,7 +100,7 @@ def _device(name: str) -> "torch.device":
 
 
 def _machine(device: "torch.device") -> str:
-    """What the check runs on."""
+    """The versions and the device with which the check runs."""
     import torch
 
     from callbacks.device_facts import device_facts

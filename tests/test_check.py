@@ -353,6 +353,14 @@ def test_the_rows_of_a_gpu_name_what_only_a_gpu_has() -> None:
     assert {case.way for case in cases.values() if case.needs_gpu} == {ways.captured, ways.unsynchronised}
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_everything_agrees_on_this_gpu() -> None:
+    found = list(check_fast_passes("cuda"))
+    assert [row for row in found if row.is_wrong] == []
+    assert {row.verdict for row in found if row.section == "around a step"} == {"agrees", "modules run"}
+    assert {row.title for row in found if row.verdict == "modules run"} == {"MLP, autocast bfloat16"}
+
+
 INTERPRETED = """
 import torch
 from zoo.agreement import check

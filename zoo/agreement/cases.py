@@ -1,4 +1,4 @@
-"""What the check tries: networks, sizes, precisions and what may stand around a step."""
+"""The cases of the check: networks, sizes, precisions and what may stand around a step."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
     @property
     def is_autocast(self) -> bool:
-        """Whether automatic precision is on during the forward pass."""
+        """Test for automatic precision during the forward pass."""
         return self.way in (autocast, scaled)
 
     @property
@@ -52,12 +52,12 @@ class Case(NamedTuple):
 
     @property
     def is_sweeps(self) -> bool:
-        """Whether nothing but the sweeps over memory computes."""
+        """Test that nothing but the sweeps over memory computes."""
         return self.title.startswith("sweeps")
 
     @property
     def needs_gpu(self) -> bool:
-        """Whether it is about something that processors have not."""
+        """Test for something that processors have not."""
         return self.way in (captured, unsynchronised)
 
 

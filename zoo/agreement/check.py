@@ -31,7 +31,7 @@ _REPEATS = 3
 
 
 class Agreement(NamedTuple):
-    """What came out of one case.
+    """The outcome of one case.
 
     Attributes:
         section: A precision, or ``around a step``.
@@ -54,7 +54,7 @@ class Agreement(NamedTuple):
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the fast pass must not be used."""
+        """Test for a fast pass that must not be used."""
         return self.verdict in ("differs", "failed")
 
 
@@ -147,7 +147,7 @@ def _results(network: nn.Module, x: Tensor, output: Tensor) -> dict[str, Tensor]
 
 
 def _is_there(case: Case, device: torch.device) -> bool:
-    """Whether there is a fast pass for the case at all, be it right or wrong."""
+    """Test that there is a fast pass for the case at all, be it right or wrong."""
     if not internals.available():
         return False
     if isinstance(case.build(False), RandomSkipMLP):
