@@ -86,22 +86,35 @@ class _Alone(TorchDispatchMode):
 
 
 def _holds_all(trainer: Trainer) -> bool:
-    """Whether each process holds the whole network, as far as is known."""
+    """Tell strategies that are known to keep the whole network in each process."""
     strategy = trainer.strategy
     replicated = isinstance(strategy, DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
     return replicated or isinstance(strategy, SingleDeviceStrategy)
 
 
 def hosts(trainer: Trainer) -> Any:
-    """The process group of the hosts, which waits for no GPU, and for long; all processes ask for it together."""
+    """The process group of the hosts, which waits for no GPU, and as long as it takes.
+
+    Args:
+        trainer: All its processes must ask together, the first time.
+    """
     if trainer not in _HOSTS:
         _HOSTS[trainer] = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
     return _HOSTS[trainer]
 
 
-def reason(error: BaseException) -> str:
-    """What an error says, in one line."""
+def reason(error: Exception) -> str:
+    """The message of an error in one line.
+
+    Example:
+        >>> reason(KeyError("val/loss"))
+        "KeyError: 'val/loss'"
+        >>> reason(OSError(28, "No space left on device", "curves.png"))
+        'curves.png: No space left on device'
+    """
     text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
     if not text or isinstance(error, LookupError):
         return f"{type(error).__name__}: {text}".removesuffix(": ")
     return text
