@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -13,7 +12,8 @@ from torch.autograd.graph import disable_saved_tensors_hooks, save_on_cpu
 
 import zoo.cells
 from zoo import Classifier, RandomSkipMLP
-from zoo.shared import gpu, outputs, processor
+from zoo.shared import outputs, processor
+from zoo.shared.channels import Outputs
 from zoo.weighted_mean import WeightedMean
 
 CELL: dict[str, Any] = {"in_channels": 3, "width": 4, "depth": 5, "tc": 6}
@@ -54,7 +54,7 @@ def test_one_row_far_off_does_not_blur_the_variance_of_the_others() -> None:
     output = 1 + 1e-3 * torch.randn(131_072, 3, generator=generator)
     output[0] = -1000
     mean, variance = torch.empty(2, 3)
-    processor.store(output, torch.empty_like(output), (mean, variance))
+    processor.store(output, Outputs(torch.empty(1, 131_072, 3), mean, variance, torch.empty(0)), 0, True)
     exact = output.double()
     assert torch.allclose(mean.double(), exact.mean(0), rtol=1e-6)
     assert torch.allclose(variance.double(), exact.var(0, correction=0), rtol=1e-6)
@@ -83,7 +83,7 @@ def test_with_the_first_layers_frozen_the_others_learn_alike_and_memory_is_freed
         losses[-1].backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
     assert [shared._gradients for shared in made] == [None]
-    assert made[0].values.numel() == 0
+    assert made[0].outputs.values.numel() == 0
     for one, other in zip(*gradients, strict=True):
         assert (one is None) == (other is None)
         assert one is None or torch.allclose(one, other, rtol=1e-9, atol=1e-9)
@@ -114,18 +114,6 @@ def test_many_gradients_at_once_are_refused_by_a_cell_and_given_by_an_mlp() -> N
     x = torch.randn(2, 5, dtype=torch.float64)
     found, expected = (torch.autograd.functional.jacobian(network, x, vectorize=way) for way in (True, False))
     assert torch.allclose(found, expected, rtol=1e-10)
-
-
-@pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
-def test_where_triton_cannot_compile_the_modules_run_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
-        raise RuntimeError("Failed to find C compiler.")
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.empty(1, 1))
-    monkeypatch.setattr(gpu, "store", broken)
-    with pytest.warns(UserWarning, match="module by module.*Failed to find C compiler"):
-        assert not gpu._can_compile.__wrapped__()
 
 
 def test_links_that_are_exchanged_are_noticed() -> None:

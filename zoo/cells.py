@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from zoo.expansion import ExpansionBlock
 from zoo.mass import link_counts, whole_number
 from zoo.seeding import seeded
-from zoo.shared.outputs import Room, SharedOutputs, can_share, precision_of
+from zoo.shared.outputs import SharedOutputs, can_share, precision_of
 from zoo.shared.proof import is_proved, is_wanted
+from zoo.shared.scratch import ScratchBuffer
 
 __all__ = ["RandomSkipCell", "draw_links"]
 
@@ -182,14 +183,14 @@ class RandomSkipCell(nn.Module):
     def forward_on_shared_outputs(self, x: Tensor) -> Tensor:
         """Compute the same with each output kept once, where :func:`zoo.shared.outputs.can_share` allows it."""
         layers: list[Any] = list(self.layers)
-        room = Room()
-        convolutions = [_convolution(layer.conv, room) for layer in layers]
+        scratch = ScratchBuffer()
+        convolutions = [_convolution(layer.conv, scratch) for layer in layers]
         output = layers[0].norm_out(convolutions[0](x))
         shared: SharedOutputs | None = None
         kept: list[Tensor] = []
         for position, layer in enumerate(layers[1:]):
             if shared is None:
-                shared = SharedOutputs(output, self.depth - 1, room)
+                shared = SharedOutputs(output, self.depth - 1, scratch)
             kept.append(shared.keep(output, position, measure=layers[-1].norm_in.training))
             if position == 0:
                 output = layer.norm_out(convolutions[1](layer.activation(output)))
@@ -207,7 +208,7 @@ def _convolutions(convolution: Any) -> list[nn.Module]:
     return [convolution[i] for i in (0, 3, 6)] if isinstance(convolution, ExpansionBlock) else [convolution]
 
 
-def _convolution(convolution: nn.Module, room: Room) -> Callable[[Tensor], Tensor]:
+def _convolution(convolution: nn.Module, scratch: ScratchBuffer) -> Callable[[Tensor], Tensor]:
     if isinstance(convolution, ExpansionBlock):
-        return partial(convolution.forward_on_shared_outputs, room=room)
+        return partial(convolution.forward_on_shared_outputs, scratch=scratch)
     return convolution

@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.mass import whole_number
-from zoo.shared.outputs import Room, normalise_and_convolve
+from zoo.shared.outputs import normalise_and_convolve
+from zoo.shared.scratch import ScratchBuffer
 
 __all__ = ["ExpansionBlock"]
 
@@ -52,13 +53,13 @@ class ExpansionBlock(nn.Sequential):
         """Map (N, in_channels, H, W) to (N, w, H / stride, W / stride)."""
         return super().forward(x)
 
-    def forward_on_shared_outputs(self, x: Tensor, room: Room) -> Tensor:
+    def forward_on_shared_outputs(self, x: Tensor, scratch: ScratchBuffer) -> Tensor:
         """The same function, keeping what the first two convolutions give and asking again for what enters the others.
 
         Args:
             x: As for :meth:`forward`.
-            room: Where that is put.
+            scratch: Where that is put.
         """
         layers: list[Any] = list(self)
-        expanded = normalise_and_convolve(layers[0](x), layers[1], layers[3], room)
-        return normalise_and_convolve(expanded, layers[4], layers[6], room)
+        expanded = normalise_and_convolve(layers[0](x), layers[1], layers[3], scratch)
+        return normalise_and_convolve(expanded, layers[4], layers[6], scratch)

@@ -1,11 +1,28 @@
-"""What the passes on shared outputs hand to their loops: the channels that a layer reads, and the gradients of all."""
+"""Tensors that the pass on shared outputs hands to its loops: outputs, the channels that a layer reads, gradients."""
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["Channels", "Gradients", "follow"]
+__all__ = ["Channels", "Gradients", "Outputs", "Reading"]
+
+
+class Outputs(NamedTuple):
+    """The outputs of some layers in one pass, as matrices (rows, w) one behind the other.
+
+    Column c of all of them is column c mod w of matrix c / w.
+
+    Attributes:
+        values: (layers, rows, w).
+        mean: Of each column over the rows, (columns,).
+        variance: The same, divided by the number of rows.
+        finished: Where the programs of a sweep on a GPU count how many of them are done, (columns,); zeros in between.
+    """
+
+    values: Tensor
+    mean: Tensor
+    variance: Tensor
+    finished: Tensor
 
 
 class Channels(NamedTuple):
@@ -13,48 +30,36 @@ class Channels(NamedTuple):
 
     Attributes:
         columns: Which ones of all that are kept, (n,): first those of the newest output in their order; none twice.
-        mean: Of each, (n,).
-        inverse: 1 over the standard deviation, (n,).
-        scale: (n,).
-        shift: (n,).
+        figures: Mean, 1 over the standard deviation, scale and shift of each, (4, n).
     """
 
     columns: Tensor
-    mean: Tensor
-    inverse: Tensor
-    scale: Tensor
-    shift: Tensor
+    figures: Tensor
+
+
+class Reading(NamedTuple):
+    """The channels of a layer that are to be gathered.
+
+    Attributes:
+        outputs: What it is read from.
+        channels: Which ones.
+        memory: Where it is put: at least rows x n numbers of the precision of the outputs.
+    """
+
+    outputs: Outputs
+    channels: Channels
+    memory: Tensor
 
 
 class Gradients(NamedTuple):
-    """What one backward pass has summed up so far.
+    """Sums of one backward pass so far.
 
     Attributes:
         values: Of each output, scaled, (layers, rows, w); undefined where not touched.
         sums: Of each column the gradients, and the gradients times x - mean over its variance, (2, columns).
-        touched: Whether a column has been written to, (columns,).
+        touched: 1 where a column has been written to, else 0, (columns,).
     """
 
     values: Tensor
     sums: Tensor
     touched: Tensor
-
-
-@torch.no_grad()
-def follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, rows: int) -> None:
-    """Let the running statistics follow those of a batch, as nn.BatchNorm2d does.
-
-    Args:
-        norm: Whose.
-        mean: Of the batch, (n,).
-        variance: Of the batch, (n,), divided by ``rows``.
-        rows: Positions of all its images.
-    """
-    tracked, running_mean, running_variance = norm.num_batches_tracked, norm.running_mean, norm.running_var
-    assert tracked is not None
-    assert running_mean is not None
-    assert running_variance is not None
-    tracked += 1
-    momentum = 1 / int(tracked) if norm.momentum is None else norm.momentum
-    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-    running_variance.lerp_((variance * (rows / max(rows - 1, 1))).to(running_variance.dtype), momentum)

@@ -156,7 +156,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                 newest, summed = source[places[0] : places[0] + width], target[places[0] : places[0] + width]
                 for place in range(width):
                     value, slope = _wide(newest[place]), _wide(coming[place])
-                    slope = slope if scale[place] * value + shift[place] > 0 else number(0)
+                    slope = number(0) if scale[place] * value + shift[place] <= 0 else slope
                     total[place] += slope
                     product[place] += slope * (value - mean[place])
                     before = _wide(summed[place]) if touched[place] else number(0)
@@ -164,7 +164,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                 for place in range(width, chosen):
                     where = np.uint64(places[place])
                     value, slope = _wide(source[where]), _wide(coming[place])
-                    slope = slope if scale[place] * value + shift[place] > 0 else number(0)
+                    slope = number(0) if scale[place] * value + shift[place] <= 0 else slope
                     total[place] += slope
                     product[place] += slope * (value - mean[place])
                     before = _wide(target[where]) if touched[place] else number(0)
@@ -177,7 +177,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                         product[place] = 0
 
     @_compiled
-    def spread(numbers: Any) -> None:
+    def batch_norm_backward(numbers: Any) -> None:
         given = carray(numbers, (10,))
         parts, rows, width = given[0], given[1], given[2]
         gradient = carray(_at(given[3], stored), (rows * width,))
@@ -196,7 +196,7 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                     whole = _wide(coming[column]) if touched[column] else number(0)
                     target[column] = _narrow(whole - constant[column] - slope[column] * value, source[0])
 
-    return store, gather, scatter, spread
+    return store, gather, scatter, batch_norm_backward
 
 
 LOOPS: dict[torch.dtype, Callable[[], tuple[Any, ...]]] = {
@@ -204,4 +204,4 @@ LOOPS: dict[torch.dtype, Callable[[], tuple[Any, ...]]] = {
     torch.float64: lambda: _compile(np.float64, np.float64),
     torch.bfloat16: lambda: _compile(np.uint16, np.float32),
 }
-"""By precision of the stored numbers, what compiles store, gather, scatter and spread; later runs find them on disk."""
+"""By precision of the stored numbers, what compiles the four sweeps; later runs find them on disk."""

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.shared import gpu, internals, processor
-from zoo.shared.channels import Channels, Gradients
+from zoo.shared.channels import Gradients, Outputs
+from zoo.shared.scratch import Reader, ScratchBuffer
 
 __all__ = [
-    "Room",
     "SharedOutputs",
     "can_share",
     "loops_for",
@@ -75,38 +75,25 @@ def loops_for(device: torch.device) -> Any:
     return {"cpu": processor, "cuda": gpu}.get(device.type)
 
 
-class Room:
-    """Memory for what enters a convolution, until the next one's takes its place: it is asked for again, not kept."""
-
-    def __init__(self) -> None:
-        self._memory: Tensor | None = None
-
-    def take(self, count: int, like: Tensor) -> Tensor:
-        """So many numbers or more, of the same kind as ``like``; what was in there is gone."""
-        if self._memory is None or len(self._memory) < count or self._memory.dtype != like.dtype:
-            self._memory = None  # freed before the larger one is asked for
-            self._memory = like.new_empty(count)
-        return self._memory
-
-
 class SharedOutputs:
     """The outputs of some layers during one pass, read by the layers after them.
 
     Args:
         like: Output of the first of them, (N, w, H, W).
         count: Outputs that will be kept.
-        room: Where what is read is put.
+        scratch: Where what is read is put.
     """
 
-    def __init__(self, like: Tensor, count: int, room: Room) -> None:
+    def __init__(self, like: Tensor, count: int, scratch: ScratchBuffer) -> None:
         self.loops = loops_for(like.device)
-        self.shape, self.width = like.shape, like.shape[1]
-        self.rows, columns = like.numel() // self.width, count * self.width
+        self.shape, width = like.shape, like.shape[1]
+        self.rows, self.scratch = like.numel() // width, scratch
         # A single output is kept where it is.
-        self.values = self.as_rows(like.detach())[None] if count == 1 else like.new_empty(count, self.rows, self.width)
+        values = _in_order(like.detach()).permute(0, 2, 3, 1) if count == 1 else like.new_empty(count, self.rows, width)
         exact = torch.float64 if like.dtype == torch.float64 else torch.float32
-        self.statistics = like.new_empty(2, columns, dtype=exact)  # mean and variance
-        self.room = room
+        mean, variance = like.new_empty(2, count * width, dtype=exact)
+        finished = torch.zeros_like(mean, dtype=torch.int32)
+        self.outputs = Outputs(values.view(count, self.rows, width), mean, variance, finished)
         self._gradients: Gradients | None = None
         self._backward = -1
         self.last_reader: weakref.ref | None = None
@@ -131,7 +118,7 @@ class SharedOutputs:
         links: Tensor,
         convolution: Callable[[Tensor], Tensor],
     ) -> Tensor:
-        """What a layer makes of the newest output and the linked channels, (N, w_c, H, W).
+        """Run a layer on the newest output and the linked channels, to (N, w_c, H, W).
 
         Args:
             kept: What :meth:`keep` returned, for all layers before this one.
@@ -139,35 +126,25 @@ class SharedOutputs:
             links: Channels of the earlier outputs, (l_i,).
             convolution: Takes the channels, normalised and rectified.
         """
-        channels = self.loops.normalise(norm, len(kept) - 1, links, tuple(self.statistics), self.rows)
-        reader = _Reader(self, channels)
+        reader = Reader(self, norm, len(kept) - 1, links)
         entering = _Enter.apply(reader, norm.weight, norm.bias, *kept)
         if not torch.is_grad_enabled():
             return convolution(entering)
         with torch.autograd.graph.saved_tensors_hooks(reader.put_away, reader.bring_back):
             return convolution(entering)
 
-    def as_image(self, rows: Tensor) -> Tensor:
-        """Rows (N H W, C) as images (N, C, H, W) in channels_last order, without a copy."""
-        samples, _, height, width = self.shape
-        return rows.view(samples, height, width, -1).permute(0, 3, 1, 2)
-
-    def as_rows(self, image: Tensor) -> Tensor:
-        """The way back: images (N, C, H, W) as contiguous rows (N H W, C)."""
-        return image.permute(0, 2, 3, 1).reshape(self.rows, -1).contiguous()
-
     def gradients(self) -> Gradients:
-        """What this backward pass has summed up so far."""
+        """Sums of this backward pass so far."""
         running = internals.backward_pass()
         if self._gradients is None or running != self._backward:
             self._backward = running
             # Where the first layers are frozen, no step back through output 0 says that all is done.
             internals.call_after_backward(self.finish)
-            columns = self.statistics.shape[1]
+            mean = self.outputs.mean
             self._gradients = Gradients(
-                torch.empty_like(self.values),
-                self.statistics.new_zeros(2, columns, dtype=torch.float64),
-                self.statistics.new_zeros(columns, dtype=torch.bool),
+                torch.empty_like(self.outputs.values),
+                mean.new_zeros(2, len(mean), dtype=torch.float64),
+                torch.zeros_like(mean, dtype=torch.uint8),
             )
         return self._gradients
 
@@ -176,43 +153,7 @@ class SharedOutputs:
         self._gradients = None
         reader = self.last_reader() if self.last_reader is not None else None
         if reader is not None and not _is_retained(reader):
-            self.values = self.values.new_empty(0)
-
-
-class _Reader:
-    """One layer's view of the shared outputs: the channels that it reads."""
-
-    def __init__(self, shared: SharedOutputs, channels: Channels) -> None:
-        self.shared, self.channels = shared, channels
-        self._given: tuple | None = None
-
-    def read(self) -> Tensor:
-        """The channels, normalised and rectified, (N, w_c + l_i, H, W)."""
-        shared = self.shared
-        room = shared.room.take(shared.rows * len(self.channels.columns), shared.values)
-        return shared.as_image(shared.loops.gather(shared.values, self.channels, room))
-
-    def give_out(self) -> Tensor:
-        """What is handed to the convolution, remembered to know it again."""
-        entering = self.read()
-        self._given = _place(entering)
-        return entering
-
-    def put_away(self, saved: Tensor) -> tuple[Tensor, int] | None:
-        """For the graph of gradients: nothing in place of what can be read again."""
-        return None if _place(saved) == self._given else (saved, internals.version(saved))
-
-    def bring_back(self, packed: tuple[Tensor, int] | None) -> Tensor:
-        """The tensor that was put away."""
-        if packed is None:
-            return self.read()
-        saved, version = packed
-        if internals.version(saved) != version:
-            raise RuntimeError(
-                f"Expected what a layer needs for its gradient to stay as it was, but a tensor of shape "
-                f"{tuple(saved.shape)} has been modified by an inplace operation."
-            )
-        return saved
+            self.outputs = self.outputs._replace(values=self.outputs.values.new_empty(0))
 
 
 class _Keep(torch.autograd.Function):
@@ -221,28 +162,29 @@ class _Keep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, shared: SharedOutputs, position: int, measure: bool) -> Tensor:
         ctx.shared, ctx.position = shared, position
-        ctx.columns = slice(position * shared.width, (position + 1) * shared.width)
-        statistics = tuple(shared.statistics[:, ctx.columns]) if measure else None
-        shared.loops.store(shared.as_rows(output), shared.values[position], statistics)
+        # Whatever was read last made this output, and on the way back its layer comes next.
+        ctx.maker = shared.scratch.reader
+        shared.loops.store(_in_order(output), shared.outputs, position, measure)
         ctx.set_materialize_grads(False)
         return output.new_empty(0)
 
     @staticmethod
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
-        shared, position = ctx.shared, ctx.position
-        mean = shared.statistics[0, ctx.columns]
-        found = shared.loops.spread(shared.gradients(), position, shared.values[position], mean)
-        if position == 0:
+        shared, maker, values = ctx.shared, ctx.maker(), ctx.shared.outputs.values
+        found = torch.empty(shared.shape, dtype=values.dtype, device=values.device, memory_format=torch.channels_last)
+        reading = maker.to_gather() if maker is not None else None
+        shared.loops.batch_norm_backward(shared.gradients(), shared.outputs, ctx.position, found, reading)
+        if ctx.position == 0:
             shared.finish()
-        return shared.as_image(found), None, None, None
+        return found, None, None, None
 
 
 class _Enter(torch.autograd.Function):
     """Gather, normalise, rectify; backward, what goes back through the normalisation's weights."""
 
     @staticmethod
-    def forward(ctx: Any, reader: _Reader, weight: Tensor, bias: Tensor, *kept: Tensor) -> Tensor:
+    def forward(ctx: Any, reader: Reader, weight: Tensor, bias: Tensor, *kept: Tensor) -> Tensor:
         ctx.reader, ctx.kept = reader, len(kept)
         ctx.save_for_backward(weight, bias)
         return reader.give_out()
@@ -255,13 +197,13 @@ class _Enter(torch.autograd.Function):
         reader, shared = ctx.reader, ctx.reader.shared
         shared.last_reader = weakref.ref(ctx)
         for_weight, for_bias = shared.loops.scatter(
-            shared.as_rows(gradient), shared.values, reader.channels, shared.gradients()
+            _in_order(gradient), shared.outputs, reader.channels, shared.gradients()
         )
         return None, for_weight, for_bias, *[None] * ctx.kept
 
 
 def normalise_and_convolve(
-    output: Tensor, norm: nn.BatchNorm2d, convolution: Callable[[Tensor], Tensor], room: Room
+    output: Tensor, norm: nn.BatchNorm2d, convolution: Callable[[Tensor], Tensor], scratch: ScratchBuffer
 ) -> Tensor:
     """Normalisation, rectification and convolution of one output, which alone is kept for the way back.
 
@@ -269,9 +211,9 @@ def normalise_and_convolve(
         output: (N, w, H, W).
         norm: Normalises it.
         convolution: Takes it, normalised and rectified.
-        room: Where that is put.
+        scratch: Where that is put.
     """
-    shared = SharedOutputs(output, 1, room)
+    shared = SharedOutputs(output, 1, scratch)
     kept = shared.keep(output, 0, norm.training)
     return shared.enter([kept], norm, torch.empty(0, dtype=torch.int64, device=output.device), convolution)
 
@@ -294,9 +236,9 @@ def _refuse_many_gradients(gradient: Tensor) -> None:
         )
 
 
-def _place(tensor: Tensor) -> tuple:
-    """By which a tensor is known to be another one: where its numbers lie, and how."""
-    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+def _in_order(image: Tensor) -> Tensor:
+    """Images whose numbers lie one position behind the other: rows (N H W, C)."""
+    return image.contiguous(memory_format=torch.channels_last)
 
 
 def _is_retained(ctx: Any) -> bool:

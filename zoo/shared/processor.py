@@ -1,8 +1,7 @@
 """The inner loops of a pass on shared outputs on the processor, one compiled sweep over memory each.
 
 Every position of every image is a row (N H W of them), every channel a column: a matrix (rows, channels) is a batch of
-images in channels_last order. The outputs that are kept, and their gradients, lie one behind the other, (layers, rows,
-w); column c of all of them is column c mod w of layer c / w. :mod:`zoo.shared.gpu` has the same for a GPU.
+images in channels_last order. :mod:`zoo.shared.gpu` has the same for a GPU.
 """
 
 from functools import cache
@@ -12,141 +11,148 @@ import torch
 from torch import Tensor, nn
 
 from zoo.shared import threads
-from zoo.shared.channels import Channels, Gradients, follow
+from zoo.shared.channels import Channels, Gradients, Outputs, Reading
 
-__all__ = ["available", "gather", "normalise", "scatter", "spread", "store"]
+__all__ = ["available", "batch_norm_backward", "gather", "normalise_and_gather", "scatter", "store"]
 
 
 def available(precision: torch.dtype) -> bool:
-    """Whether the loops run here, on numbers of this precision."""
+    """Test that the loops run here, on numbers of this precision."""
     return precision in (torch.float32, torch.float64, torch.bfloat16) and threads.available()
 
 
-def store(output: Tensor, kept: Tensor, statistics: tuple[Tensor, Tensor] | None) -> None:
-    """Copy an output to where it is kept, unless that is where it is, and measure it.
+def store(output: Tensor, outputs: Outputs, position: int, measure: bool) -> None:
+    """Copy an output to its place among those that are kept, unless that is where it is, and measure it.
 
     Args:
-        output: (rows, w).
-        kept: (rows, w), written.
-        statistics: Mean and variance of each column, (w,), written; None if not wanted.
+        output: Rows (rows, w) one behind the other, in any shape.
+        outputs: Written to.
+        position: Number of the output among them.
+        measure: Whether mean and variance of its columns are wanted.
     """
-    rows, width = output.shape
+    kept = outputs.values[position]
+    rows, width = kept.shape
     sums = kept.new_empty(torch.get_num_threads(), 2, width, dtype=torch.float64)
     threads.run(_loops(kept.dtype).store, rows, width, output.data_ptr(), kept.data_ptr(), sums.data_ptr())
-    if statistics is None:
+    if not measure:
         return
-    mean, variance = statistics
+    columns = slice(position * width, (position + 1) * width)
     shifted, squares = sums.sum(0) / rows
-    mean.copy_(output[0].double() + shifted)
-    variance.copy_((squares - shifted.square()).clamp_(min=0))
+    outputs.mean[columns] = kept[0].double() + shifted
+    outputs.variance[columns] = (squares - shifted.square()).clamp_(min=0)
 
 
-def normalise(
-    norm: nn.BatchNorm2d, newest: int, links: Tensor, statistics: tuple[Tensor, Tensor], rows: int
+def normalise_and_gather(
+    norm: nn.BatchNorm2d, newest: int, links: Tensor, outputs: Outputs, memory: Tensor
 ) -> Channels:
-    """How a layer normalises what it reads; in training its running statistics follow those of the batch.
+    """Normalise, gather and rectify what a layer reads; in training its running statistics follow those of the batch.
 
     Args:
         norm: Of the layer.
         newest: Number of the output that it takes whole.
         links: Columns of earlier outputs that it takes, (l,).
-        statistics: Mean and variance of all columns in this batch, (columns,).
-        rows: Over so many positions.
-    """
-    width = norm.num_features - len(links)
-    columns = torch.cat([torch.arange(width * newest, width * (newest + 1), device=links.device), links])
-    if norm.training:
-        mean, variance = (value[columns] for value in statistics)
-        follow(norm, mean, variance, rows)
-    else:
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        mean, variance = norm.running_mean, norm.running_var
-    exact = statistics[0].dtype
-    inverse = (variance.double() + norm.eps).rsqrt()
-    scale = (norm.weight.detach() * inverse).to(exact)
-    shift = (norm.bias.detach() - mean * scale.double()).to(exact)
-    return Channels(columns, mean, inverse, scale, shift)
-
-
-def gather(values: Tensor, channels: Channels, room: Tensor) -> Tensor:
-    """Some columns, normalised and rectified: max(scale x + shift, 0).
-
-    Args:
-        values: (layers, rows, w).
-        channels: Which ones.
-        room: Memory for the result, at least rows x n numbers of the precision of ``values``.
+        outputs: What it reads.
+        memory: As for :func:`gather`.
 
     Returns:
-        (rows, n), at the beginning of ``room``.
+        What :func:`gather` needs to do it again.
     """
-    (count, rows, width), chosen = values.shape, len(channels.columns)
-    found = room[: rows * chosen].view(rows, chosen)
-    places = _places(values, channels.columns)
-    addresses = (part.data_ptr() for part in (values, places, channels.scale, channels.shift, found))
-    threads.run(_loops(values.dtype).gather, count, rows, width, chosen, *addresses)
-    return found
+    channels = _normalise(norm, newest, links, outputs)
+    gather(Reading(outputs, channels, memory))
+    return channels
 
 
-def scatter(gradient: Tensor, values: Tensor, channels: Channels, gradients: Gradients) -> tuple[Tensor, Tensor]:
-    """The way back through :func:`gather`: add scale times the gradient, where rectified, to its columns.
+def gather(reading: Reading) -> None:
+    """Put some columns, normalised and rectified, where they are wanted: max(scale x + shift, 0), (rows, n)."""
+    values, (columns, figures) = reading.outputs.values, reading.channels
+    (count, rows, width), (_, _, scale, shift) = values.shape, figures
+    operands = (values, _places(values, columns), scale, shift, reading.memory)
+    addresses = (part.data_ptr() for part in operands)
+    threads.run(_loops(values.dtype).gather, count, rows, width, len(columns), *addresses)
+
+
+def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: Gradients) -> tuple[Tensor, Tensor]:
+    """Go back through :func:`gather`: add scale times the gradient, where rectified, to its columns.
 
     Args:
-        gradient: Of what :func:`gather` returned, (rows, n).
-        values: As for :func:`gather`.
+        gradient: Of what :func:`gather` made, rows (rows, n) one behind the other, in any shape.
+        outputs: As for :func:`gather`.
         channels: As for :func:`gather`.
         gradients: Added to.
 
     Returns:
         Gradients of the normalisation's weight and bias, (n,).
     """
-    (count, rows, width), chosen = values.shape, len(channels.columns)
-    columns, exact = channels.columns, channels.scale.dtype
-    partial = values.new_empty(torch.get_num_threads(), 2, chosen, dtype=torch.float64)
+    values, (columns, figures) = outputs.values, channels
+    (count, rows, width), (mean, inverse, scale, shift) = values.shape, figures
+    partial = values.new_empty(torch.get_num_threads(), 2, len(columns), dtype=torch.float64)
     touched = gradients.touched[columns]
-    operands = (
-        values,
-        _places(values, columns),
-        channels.scale,
-        channels.shift,
-        gradient,
-        gradients.values,
-        channels.mean,
-        partial,
-        touched,
-    )
+    places = _places(values, columns)
+    operands = (values, places, scale, shift, gradient, gradients.values, mean, partial, touched)
     addresses = (part.data_ptr() for part in operands)
-    threads.run(_loops(values.dtype).scatter, count, rows, width, chosen, *addresses)
-    gradients.touched[columns] = True
+    threads.run(_loops(values.dtype).scatter, count, rows, width, len(columns), *addresses)
+    gradients.touched[columns] = 1
     total, product = partial.sum(0)
-    gradients.sums[0].index_add_(0, columns, total * channels.scale)
-    gradients.sums[1].index_add_(0, columns, product * channels.scale * channels.inverse.square())
-    return (product * channels.inverse).to(exact), total.to(exact)
+    gradients.sums[0].index_add_(0, columns, total * scale)
+    gradients.sums[1].index_add_(0, columns, product * scale * inverse.square())
+    return (product * inverse).to(figures.dtype), total.to(figures.dtype)
 
 
-def spread(gradients: Gradients, position: int, kept: Tensor, mean: Tensor) -> Tensor:
-    """The gradient of an output, less what its normalisation takes off: g - constant - slope (x - mean).
+def batch_norm_backward(
+    gradients: Gradients, outputs: Outputs, position: int, found: Tensor, reading: Reading | None
+) -> None:
+    """Take off the gradient of an output what its normalisation takes off: g - constant - slope (x - mean).
 
     Args:
         gradients: Of all that read it.
-        position: Number of the output.
-        kept: The output, x, (rows, w).
-        mean: Of its columns, (w,).
-
-    Returns:
-        (rows, w), in the precision of ``kept``.
+        outputs: Among which it is, x.
+        position: Its number.
+        found: Where the gradient is put, memory for (rows, w) numbers of the precision of the outputs.
+        reading: What is to be gathered in the same go, because it is needed next, if anything.
     """
-    found = torch.empty_like(kept)
+    kept = outputs.values[position]
     rows, width = kept.shape
     columns = slice(position * width, (position + 1) * width)
+    mean = outputs.mean[columns]
     constant, slope = (gradients.sums[:, columns] / rows).to(mean.dtype)
     operands = (gradients.values[position], kept, mean, constant, slope, found, gradients.touched[columns])
-    threads.run(_loops(kept.dtype).spread, rows, width, *(part.data_ptr() for part in operands))
-    return found
+    threads.run(_loops(kept.dtype).batch_norm_backward, rows, width, *(part.data_ptr() for part in operands))
+    if reading is not None:
+        gather(reading)
+
+
+def _normalise(norm: nn.BatchNorm2d, newest: int, links: Tensor, outputs: Outputs) -> Channels:
+    _, rows, width = outputs.values.shape
+    columns = torch.cat([torch.arange(width * newest, width * (newest + 1), device=links.device), links])
+    if norm.training:
+        mean, variance = outputs.mean[columns], outputs.variance[columns]
+        _update_running_statistics(norm, mean, variance, rows)
+    else:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        mean, variance = norm.running_mean, norm.running_var
+    exact = outputs.mean.dtype
+    inverse = (variance.double() + norm.eps).rsqrt()
+    scale = (norm.weight.detach() * inverse).to(exact)
+    shift = (norm.bias.detach() - mean * scale.double()).to(exact)
+    return Channels(columns, torch.stack([mean.to(exact), inverse.to(exact), scale, shift]))
+
+
+@torch.no_grad()
+def _update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, rows: int) -> None:
+    """Let the running statistics follow those of a batch, as nn.BatchNorm2d does."""
+    tracked, running_mean, running_variance = norm.num_batches_tracked, norm.running_mean, norm.running_var
+    assert tracked is not None
+    assert running_mean is not None
+    assert running_variance is not None
+    tracked += 1
+    momentum = 1 / int(tracked) if norm.momentum is None else norm.momentum
+    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+    running_variance.lerp_((variance * (rows / max(rows - 1, 1))).to(running_variance.dtype), momentum)
 
 
 def _places(values: Tensor, columns: Tensor) -> Tensor:
-    """Where the columns of row 0 lie in memory, counted in numbers."""
+    """Places of the columns of row 0 in memory, counted in numbers."""
     _, rows, width = values.shape
     return columns // width * (rows * width) + columns % width
 
@@ -155,7 +161,7 @@ class _Loops(NamedTuple):
     store: Any
     gather: Any
     scatter: Any
-    spread: Any
+    batch_norm_backward: Any
 
 
 @cache

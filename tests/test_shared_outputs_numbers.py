@@ -1,0 +1,169 @@
+"""The sweeps of the pass on shared outputs against modules in double precision, without a convolution between them.
+
+With TRITON_INTERPRET=1 the same tests hold the GPU's kernels against them, interpreted on the processor.
+"""
+
+import copy
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from test_shared_outputs import INTERPRETED
+from torch import Tensor, nn
+
+from zoo.shared import gpu, outputs, processor
+from zoo.shared.outputs import SharedOutputs
+from zoo.shared.scratch import ScratchBuffer
+
+pytestmark = pytest.mark.skipif(not processor.available(torch.float32), reason="PyTorch was built without GNU OpenMP")
+
+PRECISIONS = [torch.float64, torch.float32, torch.bfloat16, *([torch.float16] if INTERPRETED else [])]
+
+
+@pytest.fixture(autouse=True)
+def sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a GPU if they are interpreted, with sums over several parts; memory that is not written to holds nan."""
+    if INTERPRETED:
+        monkeypatch.setattr(outputs, "loops_for", lambda device: gpu)
+        monkeypatch.setattr(gpu, "_PARTS", 2)
+    undefined = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda like: undefined(like).fill_(torch.nan))
+
+
+def norm_of(count: int, precision: torch.dtype = torch.float32, **settings: Any) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(count, **settings)
+    generator = torch.Generator().manual_seed(1)
+    for value in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+        assert value is not None
+        value.copy_(torch.rand(value.shape, generator=generator) + 0.1)
+    return norm.to(precision)
+
+
+def read(
+    layers: list[Tensor], norms: list[nn.BatchNorm2d], links: list[Tensor], is_shared: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What layers read of leaf outputs, the first of them of two outputs and each other of one more."""
+    leaves = [layer.clone().requires_grad_() for layer in layers]
+    found = []
+    if is_shared:
+        shared = SharedOutputs(leaves[0], len(leaves), ScratchBuffer())
+        kept = [shared.keep(leaf, position, norms[0].training) for position, leaf in enumerate(leaves)]
+        for count, norm, linked in zip(range(2, len(leaves) + 1), norms, links, strict=True):
+            found.append(shared.enter(kept[:count], norm, linked, lambda entering: entering * 1))
+    else:
+        for count, norm, linked in zip(range(2, len(leaves) + 1), norms, links, strict=True):
+            earlier = torch.cat(leaves[: count - 1], 1).index_select(1, linked)
+            found.append(torch.relu(norm(torch.cat([leaves[count - 1], earlier], 1))))
+    return leaves, found
+
+
+def step(
+    layers: list[Tensor], norms: list[nn.BatchNorm2d], links: list[Tensor], slopes: list[Tensor], is_shared: bool
+) -> dict[str, Tensor]:
+    leaves, found = read(layers, norms, links, is_shared)
+    results = {f"output {i}": value.detach().clone() for i, value in enumerate(found)}
+    torch.autograd.backward(found, [slope.to(value.dtype) for slope, value in zip(slopes, found, strict=True)])
+    results |= {f"gradient of {i}": leaf.grad for i, leaf in enumerate(leaves) if leaf.grad is not None}
+    for i, norm in enumerate(norms):
+        results |= {f"gradient of {i}.{name}": value.grad for name, value in norm.named_parameters()}  # type: ignore[misc]
+        results |= {f"{i}.{name}": value.clone() for name, value in norm.named_buffers()}
+    return results
+
+
+def case(width: int, links: str, batch: int = 3) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Three outputs, what two layers link to, and gradients of what they read; numbers that 16 bits hold."""
+    generator = torch.Generator().manual_seed(width)
+    count = {"no link": lambda n: 0, "some": lambda n: (n + 1) // 2, "all": lambda n: n}[links]
+    linked = [torch.randperm(n, generator=generator)[: count(n)].sort().values for n in (width, 2 * width)]
+    sizes = [width, width, width, *(width + len(one) for one in linked)]
+    made = [torch.randn(batch, n, 5, 6, generator=generator).to(torch.bfloat16).half().double() for n in sizes]
+    return made[:3], linked, made[3:]
+
+
+def assert_near(found: dict[str, Tensor], exact: dict[str, Tensor], tolerance: float) -> None:
+    assert found.keys() == exact.keys()
+    for name, value in exact.items():
+        scale = max(value.double().abs().max().item(), 1)
+        assert (found[name].double() - value.double()).abs().max().item() <= tolerance * scale, name
+
+
+CASES = [(width, links, 3) for width, links in product((1, 5, 16, 33), ("no link", "all"))]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("width", "links", "batch"), [*CASES, (16, "some", 3), (5, "some", 1)])
+def test_every_number_is_that_of_the_modules_in_double_precision(
+    precision: torch.dtype, width: int, links: str, batch: int
+) -> None:
+    layers, linked, slopes = case(width, links, batch)
+    # Single precision normalises what is kept in 16 bits, as under automatic precision.
+    weights = precision if precision.itemsize > 2 else torch.float32
+    norms = [norm_of(width + len(one), weights) for one in linked]
+    exact = step(layers, [copy.deepcopy(norm).double() for norm in norms], linked, slopes, False)
+    found = step([layer.to(precision) for layer in layers], norms, linked, slopes, True)
+    # A gradient is rounded each time that a layer adds to it.
+    assert_near(found, exact, 1e-10 if precision == torch.float64 else 8 * torch.finfo(precision).eps)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_running_statistics_in_the_precision_of_the_outputs(precision: torch.dtype) -> None:
+    layers, linked, slopes = case(5, "some")
+    norms = [norm_of(5 + len(one), precision) for one in linked]
+    exact = step(layers, [copy.deepcopy(norm).double() for norm in norms], linked, slopes, False)
+    found = step([layer.to(precision) for layer in layers], norms, linked, slopes, True)
+    assert all(norm.running_mean.dtype == precision for norm in norms)  # type: ignore[union-attr]
+    assert_near(found, exact, 1e-10 if precision == torch.float64 else 8 * torch.finfo(precision).eps)
+
+
+@pytest.mark.parametrize("width", [1, 5, 16, 33])
+def test_evaluation_reads_the_running_statistics_and_leaves_them_alone(width: int) -> None:
+    layers, linked, _ = case(width, "some")
+    norms = [norm_of(width + len(one), torch.float64).eval() for one in linked]
+    before = copy.deepcopy([norm.state_dict() for norm in norms])
+    with torch.no_grad():
+        (_, found), (_, exact) = (read(layers, norms, linked, way) for way in (True, False))
+    assert all(torch.allclose(one, other, rtol=1e-12) for one, other in zip(found, exact, strict=True))
+    for norm, state in zip(norms, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in norm.state_dict().items())
+
+
+@pytest.mark.parametrize("settings", [{"momentum": None}, {"momentum": 0.0}, {"momentum": 1.0}, {"eps": 0.5}])
+def test_running_statistics_follow_as_they_are_told(settings: dict[str, Any]) -> None:
+    layers, linked, slopes = case(5, "some")
+    norms = [norm_of(5 + len(one), torch.float64, **settings) for one in linked]
+    plain = copy.deepcopy(norms)
+    for _ in range(3):
+        found, exact = step(layers, norms, linked, slopes, True), step(layers, plain, linked, slopes, False)
+        assert_near(found, exact, 1e-10)
+        layers = [layer * 1.5 + 1 for layer in layers]
+
+
+def spoiled() -> Iterator[Any]:
+    for where, value in product(("value", "gradient"), (torch.nan, torch.inf)):
+        yield pytest.param(where, value, id=f"{value} as {where}")
+
+
+@pytest.mark.parametrize(("where", "value"), spoiled())
+def test_what_is_no_number_goes_where_the_modules_let_it(where: str, value: float) -> None:
+    layers, linked, slopes = case(5, "some")
+    if where == "value":
+        layers[1][2, 3, 4, 4] = value
+    else:
+        slopes[1][:2, 4] = value  # some of it rectified, some not
+        slopes[0][2, 1, 0, 0] = value
+    norms = [norm_of(5 + len(one), torch.float64) for one in linked]
+    exact = step(layers, copy.deepcopy(norms), linked, slopes, False)
+    found = step(layers, norms, linked, slopes, True)
+    for name, right in exact.items():
+        assert torch.equal(found[name].isfinite(), right.isfinite()), name
+        keep = right.isfinite()
+        assert torch.allclose(found[name][keep], right[keep], rtol=1e-9, atol=1e-9), name
+
+
+def test_the_gradient_of_an_infinite_loss_is_found_by_a_scaler() -> None:
+    layers, linked, slopes = case(5, "some")
+    norms = [norm_of(5 + len(one)) for one in linked]
+    found = step([x.to(torch.bfloat16) for x in layers], norms, linked, [slope * torch.inf for slope in slopes], True)
+    assert not any(found[f"gradient of {i}"].isfinite().all() for i in range(3))
