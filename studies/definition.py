@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from zoo.variants import VARIANTS, list_models
 
-__all__ = ["JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows"]
+__all__ = ["JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows", "takes_one_device"]
 
 Grid = dict[str, list]
 
@@ -150,15 +150,19 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
     return list(rows.values())
 
 
+def takes_one_device(configuration: Mapping[str, Any]) -> bool:
+    """Tell whether a row takes one device: where its configuration says so, or nothing."""
+    return (configuration.get("trainer") or {}).get("devices") in (None, "auto", 1, "1")
+
+
 def _digest(configuration: dict[str, Any]) -> str:
     """Eight hexadecimal digits of all that decides the result: how Adam's one step is calculated does not.
 
     Nor does one device that is named, because a row takes one anyway.
     """
     decisive = deepcopy(configuration)
-    trainer = decisive.get("trainer")
-    if isinstance(trainer, dict) and trainer.get("devices") in (1, "1", "auto"):
-        del trainer["devices"]
+    if isinstance(decisive.get("trainer"), dict) and "devices" in decisive["trainer"] and takes_one_device(decisive):
+        del decisive["trainer"]["devices"]
     optimizer = decisive["model"].get("optimizer")
     if isinstance(optimizer, dict) and "class_path" in optimizer:
         arguments = {k: v for k, v in optimizer.get("init_args", {}).items() if k not in ("foreach", "fused")}

@@ -12,7 +12,7 @@ from torch import nn
 
 from datamodules.base import DataModule, InMemoryDataModule
 from datamodules.images import ImageDataModule
-from studies.definition import Row
+from studies.definition import Row, takes_one_device
 from studies.ensemble import EpochResult, Samples, train_together
 from studies.ensemble_torch import train_batched
 from studies.rows import prepare, write_curve, write_row
@@ -102,7 +102,9 @@ def ensemble_rate(model: Classifier, data: DataModule, row: Row) -> float:
     optimizer = model.optimizer([nn.Parameter(torch.zeros(1))])
     plain = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=optimizer.defaults["lr"]).defaults
     means = ("foreach", "fused")  # how the same step is calculated
-    trainer = row.configuration.get("trainer", {})
+    trainer = dict(row.configuration.get("trainer") or {})
+    if takes_one_device(row.configuration):
+        trainer.pop("devices", None)
     rules = {
         "networks of the class RandomSkipMLP": isinstance(model.network, RandomSkipMLP),
         "the optimizer torch.optim.Adam with its default betas and eps": type(optimizer) is torch.optim.Adam

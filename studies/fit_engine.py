@@ -17,7 +17,7 @@ import pandas as pd
 from callbacks.device_facts import DEVICE_FACTS
 from callbacks.run_file import read_run
 from studies.cores import available_cores, visible_gpus
-from studies.definition import Row
+from studies.definition import Row, takes_one_device
 from studies.rows import is_locked, prepare, row_folder, runs_of, write_curve, write_row
 from studies.work import Measurer, Work, begun, failed, protocol, reached_by
 
@@ -97,7 +97,7 @@ def _trained(row: Row, work: Work, val_on_test: bool, stop: Event, gpus: Queue[s
     reached |= {f"test_accuracy_{which}": value for which, value in tested.items()}
     return {
         **reached,
-        **{name: run.get(name) for name in (*DEVICE_FACTS, "precision", "tf32")},
+        **{name: run[name] for name in (*DEVICE_FACTS, "precision", "tf32") if run.get(name) is not None},
         "wall_time_s": run["wall_time_s"],
         "run_folder": str(whole[-1].relative_to(work.folder)),
         "status": "finished",
@@ -120,7 +120,7 @@ def one_device(row: Row, gpus: Queue[str]) -> Iterator[tuple[list[str], dict[str
         row: The row.
         gpus: Those that no other row of this process is trained on; empty where there are none.
     """
-    if (row.configuration.get("trainer") or {}).get("devices") not in (None, "auto", 1, "1"):
+    if not takes_one_device(row.configuration):
         yield [], {}
         return
     gpu = None if gpus.empty() else gpus.get()

@@ -141,6 +141,7 @@ def begun(study: Study, row: Row) -> dict[str, Any]:
 def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, Any]) -> dict[str, Any]:
     """How a row is trained, as columns of the table."""
     optimizer = model.optimizer([nn.Parameter(torch.zeros(1))])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
         "data": type(data).__name__,
         "epochs": configuration.get("trainer", {}).get("max_epochs"),
@@ -149,9 +150,9 @@ def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, An
         "learning_rate": optimizer.defaults["lr"],
         "schedule": model.schedule,
         "val_on_test": data.val_on_test,
-        **device_facts(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        **{name: fact for name, fact in device_facts(device).items() if fact is not None},
         "precision": str(configuration.get("trainer", {}).get("precision") or "32-true"),
-        "tf32": torch.cuda.is_available() and tf32_in_use(),
+        "tf32": device.type == "cuda" and tf32_in_use(),
         "torch": str(torch.__version__),
     }
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -93,8 +93,9 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(device.type, enabled=False))
         # Whose convolutions wait for ever on their way back where OpenMP grants fewer threads than it was asked for.
-        stack.callback(setattr, torch.backends.mkldnn, "enabled", torch.backends.mkldnn.enabled)
-        torch.backends.mkldnn.enabled = False
+        mkldnn: Any = torch.backends.mkldnn
+        stack.callback(setattr, mkldnn, "enabled", mkldnn.enabled)
+        mkldnn.enabled = False
         if device.type == "cuda":
             stack.enter_context(torch.cuda.device(device))
             stack.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
