@@ -33,9 +33,16 @@ def random_policy(images: Tensor, policy: str, generator: Generator) -> Tensor:
     Returns:
         (N, C, H, W), uint8.
 
+    Raises:
+        ValueError: If the images have another number of channels.
+
     Source:
         Mueller, Hutter: "TrivialAugment", 2021; Cubuk et al.: "RandAugment", 2020.
     """
+    if images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"Expected images of 1 or 3 channels with data.augmentation.policy {policy}, but got {images.shape[1]}."
+        )
     draws, count = host_generator(generator), len(images)
     for _ in range(1 if policy == "trivial" else 2):
         operations = draws.integers(len(OPERATIONS), size=count)
@@ -147,7 +154,10 @@ def _identity(images: Tensor, numbers: Tensor) -> Tensor:
 
 def _move(images: Tensor, numbers: Tensor) -> Tensor:
     """Take each pixel from the one that is nearest to where its matrix points; black where that lies outside."""
-    y, x = (torch.linspace((1 - side) / 2, (side - 1) / 2, side, device=images.device) for side in images.shape[-2:])
+    y, x = (
+        torch.linspace((1 - side) / 2, (side - 1) / 2, side, dtype=numbers.dtype, device=images.device)
+        for side in images.shape[-2:]
+    )
     matrices = numbers.view(-1, 2, 3, 1, 1)
     # Not a matrix product, for which a GPU may round the places to ten bits.
     places = (x * matrices[:, :, 0] + y.view(-1, 1) * matrices[:, :, 1]).add_(matrices[:, :, 2])

@@ -140,6 +140,21 @@ def test_batches_may_be_small(chosen: str, count: int) -> None:
     assert random_policy(images, chosen, generator()).shape == images.shape
 
 
+def test_images_of_other_than_one_or_three_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"images of 1 or 3 channels with data.augmentation.policy rand, but got 2\."):
+        random_policy(torch.zeros(4, 2, 8, 8, dtype=torch.uint8), "rand", generator())
+
+
+def test_the_default_type_of_numbers_does_not_matter() -> None:
+    images = torch.randint(0, 256, (100, 3, 8, 8), dtype=torch.uint8, generator=generator())
+    expected = random_policy(images, "trivial", generator())
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(random_policy(images, "trivial", generator()), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("chosen", ["trivial", "rand"])
 def test_operations_magnitudes_and_signs_are_equally_likely(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[np.ndarray, ...]] = []
