@@ -8,7 +8,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import RandomSkipCell, RandomSkipMLP
-from zoo.shared import internals, perceptron, processor, proof
+from zoo.shared import gpu, internals, perceptron, processor, proof
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [(owner, name) for owner, _, names in internals._NAMES for name in names]
@@ -186,3 +186,12 @@ def test_the_pass_in_use_is_told() -> None:
     network(x)
     assert zoo.pass_in_use(nn.Sequential(network)) == "shared outputs"
     assert zoo.pass_in_use(nn.Sequential(network, cell()[0])) == "shared outputs in 1 of 2 cells"
+
+
+def test_a_kernel_that_fails_later_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another size is another program for the compiler, in the middle of a training."""
+    kernel = MagicMock()
+    kernel.__getitem__.return_value.side_effect = RuntimeError("\nPTXAS error: Internal Triton PTX codegen error\nmore")
+    monkeypatch.setattr(gpu, "_kernels", lambda: Mock(scatter=kernel))
+    with pytest.raises(RuntimeError, match="Expected the kernel scatter .* PTXAS error: .* codegen error; --m"):
+        gpu._launch("scatter", (1,), torch.empty(1))

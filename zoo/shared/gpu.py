@@ -114,13 +114,24 @@ def _parts(rows: int) -> tuple[int, int]:
 
 
 def _launch(kernel: str, grid: tuple[int, ...], *arguments: Any) -> None:
-    """Run a kernel on the GPU of its first argument, which need not be the current one."""
+    """Run a kernel on the GPU of its first argument, which need not be the current one.
+
+    Raises:
+        RuntimeError: If it does not compile or cannot be started; the message says how to do without.
+    """
     device = arguments[0].get_device()
-    if device < 0 or device == torch.cuda.current_device():  # below 0 it is interpreted
-        getattr(_kernels(), kernel)[grid](*arguments)
-    else:
-        with torch.cuda.device(device):
+    try:
+        if device < 0 or device == torch.cuda.current_device():  # below 0 it is interpreted
             getattr(_kernels(), kernel)[grid](*arguments)
+        else:
+            with torch.cuda.device(device):
+                getattr(_kernels(), kernel)[grid](*arguments)
+    except Exception as error:  # of Triton, of the compilers and the driver that it starts
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise RuntimeError(
+            f"Expected the kernel {kernel} of the fast pass to run on this GPU, but {type(error).__name__}: {reason}; "
+            "--model.network.share_outputs false runs the modules in its place."
+        ) from error
 
 
 @cache

@@ -82,7 +82,8 @@ def _reason_against(
             exact = step(build().to(device, torch.float64), x, "forward_on_modules", torch.float64)
         return disagreement(fast, plain, exact, precision)
     except Exception as error:  # of Triton, of the compilers and drivers that stand behind it
-        return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        cause = error.__cause__ or error
+        return next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
 
 
 @contextmanager
