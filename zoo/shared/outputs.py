@@ -213,6 +213,7 @@ def normalise_and_convolve(
         convolution: Takes it, normalised and rectified.
         scratch: Where that is put.
     """
+    output = _in_order(output)
     shared = SharedOutputs(output, 1, scratch)
     kept = shared.keep(output, 0, norm.training)
     return shared.enter([kept], norm, torch.empty(0, dtype=torch.int64, device=output.device), convolution)
