@@ -1,9 +1,10 @@
 PYTHON ?= python3
+PYTHON_IS_GIVEN := $(filter-out file,$(origin PYTHON))
 BIN := .venv/bin
 # Two tests at a time, each on one core: most start processes of their own, and wait for them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-slow test-slurm test-slurm-long test-oldest bench docs clean
+.PHONY: demo test test-slow test-gpu test-slurm test-slurm-long test-oldest bench docs clean
 
 # The environment is made again when the list of dependencies changes.
 .venv/ready: pyproject.toml
@@ -18,10 +19,14 @@ test: .venv/ready  ## style, types, then all quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(PYTEST) -m "not slow and not slurm"
+	$(PYTEST) -m "not slow and not slurm and not gpu"
 
 test-slow: .venv/ready  ## the tests that take minutes
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not gpu"
+
+# A machine with GPUs may reach no package index: with PYTHON given, its environment is taken as it is.
+test-gpu: $(if $(PYTHON_IS_GIVEN),,.venv/ready)  ## the tests that need a GPU, on all there are; PYTHON=python3 make test-gpu
+	$(if $(PYTHON_IS_GIVEN),$(PYTHON),$(BIN)/python) -m pytest -m gpu tests
 
 test-slurm: .venv/ready  ## the quick tests that submit jobs to the SLURM cluster of this machine
 	$(BIN)/python -m pytest -m "slurm and not slurm_long"
@@ -33,7 +38,7 @@ test-oldest:  ## the quick tests with the oldest dependencies that pyproject.tom
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet uv
 	VIRTUAL_ENV=.venv-oldest .venv-oldest/bin/uv pip install --quiet --resolution lowest-direct --editable '.[dev]'
-	.venv-oldest/bin/python -m pytest -m "not slow and not slurm"
+	.venv-oldest/bin/python -m pytest -m "not slow and not slurm and not gpu"
 
 bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/startup.py

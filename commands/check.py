@@ -1,13 +1,12 @@
 """check: the fast passes of cells and MLPs against their plain modules, on the user's own machine."""
 
-import re
 import sys
-from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from commands.devices import device_name, device_named
 from commands.parser import Parser
 
 if TYPE_CHECKING:
@@ -37,12 +36,12 @@ def run(arguments: Sequence[str]) -> int:
         "outputs, gradients and running statistics, in several precisions, sizes and surroundings, with times.",
         ["nnmass check", "nnmass check --device cuda:1"],
     )
-    parser.add_argument("--device", type=_device_name, default="auto", help="auto, cpu, cuda or cuda:N (a GPU, if any)")
+    parser.add_argument("--device", type=device_name, default="auto", help="auto, cpu, cuda or cuda:N (a GPU, if any)")
     name = parser.parse_args(list(arguments)[1:]).device
     from commands.quiet import quieten
 
     quieten()
-    device = _device(name)
+    device = device_named(name)
     from rich.progress import track
 
     from callbacks.tables import print_rows, terminal
@@ -68,35 +67,6 @@ def run(arguments: Sequence[str]) -> int:
             console.print(f"{row.title}, {row.section}: {row.sentence}.", highlight=False)
     console.print(_verdict(rows), highlight=False)
     return int(any(row.is_wrong for row in rows))
-
-
-def _device_name(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise ArgumentTypeError(f"Expected --device to be auto, cpu, cuda or cuda:N, but got {text!r}.")
-    return text
-
-
-def _device(name: str) -> "torch.device":
-    """The device of that name.
-
-    Raises:
-        ValueError: If it is not there.
-    """
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError("Expected --device to be there, but torch sees no CUDA device here.")
-        if device.index is None:
-            return torch.device("cuda", torch.cuda.current_device())
-        if device.index >= torch.cuda.device_count():
-            last = torch.cuda.device_count() - 1
-            known = "cuda:0" if last == 0 else f"cuda:0 to cuda:{last}"
-            raise ValueError(f"Expected --device to be {known}, but got {name}.")
-    return device
 
 
 def _machine(device: "torch.device") -> str:

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from commands.devices import device_name, device_named
 from commands.parser import Parser, refuse_unread, user_path
 
 if TYPE_CHECKING:
+    import torch
+
     from commands.named_networks import NamedNetwork
     from zoo import Topology
 
@@ -42,6 +45,7 @@ def run(arguments: Sequence[str]) -> int:
         action="store_true",
         help="singular values of every layer's Jacobian",
     )
+    parser.add_argument("--device", type=device_name, help="--ldi: auto, cpu, cuda or cuda:N (auto: a GPU, if any)")
     parser.add_argument("--degrees", action="store_true", help="degree distributions against Poisson: table, figure")
     parser.add_argument("--plot", action="store_true", help="draw the cells and their links")
     parser.add_argument("--output_dir", type=user_path, help="--plot, --degrees: folder of figures (inspected)")
@@ -50,7 +54,10 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError("Expected inspect to be given networks or --config, but got neither.")
     if not (options.plot or options.degrees):
         refuse_unread("tables alone", "--plot or --degrees", output_dir=options.output_dir)
+    if not options.ldi:
+        refuse_unread("no --ldi", "--ldi", device=options.device)
     input_size = _input_size(options.input_size)
+    device = device_named(options.device or "auto") if options.ldi else None
     from callbacks.run_file import write_atomically
     from commands.inspect_tables import block_rows, network_rows, show
 
@@ -65,8 +72,8 @@ def run(arguments: Sequence[str]) -> int:
         write_atomically(options.csv, table.to_csv(index=False))
     if options.json:
         write_atomically(options.json, json.dumps(json.loads(table.to_json(orient="records")), indent=2) + "\n")
-    if options.ldi:
-        _show_jacobians(networks, records)
+    if device is not None:
+        _show_jacobians(networks, records, device)
     if options.degrees or options.plot:
         _draw(records, options.output_dir or Path("inspected"), options.plot, options.degrees)
     return 0
@@ -105,7 +112,9 @@ def _read(networks: dict[str, "NamedNetwork"], input_size: tuple[int, ...] | Non
     return {name: topology(networks[name].network, input_size or networks[name].input_size) for name in names}
 
 
-def _show_jacobians(networks: dict[str, "NamedNetwork"], records: dict[str, "Topology"]) -> None:
+def _show_jacobians(
+    networks: dict[str, "NamedNetwork"], records: dict[str, "Topology"], device: "torch.device"
+) -> None:
     import torch
     from rich.progress import track
 
@@ -116,9 +125,11 @@ def _show_jacobians(networks: dict[str, "NamedNetwork"], records: dict[str, "Top
     headings = ["layer", "rows", "columns", "mean", "standard error", "std", "smallest", "largest", "mean |s - 1|"]
     for name, named in networks.items():
         inputs = torch.randn(4, *records[name].input_size, generator=torch.Generator().manual_seed(0))
-        layers = layer_spectra(named.network, inputs, probes=2)
+        network = named.network.to(device)
+        layers = layer_spectra(network, inputs.to(device), probes=2)
         total = records[name].num_layers
         spectra = list(track(layers, name, total=total, transient=True, disable=not sys.stdout.isatty()))
+        network.cpu()  # the next one's place may be needed
         rows = []
         for found in spectra:
             row = found.as_dict()

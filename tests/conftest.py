@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from cifar_files import write_cifar100
 from hypothesis import settings
 
@@ -17,6 +18,20 @@ settings.load_profile("patient")
 ROOT = Path(__file__).resolve().parent.parent
 
 Run = subprocess.CompletedProcess[str]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a GPU, skip what needs one, though it be asked for by name."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The processor; with the mark ``gpu`` the last GPU, which need not be the current one."""
+    return torch.device("cuda", torch.cuda.device_count() - 1) if request.param == "gpu" else torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)

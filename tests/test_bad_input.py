@@ -202,6 +202,8 @@ MISTAKES: dict[str, list[Mistake]] = {
             "config", "--config popen.yaml", "model.optimizer to be a class by its full name, such as torch.optim.SGD"
         ),
         Mistake("name", "", "Expected inspect to be given networks or --config, but got neither."),
+        Mistake("name", "resnet18 --device cpu", "Expected --device with --ldi only, but got it with no --ldi."),
+        Mistake("environment", "resnet18 --ldi --device cuda:1", "no CUDA device here.", "CUDA_VISIBLE_DEVICES="),
         Mistake("name", "resnet5O", "did you mean resnet50?"),
         Mistake("name", "resnet18 --input 3", "did you mean --input_size?"),
         Mistake(

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from cli import main
-from commands import check as command
 from zoo import Agreement, RandomSkipCell, RandomSkipMLP, check_fast_passes
 from zoo.agreement import check, ways
 from zoo.agreement.cases import Case, cases_on
@@ -327,18 +326,6 @@ def test_a_bad_option_gets_one_sentence(words: str, sentence: str, capsys: pytes
     assert len(said.splitlines()) == 1
 
 
-def test_a_gpu_is_taken_where_there_is_one_and_one_that_is_not_there_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert command._device("cpu") == CPU
-    for name, answer in (("is_available", True), ("current_device", 1), ("device_count", 2)):
-        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
-    assert command._device("auto") == command._device("cuda") == torch.device("cuda", 1)
-    assert command._device("cuda:0") == torch.device("cuda", 0)
-    with pytest.raises(ValueError, match=r"Expected --device to be cuda:0 to cuda:1, but got cuda:2\."):
-        command._device("cuda:2")
-
-
 def test_the_machine_is_named_first(only: Callable, capsys: pytest.CaptureFixture) -> None:
     only("MLP, width 16")
     assert main(["check", "--device", "cpu"]) == 0
@@ -353,7 +340,7 @@ def test_the_rows_of_a_gpu_name_what_only_a_gpu_has() -> None:
     assert {case.way for case in cases.values() if case.needs_gpu} == {ways.captured, ways.unsynchronised}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_everything_agrees_on_this_gpu() -> None:
     found = list(check_fast_passes("cuda"))
     assert [row for row in found if row.is_wrong] == []

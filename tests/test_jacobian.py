@@ -1,5 +1,6 @@
 """Jacobian spectra against dense float64 autograd Jacobians of layers written out by hand."""
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
-from zoo import RandomSkipCell, RandomSkipDenseNet, RandomSkipMLP, hidden_mean, layer_spectra
+from zoo import RandomSkipCell, RandomSkipDenseNet, RandomSkipMLP, hidden_isometry, hidden_mean, layer_spectra
 from zoo.jacobian.estimates import estimate_spectrum
 from zoo.jacobian.exact import (
     circular_convolution_singular_values,
@@ -71,10 +72,10 @@ with seeded(0):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_layer_has_the_spectrum_of_its_dense_jacobian(case: str) -> None:
+def test_a_layer_has_the_spectrum_of_its_dense_jacobian(case: str, device: torch.device) -> None:
     layer, x = CASES[case]
     layer = layer.double().eval()
-    (found,) = layer_spectra(layer, x, "eval")
+    (found,) = layer_spectra(copy.deepcopy(layer).to(device), x.to(device), "eval")
     expected = autograd_values(layer, x)
     assert found.spectrum.exact
     assert_equal_spectra(found.spectrum.values.view_as(expected), expected)
@@ -111,6 +112,8 @@ def test_every_layer_of_the_mlp_is_the_papers_definition() -> None:
             outputs.append(F.elu(z))
     hidden = [item.spectrum.mean.value for item in found[1:5]]
     assert hidden_mean(found) == pytest.approx(sum(hidden) / 4)
+    distances = [(item.spectrum.values - 1).abs().mean().item() for item in found[1:5]]
+    assert hidden_isometry(found) == pytest.approx(sum(distances) / 4)
 
 
 @pytest.mark.parametrize(("depth", "width", "tc"), [(2, 1, 0), (3, 8, 0), (6, 4, 3), (9, 5, 99)])

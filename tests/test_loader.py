@@ -58,15 +58,17 @@ def test_an_order_can_stay_as_it_is() -> None:
     assert not torch.equal(first, torch.arange(50))
 
 
-def test_augmentation_depends_on_seed_epoch_rank_and_step_alone() -> None:
+def test_augmentation_depends_on_seed_epoch_rank_and_step_alone(device: torch.device) -> None:
     images, labels = torch.zeros(20, 1, 2, 2, dtype=torch.uint8), torch.zeros(20, dtype=torch.long)
+    images, labels = images.to(device), labels.to(device)
+
+    def draw(batch: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        return torch.rand(1, generator=generator, device=device), targets
 
     def draws(seed: int, number: int, rank: int) -> list[float]:
         sampler = ShardedBatches(20, 5, shuffle=True, seed=seed, rank=rank, world_size=2)
         sampler.set_epoch(number)
-        loader = MemoryLoader(
-            images, labels, torch.arange(20), sampler, lambda batch, targets, g: (torch.rand(1, generator=g), targets)
-        )
+        loader = MemoryLoader(images, labels, torch.arange(20), sampler, draw)
         return [float(batch) for batch, _ in loader]
 
     def by_rank_and_epoch() -> list[float]:
@@ -84,10 +86,11 @@ def keep(batch: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, T
     return batch, labels
 
 
-def test_a_loader_reads_the_chosen_samples() -> None:
-    samples = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+def test_a_loader_reads_the_chosen_samples(device: torch.device) -> None:
+    samples = torch.arange(10, dtype=torch.uint8, device=device).view(10, 1, 1, 1)
     chosen = torch.tensor([1, 3, 4, 8])
-    loader = MemoryLoader(samples, torch.arange(10) * 3, chosen, ShardedBatches(4, 3, shuffle=True), keep)
+    labels = torch.arange(10, device=device) * 3
+    loader = MemoryLoader(samples, labels, chosen, ShardedBatches(4, 3, shuffle=True), keep)
     seen = torch.cat([batch.flatten() for batch, _ in loader])
     assert sorted(seen.tolist()) == chosen.tolist()
     assert all(torch.equal(batch.flatten().long() * 3, labels) for batch, labels in loader)
@@ -113,13 +116,13 @@ def test_an_epoch_cut_short_leaves_nothing_to_the_next() -> None:
 
 
 @pytest.mark.parametrize("interrupted_after", [0, 1, 3, 4])
-def test_an_epoch_goes_on_where_it_was(interrupted_after: int) -> None:
+def test_an_epoch_goes_on_where_it_was(interrupted_after: int, device: torch.device) -> None:
     def loader() -> MemoryLoader:
         def draw(batch: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-            return torch.rand(2, generator=generator), labels
+            return torch.rand(2, generator=generator, device=device), labels
 
-        samples = torch.zeros(18, 1)
-        return MemoryLoader(samples, torch.arange(18), torch.arange(18), ShardedBatches(18, 4, True, seed=2), draw)
+        samples, labels = torch.zeros(18, 1, device=device), torch.arange(18, device=device)
+        return MemoryLoader(samples, labels, torch.arange(18), ShardedBatches(18, 4, True, seed=2), draw)
 
     whole = loader()
     whole.sampler.set_epoch(7)
