@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from callbacks.pictures import log_picture
 from callbacks.recorder import NetworkRecorder
 from callbacks.run_file import update_run, write_figure, write_table
-from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
+from zoo.jacobian.spectra import LayerSpectrum, hidden_isometry, hidden_mean, layer_spectra
 from zoo.wrappers import unwrapped
 
 __all__ = ["JacobianRecorder", "draw_spectra"]
@@ -22,10 +22,10 @@ class JacobianRecorder(NetworkRecorder):
     """Measures J_i = d s_i / d x_{i-1} of every layer on the first batch of training, before its first step.
 
     ``jacobian.csv`` and ``.parquet`` in the run folder have a row per layer and epoch, ``jacobian_epoch_<n>.png`` the
-    spectra and the mean against depth. The loggers and ``run.json`` get the network's mean singular value over the
-    hidden layers, ``jacobian/mean_singular_value``, and the mean distance from isometry. The network, its mode, its
-    buffers, its gradients and all random state stay as they were. Rank 0 measures while other processes wait; where it
-    cannot measure or write, the network is trained all the same, and a line says why.
+    spectra and the mean against depth. The loggers and ``run.json`` get the network's mean singular value and its mean
+    distance from isometry, ``jacobian/mean_singular_value`` and ``jacobian/isometry``, both over the hidden layers. The
+    network, its mode, its buffers, its gradients and all random state stay as they were. Rank 0 measures while other
+    processes wait; where it cannot measure or write, the network is trained all the same, and a line says why.
 
     Args:
         every_k_epochs: Measure again at the start of every so many epochs; None measures once.
@@ -69,7 +69,7 @@ class JacobianRecorder(NetworkRecorder):
         spectra = list(layer_spectra(pl_module, images, **self.options))
         figures = {
             "jacobian/mean_singular_value": hidden_mean(spectra),
-            "jacobian/isometry": sum(found.spectrum.isometry.value for found in spectra) / len(spectra),
+            "jacobian/isometry": hidden_isometry(spectra),
         }
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)

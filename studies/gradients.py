@@ -10,7 +10,7 @@ from torch import Tensor
 
 from studies.explain import explain
 from zoo.initialisation import INITIALISATIONS, initialise
-from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
+from zoo.jacobian.spectra import LayerSpectrum, hidden_isometry, hidden_mean, layer_spectra
 from zoo.mass import singular_value_bounds
 from zoo.mlp import RandomSkipMLP
 from zoo.variants import create_model
@@ -122,7 +122,7 @@ def _measured(network: Any, spectra: Sequence[LayerSpectrum]) -> dict[str, float
         "nn_mass": network.nn_mass,
         "num_params": sum(parameter.numel() for parameter in network.parameters()),
         "mean_singular_value": hidden_mean(spectra),
-        "isometry": float(np.mean([found.spectrum.isometry.value for found in spectra[1:-1]])),
+        "isometry": hidden_isometry(spectra),
     }
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from datamodules.base import DataModule
 from studies.definition import JacobianChoice, Row, Study
 from studies.rows import claimed, read_row
 from zoo.classifier import Classifier
-from zoo.jacobian.spectra import hidden_mean, layer_spectra
+from zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
 from zoo.measure import topology
 from zoo.precision import tf32_in_use
 from zoo.variants import create_model
@@ -111,7 +110,7 @@ class Measurer:
         if self.choice is not None:
             spectra = list(layer_spectra(model.network, self._images(row.config, data), self.choice.bn, seed=row.seed))
             figures["mean_singular_value"] = hidden_mean(spectra)
-            figures["isometry"] = float(np.mean([found.spectrum.isometry.value for found in spectra[1:-1]]))
+            figures["isometry"] = hidden_isometry(spectra)
         return figures
 
     def _images(self, config: str, data: DataModule) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 from cli import main
 from studies.gradients import average_over_seeds, cnn_rows, fits, mlp_rows, simulated_rows
 from studies.gradients_report import write_measured, write_simulation
-from zoo import RandomSkipMLP, create_model, hidden_mean, initialise, layer_spectra
+from zoo import RandomSkipMLP, create_model, hidden_isometry, hidden_mean, initialise, layer_spectra
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,7 @@ def test_convolutional_networks_are_measured_alike_alone() -> None:
     (row,) = cnn_rows(images, ["dense_31_w1_5_8_12"], seeds=1, bn="eval")
     spectra = list(layer_spectra(create_model("dense_31_w1_5_8_12"), images, "eval", probes=1))
     assert row["mean_singular_value"] == pytest.approx(hidden_mean(spectra))
+    assert row["isometry"] == pytest.approx(hidden_isometry(spectra))
     assert (row["depth"], row["width_multiplier"], row["bn"]) == (9, 1, "eval")
 
 

@@ -40,8 +40,9 @@ def test_a_run_with_the_recorder_ends_with_the_weights_of_one_without(tmp_path: 
     assert typed["mean"].tolist() == pytest.approx(table["mean"].tolist())
     assert all(sum(shares) == pytest.approx(1) for shares in typed["histogram"])
     hidden = table[(table["epoch"] == 0) & table["layer"].between(1, 11)]
-    logged = pd.read_csv(with_it / "metrics.csv")["jacobian/mean_singular_value"].dropna()
-    assert logged.iloc[0] == pytest.approx(hidden["mean"].mean())
+    logged = pd.read_csv(with_it / "metrics.csv")
+    for name, column in (("mean_singular_value", "mean"), ("isometry", "isometry")):
+        assert logged[f"jacobian/{name}"].dropna().iloc[0] == pytest.approx(hidden[column].mean())
 
 
 def test_inspect_shows_the_same_without_training(capsys: pytest.CaptureFixture) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         dense_singular_values,
         linear_singular_values,
     )
-    from zoo.jacobian.spectra import LayerSpectrum, hidden_mean, layer_spectra
+    from zoo.jacobian.spectra import LayerSpectrum, hidden_isometry, hidden_mean, layer_spectra
     from zoo.latency import Latency, measure_latency
     from zoo.macs import count_macs
     from zoo.mass import (
@@ -87,6 +87,7 @@ _HOME = {
     "draw_links": "cells",
     "estimate_spectrum": "jacobian.estimates",
     "fewest_params": "design",
+    "hidden_isometry": "jacobian.spectra",
     "hidden_mean": "jacobian.spectra",
     "highest_mass": "design",
     "initialise": "initialisation",
@@ -148,6 +149,7 @@ __all__ = [
     "draw_links",
     "estimate_spectrum",
     "fewest_params",
+    "hidden_isometry",
     "hidden_mean",
     "highest_mass",
     "initialise",

@@ -18,7 +18,7 @@ from zoo.precision import full_precision
 from zoo.seeding import kept_random_state
 from zoo.wrappers import replica, unwrapped
 
-__all__ = ["LayerSpectrum", "hidden_mean", "layer_spectra"]
+__all__ = ["LayerSpectrum", "hidden_isometry", "hidden_mean", "layer_spectra"]
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,29 @@ def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:
     Raises:
         ValueError: If there is no hidden layer.
     """
-    layers = list(spectra)
-    hidden = layers[1:-1]
-    if not hidden:
-        raise ValueError(f"Expected a network with hidden layers, but it has {len(layers)} layers.")
+    hidden = _hidden(spectra)
     return sum(found.spectrum.mean.value for found in hidden) / len(hidden)
+
+
+def hidden_isometry(spectra: Iterable[LayerSpectrum]) -> float:
+    r"""The network's distance from isometry, the mean of \|sigma - 1\|: over the hidden layers, as :func:`hidden_mean`.
+
+    Args:
+        spectra: What :func:`layer_spectra` yields.
+
+    Raises:
+        ValueError: If there is no hidden layer.
+    """
+    hidden = _hidden(spectra)
+    return sum(found.spectrum.isometry.value for found in hidden) / len(hidden)
+
+
+def _hidden(spectra: Iterable[LayerSpectrum]) -> list[LayerSpectrum]:
+    """The layers that stand for their network: neither the first one nor the last."""
+    layers = list(spectra)
+    if len(layers) < 3:
+        raise ValueError(f"Expected a network with hidden layers, but it has {len(layers)} layers.")
+    return layers[1:-1]
 
 
 def _spectra(
