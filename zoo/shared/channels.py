@@ -16,7 +16,7 @@ class Outputs(NamedTuple):
         values: (layers, rows, w).
         mean: Of each column over the rows, (columns,).
         variance: The same, divided by the number of rows.
-        finished: Where the programs of a sweep on a GPU count how many of them are done, (columns,); zeros in between.
+        finished: Where the programs of a sweep on a GPU count how many are done, (columns,) or more; zeros in between.
     """
 
     values: Tensor

@@ -92,7 +92,7 @@ class SharedOutputs:
         values = _in_order(like.detach()).permute(0, 2, 3, 1) if count == 1 else like.new_empty(count, self.rows, width)
         exact = torch.float64 if like.dtype == torch.float64 else torch.float32
         mean, variance = like.new_empty(2, count * width, dtype=exact)
-        finished = torch.zeros_like(mean, dtype=torch.int32)
+        finished = scratch.counters(count * width, like)
         self.outputs = Outputs(values.view(count, self.rows, width), mean, variance, finished)
         self._gradients: Gradients | None = None
         self._backward = -1
@@ -140,12 +140,11 @@ class SharedOutputs:
             self._backward = running
             # Where the first layers are frozen, no step back through output 0 says that all is done.
             internals.call_after_backward(self.finish)
-            mean = self.outputs.mean
-            self._gradients = Gradients(
-                torch.empty_like(self.outputs.values),
-                mean.new_zeros(2, len(mean), dtype=torch.float64),
-                torch.zeros_like(mean, dtype=torch.uint8),
-            )
+            columns = len(self.outputs.mean)
+            zeros = self.outputs.mean.new_zeros(17 * columns, dtype=torch.uint8)  # filled in one go
+            sums, touched = zeros.split([16 * columns, columns])
+            values = torch.empty_like(self.outputs.values)
+            self._gradients = Gradients(values, sums.view(torch.float64).view(2, columns), touched)
         return self._gradients
 
     def finish(self) -> None:

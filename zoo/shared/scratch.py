@@ -27,6 +27,7 @@ class ScratchBuffer:
     def __init__(self) -> None:
         self.memory = torch.empty(0)
         self.reader: Callable[[], Reader | None] = lambda: None
+        self._counters = torch.empty(0)
 
     def take(self, reader: "Reader", count: int, like: Tensor) -> Tensor:
         """Memory for ``count`` numbers, or more, of the precision of ``like``; what was in there is gone.
@@ -41,6 +42,17 @@ class ScratchBuffer:
             self.memory = torch.empty(0)  # freed before the larger one is asked for
             self.memory = like.new_empty(count)
         return self.memory
+
+    def counters(self, count: int, like: Tensor) -> Tensor:
+        """Zeros, ``count`` or more, in which the programs of one sweep after the other count how many are done.
+
+        Args:
+            count: How many.
+            like: A tensor of their device.
+        """
+        if len(self._counters) < count:
+            self._counters = like.new_zeros(count, dtype=torch.int32)
+        return self._counters
 
 
 class Reader:
