@@ -86,7 +86,8 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         The record. The model, its mode, its buffers and all random state stay as they were.
 
     Raises:
-        ValueError: If the network cannot be traced on input of this size.
+        ValueError: If the network cannot be traced on input of this size, or if multiply-adds were counted and the
+            trace shows no layer.
 
     Example:
         >>> from zoo import RandomSkipDenseNet
@@ -105,6 +106,11 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         raise ValueError(f"{error}{hint}") from error
     blocks, joints = read_skips(operations)
     macs = count_macs(network, size)
+    if macs and not any(operation.kind in ("layer", "product") for operation in operations):
+        raise ValueError(
+            f"Expected a network whose layers lead to tensors that it returns or keeps, but got {macs:,} MACs and not "
+            "one layer in the traced graph; return the tensors, or let learnable weights be parameters."
+        )
     densities = tuple(getattr(network, "cell_densities", None) or (block.density for block in blocks))
     return Topology(
         nn_mass=float(sum(block.nn_mass for block in blocks)),

@@ -1,9 +1,10 @@
 """A network as the operations that its input passes through, read off a traced graph and never off class names."""
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from zoo.macs import attention_in_parts, first_parameter
 from zoo.mass import whole_number
 from zoo.reader.operations import Operation, Reduction
+from zoo.reader.outputs import kept_by, tensors_in
 from zoo.wrappers import replica
 
 __all__ = ["TracedGraph", "trace", "traced_graph"]
@@ -134,7 +136,7 @@ def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int
 
 
 def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -> TracedGraph:
-    with _scopes_marked(network):
+    with _scopes_marked(network), _outputs_listed(network):
         module = make_fx(torch.func.functionalize(network), tracing_mode="fake", _allow_non_fake_inputs=True)(images)
     module.graph.eliminate_dead_code()
 
@@ -184,8 +186,29 @@ def _scopes_marked(network: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
+@contextmanager
+def _outputs_listed(network: nn.Module) -> Iterator[None]:
+    """Within this context the network returns a plain list of all tensors that its forward returned or kept.
+
+    Tracers look for tensors in containers that they know; what lies in another one would be taken for unused.
+    """
+    before = {id(tensor) for tensor in kept_by(network)}
+
+    def listed(module: nn.Module, arguments: Any, value: Any) -> list[Tensor]:
+        found = {id(tensor): tensor for tensor in (*tensors_in(value), *kept_by(network)) if id(tensor) not in before}
+        return list(found.values())
+
+    handle = network.register_forward_hook(listed)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _graph_of_export(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -> TracedGraph:
-    program = torch.export.export(network, (images,), strict=False)
+    # Where a forward cannot be exported, torch prints the graph up to there, beside the error.
+    with _outputs_listed(network), redirect_stderr(io.StringIO()):
+        program = torch.export.export(network, (images,), strict=False)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     names = {
