@@ -93,6 +93,8 @@ class JacobianRecorder(NetworkRecorder):
 def draw_spectra(spectra: list[LayerSpectrum], bounds: tuple[float, float] | None = None) -> Figure:
     """Draw the spectrum of each layer as a column of shades, and the mean singular value against depth.
 
+    Bars are intervals that cover the truth with a probability of 95 %, by Student's t.
+
     Args:
         spectra: What :func:`zoo.layer_spectra` yields.
         bounds: The least and the greatest mean that CVPR Proposition 2 allows the hidden layers, to be shaded.
@@ -110,9 +112,8 @@ def draw_spectra(spectra: list[LayerSpectrum], bounds: tuple[float, float] | Non
     upper.set_ylabel("singular value")
     figure.colorbar(shades, label="share of the layer's spectrum")
     means = [found.spectrum.mean for found in spectra]
-    lower.errorbar(
-        range(len(spectra)), [mean.value for mean in means], [mean.standard_error for mean in means], marker=".", lw=1
-    )
+    halves = [mean.interval()[1] - mean.value for mean in means]
+    lower.errorbar(range(len(spectra)), [mean.value for mean in means], halves, marker=".", lw=1)
     if bounds is not None:
         lower.axhspan(*bounds, color="C1", alpha=0.15, label="bounds of CVPR Prop. 2")
         lower.legend()

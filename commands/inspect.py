@@ -119,10 +119,11 @@ def _show_jacobians(
     from rich.progress import track
 
     from callbacks.tables import print_rows, terminal
-    from zoo import hidden_mean, layer_spectra
+    from zoo import hidden_isometry, hidden_mean, layer_spectra
 
     console = terminal()
-    headings = ["layer", "rows", "columns", "mean", "standard error", "std", "smallest", "largest", "mean |s - 1|"]
+    headings = ["layer", "rows", "columns", "mean", "standard error", "error of"]
+    headings += ["std", "smallest", "largest", "mean |s - 1|"]
     for name, named in networks.items():
         inputs = torch.randn(4, *records[name].input_size, generator=torch.Generator().manual_seed(0))
         network = named.network.to(device)
@@ -133,12 +134,14 @@ def _show_jacobians(
         rows = []
         for found in spectra:
             row = found.as_dict()
-            values = ("mean", "mean_standard_error", "std", "min", "max", "isometry")
-            rows.append((row["name"], row["rows"], row["columns"], *(f"{row[value]:.4f}" for value in values)))
+            mean = (f"{row['mean']:.4f}", f"{row['mean_standard_error']:.4f}", row["error_of"])
+            others = (f"{row[value]:.4f}" for value in ("std", "min", "max", "isometry"))
+            rows.append((row["name"], row["rows"], row["columns"], *mean, *others))
         what = "Jacobians" if named.is_trained else "initial Jacobians"
         print_rows(console, f"{name}: singular values of the {what}", headings, rows)
         if len(spectra) > 2:
             console.print(f"{name}: mean singular value of the hidden layers {hidden_mean(spectra):.4f}")
+            console.print(f"{name}: mean |s - 1| of the hidden layers {hidden_isometry(spectra):.4f}")
 
 
 def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: bool) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
+from math import nan, sqrt
+from typing import Literal
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from zoo.precision import full_precision
@@ -14,21 +16,57 @@ __all__ = ["Estimate", "Spectrum", "estimate_spectrum"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its standard error; the error is 0 for a number that is exact.
+    """A number and its error.
 
     Attributes:
         value: The number.
-        standard_error: Its standard error; of an extreme singular value the residual that bounds its error.
+        standard_error: Its standard error; of an extreme singular value the residual that bounds its error; 0 where
+            there is no error, and NaN where nothing tells its size.
+        error_of: Where the error comes from: the choice of ``images`` (and the random vectors with it), of one image
+            the random vectors alone, ``probes``, or the ``residual`` of an extreme value; None where it is exact.
+        freedom: Degrees of freedom of the standard error; 0 where it is none.
     """
 
     value: float
     standard_error: float = 0.0
+    error_of: Literal["images", "probes", "residual"] | None = None
+    freedom: int = 0
 
     @classmethod
-    def of(cls, draws: Tensor) -> "Estimate":
-        """Mean of independent draws, (n,), and its standard error; NaN for a single draw."""
-        spread = draws.std().item() / sqrt(len(draws)) if len(draws) > 1 else float("nan")
-        return cls(draws.mean().item(), spread)
+    def of(cls, draws: Tensor, exact: bool = False) -> "Estimate":
+        r"""Mean over images, samples and random vectors, with its standard error.
+
+        Random vectors of one image say nothing of other images, so the error is that of the n images' means,
+        :math:`s / \sqrt n`; of one image it is that of the random vectors, pooled over the samples (tokens).
+
+        Args:
+            draws: One number per image, sample of it and random vector, (images, samples, probes).
+            exact: Whether no random vector had a say, (images, samples, 1).
+        """
+        images, samples, probes = draws.shape
+        value = draws.mean().item()
+        if images > 1:
+            return cls(value, draws.mean((1, 2)).std().item() / sqrt(images), "images", images - 1)
+        if exact:
+            return cls(value)
+        spread = draws.var(2).mean().item() if probes > 1 else nan
+        return cls(value, sqrt(spread / (samples * probes)), "probes", samples * (probes - 1))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The interval that covers the truth with a probability of ``level``, by Student's t, as images are few.
+
+        Args:
+            level: Between 0 and 1. An exact number is its own interval, an extreme one lies within its residual.
+
+        Example:
+            >>> low, high = Estimate(1.0, 0.1, "images", freedom=3).interval()
+            >>> round(low, 3), round(high, 3)
+            (0.682, 1.318)
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"Expected level to lie between 0 and 1, but got {level}.")
+        wide = float(stdtrit(self.freedom, 0.5 + level / 2)) if self.error_of in ("images", "probes") else 1.0
+        return self.value - wide * self.standard_error, self.value + wide * self.standard_error
 
 
 @dataclass(frozen=True)
@@ -60,18 +98,28 @@ class Spectrum:
     exact: bool
 
     @classmethod
-    def of(cls, values: Tensor, rows: int, columns: int) -> "Spectrum":
-        """The spectrum of exact singular values (N, min(rows, columns)) of N samples."""
+    def of(cls, values: Tensor, rows: int, columns: int, images: int | None = None) -> "Spectrum":
+        """The spectrum of exact singular values (N, min(rows, columns)) of N samples.
+
+        Args:
+            values: The singular values.
+            rows: Numbers in one sample's output.
+            columns: Numbers in one sample's input.
+            images: Images that the samples are of, those of one image side by side; by default each is one.
+        """
         values = values.cpu()  # where the histogram's edges are
-        mean, square, isometry = (float(v.mean()) for v in (values, values.square(), (values - 1).abs()))
+
+        def mean(figures: Tensor) -> Estimate:
+            return Estimate.of(_grouped(figures.mean(1), images, 1), exact=True)
+
         flat = values.flatten().double()
         weights = torch.full_like(flat, 1 / len(flat))
         return cls(
             rows,
             columns,
-            Estimate(mean),
-            Estimate(square),
-            Estimate(isometry),
+            mean(values),
+            mean(values.square()),
+            mean((values - 1).abs()),
             Estimate(flat.max().item()),
             Estimate(flat.min().item()),
             flat,
@@ -100,24 +148,30 @@ class Spectrum:
 @full_precision()
 @torch.no_grad()
 def estimate_spectrum(
-    layer: Callable[[Tensor], Tensor], x: Tensor, generator: torch.Generator, probes: int = 4, steps: int = 24
+    layer: Callable[[Tensor], Tensor],
+    x: Tensor,
+    generator: torch.Generator,
+    probes: int = 4,
+    steps: int = 24,
+    images: int | None = None,
 ) -> Spectrum:
     r"""Stochastic Lanczos quadrature for the spectrum of a layer's Jacobian, averaged over the samples of a batch.
 
     Lanczos' recurrence on the smaller of J^T J and J J^T, from ``probes`` random sign vectors per sample, gives nodes
     and weights of a quadrature whose integral of sqrt(lambda) is the mean singular value, of \|sqrt(lambda) - 1\| the
     distance from isometry, and of lambda the mean square (there it is Hutchinson's estimator, free of bias). The
-    standard errors are those of the probes and samples together; the bias of the quadrature, which falls with
-    ``steps``, is not in them. The largest and smallest singular values are those that the recurrence has reached, a
-    bound from below and one from above; a true one lies within the residual that is stated as their error, and where
-    many lie close to zero that residual is large beside the smallest.
+    standard errors are those of the images' means, of one image those of the probes (:meth:`Estimate.of`); the bias of
+    the quadrature, which falls with ``steps``, is not in them. The largest and smallest singular values are those that
+    the recurrence has reached, a bound from below and one from above; a true one lies within the residual that is
+    stated as their error, and where many lie close to zero that residual is large beside the smallest.
 
     Args:
         layer: Maps (N, ...) to (N, ...), each sample on its own.
         x: Where, (N, ...). It needs memory for about six tensors of ``probes`` times this, and the layer's own.
         generator: Source of the probes, on the CPU.
-        probes: Random vectors per sample, at least 2 for a standard error.
+        probes: Random vectors per sample, at least 2 for a standard error of one image.
         steps: Lanczos steps; each costs one product with J and one with its transpose.
+        images: Images that the samples are of, those of one image side by side; by default each is one.
 
     Returns:
         The spectrum, with one value and weight per node, probe and sample.
@@ -153,9 +207,9 @@ def estimate_spectrum(
     return Spectrum(
         rows,
         columns,
-        Estimate.of(mean),
-        Estimate.of(diagonal[:, 0]),
-        Estimate.of(isometry),
+        Estimate.of(_grouped(mean, images, probes)),
+        Estimate.of(_grouped(diagonal[:, 0], images, probes)),
+        Estimate.of(_grouped(isometry, images, probes)),
         _extreme(eigenvalues.flatten()[seen], residuals.flatten()[seen], torch.argmax),
         _extreme(eigenvalues.flatten()[seen], residuals.flatten()[seen], torch.argmin),
         values.flatten()[seen],
@@ -164,12 +218,23 @@ def estimate_spectrum(
     )
 
 
+def _grouped(draws: Tensor, images: int | None, probes: int) -> Tensor:
+    """Draws of the probes, samples and images, in one row, as (images, samples, probes).
+
+    Where samples are not those of so many images (a network may mix them), all are taken for one image's.
+    """
+    samples = len(draws) // probes
+    images = samples if images is None else images
+    return draws.view(images if samples % images == 0 else 1, -1, probes)
+
+
 def _extreme(eigenvalues: Tensor, residuals: Tensor, choose: Callable[[Tensor], Tensor]) -> Estimate:
     """An extreme singular value: the root of an eigenvalue of J^T J, to within the root of its residual's interval."""
     chosen = choose(eigenvalues)
     squared, error = max(eigenvalues[chosen].item(), 0.0), residuals[chosen].item()
     value = squared**0.5
-    return Estimate(value, max((squared + error) ** 0.5 - value, value - max(squared - error, 0.0) ** 0.5))
+    within = max((squared + error) ** 0.5 - value, value - max(squared - error, 0.0) ** 0.5)
+    return Estimate(value, within, "residual")
 
 
 def _lanczos(

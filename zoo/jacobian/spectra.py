@@ -38,7 +38,10 @@ class LayerSpectrum:
     spectrum: Spectrum
 
     def as_dict(self) -> dict[str, Any]:
-        """One row of a table; the histogram has 32 shares of the spectrum, equally wide, from 0 to ``max``."""
+        """One row of a table; the histogram has 32 shares of the spectrum, equally wide, from 0 to ``max``.
+
+        ``error_of`` says where the three standard errors come from, ``images`` or ``probes``; empty where all is exact.
+        """
         found = self.spectrum
         return {
             "layer": self.position,
@@ -49,6 +52,8 @@ class LayerSpectrum:
             "exact": found.exact,
             "mean": found.mean.value,
             "mean_standard_error": found.mean.standard_error,
+            "error_of": found.mean.error_of or "",
+            "degrees_of_freedom": found.mean.freedom,
             "std": found.std,
             "min": found.smallest.value,
             "min_error": found.smallest.standard_error,
@@ -113,7 +118,8 @@ def layer_spectra(
     network = unwrapped(model)
     if first_parameter(network).dtype in (torch.float16, torch.bfloat16):  # of which no decomposition is to be had
         network, batch = replica(network).float(), batch.float()
-    estimate = partial(estimate_spectrum, generator=generator, probes=probes, steps=steps)
+    images = len(batch)
+    estimate = partial(estimate_spectrum, generator=generator, probes=probes, steps=steps, images=images)
     spectra = _spectra(network, batch, bn, exact_up_to, estimate)
     while True:
         with kept_random_state(batch.device), full_precision():  # a network may draw
@@ -169,7 +175,7 @@ def _spectra(
     for position, layer in enumerate(layers_at(network, batch, bn)):
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            spectrum = _spectrum(layer, exact_up_to, estimate)
+            spectrum = _spectrum(layer, len(batch), exact_up_to, estimate)
         yield LayerSpectrum(position, layer.name, bn, spectrum)
 
 
@@ -180,11 +186,11 @@ def _stated(layers: Sequence[tuple[str, Tensor, Tensor]], bn: str) -> Iterator[L
         yield LayerSpectrum(position, names[position], bn, Spectrum.of(values, *weights[position].shape))
 
 
-def _spectrum(layer: Layer, exact_up_to: int, estimate: Callable[..., Spectrum]) -> Spectrum:
+def _spectrum(layer: Layer, images: int, exact_up_to: int, estimate: Callable[..., Spectrum]) -> Spectrum:
     rows, columns = layer.function(layer.entering[:1])[0].numel(), layer.entering[0].numel()
     if max(rows, columns) > exact_up_to:
         return estimate(layer.function, layer.entering)
     if layer.weight is not None and layer.slopes is not None:
         (values,) = linear_singular_values([layer.weight], [layer.slopes(layer.entering)])
-        return Spectrum.of(values, rows, columns)
-    return Spectrum.of(dense_singular_values(layer.function, layer.entering), rows, columns)
+        return Spectrum.of(values, rows, columns, images)
+    return Spectrum.of(dense_singular_values(layer.function, layer.entering), rows, columns, images)
