@@ -4,14 +4,16 @@ Operations on tensors of several devices raise, as on a GPU, and what would wait
 """
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
@@ -19,6 +21,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import Metric
+
+from datamodules import Augmentation
+from zoo import RandomSkipDenseNet, RandomSkipMLP
 
 GPU = torch.device("cuda", 1)
 # Without a driver torch refuses to go backward on a GPU; to the devices of its lazy tensors it is indifferent.
@@ -166,3 +171,22 @@ class LikeGPUs(DDPStrategy):
         parallel = super()._setup_model(model)
         parallel.device_ids = [0]
         return parallel
+
+
+def network(**arguments: Any) -> nn.Module:
+    return RandomSkipDenseNet(3, 1, 8, in_chans=1, **arguments)
+
+
+TRAININGS: dict[str, tuple[Callable[[], nn.Module], Augmentation]] = {
+    "plain": (lambda: RandomSkipMLP(4, 8, 3, in_features=64), Augmentation()),
+    "all": (network, Augmentation(1, True, "trivial", colour_jitter=0.4, cutout=3, mixup=0.2, cutmix=1.0)),
+    "rand": (lambda: RandomSkipMLP(4, 8, 3, in_features=64), Augmentation(policy="rand", mixup=0.2)),
+    "cutmix": (partial(network, expansion=1), Augmentation(cutmix=1.0)),
+}
+
+
+def trainer_of(recorders: list[Callback], folder: Path, **options: Any) -> Trainer:
+    """A quiet trainer of one epoch."""
+    quiet = dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    facts: dict[str, Any] = {"max_epochs": 1, "logger": False, "use_distributed_sampler": False, **quiet}
+    return Trainer(callbacks=recorders, default_root_dir=folder, **facts | options)

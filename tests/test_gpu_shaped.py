@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from gpu_shaped import GPU, STAND_IN, OneDevice, StandIn, Waits, put, shaped
+from gpu_shaped import GPU, STAND_IN, TRAININGS, OneDevice, StandIn, Waits, network, put, shaped, trainer_of
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 import callbacks
-from datamodules import Augmentation, Digits
+from datamodules import Digits
 from datamodules.augment import adjust_colours
 from studies import ensemble_torch
 from studies.ensemble import Samples, sample_order
 from studies.ensemble_torch import train_batched
-from zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP, create_model, layer_spectra, topology
+from zoo import Classifier, RandomSkipMLP, create_model, layer_spectra, topology
 from zoo.jacobian.estimates import estimate_spectrum
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and make test-gpu for it")
@@ -65,18 +65,6 @@ class Watch(Callback):
         self._after("test", batch_idx)
 
 
-def network(**arguments: Any) -> nn.Module:
-    return RandomSkipDenseNet(3, 1, 8, in_chans=1, **arguments)
-
-
-TRAININGS: dict[str, tuple[Callable[[], nn.Module], Augmentation]] = {
-    "plain": (lambda: RandomSkipMLP(4, 8, 3, in_features=64), Augmentation()),
-    "all": (network, Augmentation(1, True, "trivial", colour_jitter=0.4, cutout=3, mixup=0.2, cutmix=1.0)),
-    "rand": (lambda: RandomSkipMLP(4, 8, 3, in_features=64), Augmentation(policy="rand", mixup=0.2)),
-    "cutmix": (partial(network, expansion=1), Augmentation(cutmix=1.0)),
-}
-
-
 @pytest.mark.parametrize("name", TRAININGS)
 def test_no_batch_waits_for_the_device(name: str, tmp_path: Path) -> None:
     """Loader, augmentation, steps and every callback, from the second batch on; ends of epochs may wait."""
@@ -88,19 +76,9 @@ def test_no_batch_waits_for_the_device(name: str, tmp_path: Path) -> None:
         watch = Watch(waits)
         recording = [callbacks.FiniteLoss(), callbacks.DataWait(), callbacks.EpochLines(), callbacks.MetricsHistory()]
         recording += [callbacks.GradientBuckets(), callbacks.RandomState(), counting := callbacks.ConfusionMatrix()]
-        trainer = Trainer(
-            max_epochs=1,
-            limit_train_batches=3,
-            strategy=OneDevice(STAND_IN),
-            logger=callbacks.MetricsTable(tmp_path),
-            callbacks=[*recording, watch],
-            default_root_dir=tmp_path,
-            inference_mode=False,  # in which composite operations are not told apart
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
+        options = {"strategy": OneDevice(STAND_IN), "limit_train_batches": 3}
+        options["inference_mode"] = False  # in which composite operations are not told apart
+        trainer = trainer_of([*recording, watch], tmp_path, logger=callbacks.MetricsTable(tmp_path), **options)
         trainer.fit(model, datamodule=data)
         assert (tmp_path / "metrics.csv").read_text().count("\n") == 2
         for parameter in model.parameters():

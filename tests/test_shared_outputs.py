@@ -64,7 +64,7 @@ def step(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
     x = x.clone().requires_grad_()
     output = network(x)
     weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    (output * weights.to(output.dtype)).sum().backward()
+    (output * weights.to(output)).sum().backward()
     assert x.grad is not None
     found = {"output": output.detach(), "input's gradient": x.grad}
     found |= {f"gradient of {name}": value.grad for name, value in network.named_parameters() if value.grad is not None}
