@@ -28,10 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
+@pytest.fixture
+def gpu() -> torch.device:
+    """The last GPU, which need not be the current one."""
+    return torch.device("cuda", torch.cuda.device_count() - 1)
+
+
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """The processor; with the mark ``gpu`` the last GPU, which need not be the current one."""
-    return torch.device("cuda", torch.cuda.device_count() - 1) if request.param == "gpu" else torch.device("cpu")
+    """The processor, and a GPU with the mark ``gpu``."""
+    return request.getfixturevalue("gpu") if request.param == "gpu" else torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,9 @@ STAND_IN = torch.device("lazy", 1)
 
 aten = torch.ops.aten
 
-_READING = (aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten.bincount, aten._unique2)
+# Of what these give, the host must know the size or the value.
+_READING = (aten._local_scalar_dense, aten.equal, aten.nonzero, aten.masked_select, aten.bincount)
+_READING += (aten._unique2, aten.unique_dim, aten.repeat_interleave)
 _MADE_UP = {torch.bool: True, torch.int64: -1}  # numbers of steps that were bad, for one
 _AT_ONCE = 64 * 1024  # bytes that CUDA takes over without waiting for the device
 _TORCH = Path(torch.__file__).parent
@@ -60,26 +62,29 @@ class Waits(TorchDispatchMode):
             return _MADE_UP.get(args[0].dtype, 1.0)
         if operation is aten.index and _by_mask(args[1]):
             return args[0].flatten()
-        if operation is aten._to_copy and args[0].device.type == "cpu" and kwargs.get("device") == self.device:
+        if operation is aten._to_copy and self._is_there(kwargs.get("device")) and args[0].device.type == "cpu":
             # A constant would be given to the device that there is not.
-            return torch.empty(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=self.device)
+            return torch.empty(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=kwargs["device"])
         return function(*args, **kwargs)
 
     def _waits(self, operation: Any, args: Any, kwargs: dict[str, Any]) -> bool:
         first = args[0]
         if operation is aten._to_copy:
             target = torch.device(kwargs.get("device") or first.device)
-            uploads = target == self.device and first.dtype.itemsize * prod(first.shape) > _AT_ONCE
+            uploads = self._is_there(target) and first.dtype.itemsize * prod(first.shape) > _AT_ONCE
             return self._crosses(first, target) and (uploads or not kwargs.get("non_blocking"))
         if operation is aten.copy_:
             blocking = not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
             return blocking and args[1].ndim > 0 and self._crosses(args[1], first.device)
-        if first.device != self.device:
+        if not self._is_there(first.device):
             return False
         if operation in (aten.index, aten.index_put, aten.index_put_):
             fills = len(args) > 2 and args[2].ndim == 0 and args[2].device.type in ("cpu", STAND_IN.type)
             return _by_mask(args[1]) and not fills
         return operation in _READING
+
+    def _is_there(self, device: torch.device | None) -> bool:
+        return device is not None and device.type == self.device.type
 
     def _crosses(self, source: Tensor, target: torch.device) -> bool:
         return {source.device.type, target.type} == {"cpu", self.device.type}
@@ -98,14 +103,21 @@ def _line() -> str:
 
 
 class StandIn(torch.Generator):
-    """Stands for a generator of the device."""
+    """Stands for a generator of a device.
 
-    def __new__(cls, device: Any = None) -> "StandIn":
+    Args:
+        device: The device.
+    """
+
+    def __new__(cls, device: torch.device = STAND_IN) -> "StandIn":
         return super().__new__(cls)
+
+    def __init__(self, device: torch.device = STAND_IN) -> None:
+        self._place = device
 
     @property
     def device(self) -> torch.device:
-        return STAND_IN
+        return self._place
 
 
 def _copied(tensor: Tensor, memo: Any) -> Tensor:
@@ -126,6 +138,13 @@ def shaped(device: torch.device) -> Iterator[Waits]:
         Waits(device) as waits,
     ):
         yield waits
+
+
+@contextmanager
+def device_waits() -> Iterator[list[str]]:
+    """The same for tensors on ``cuda``; yields the list of waits, which grows."""
+    with shaped(torch.device("cuda", 0)) as waits:
+        yield waits.found
 
 
 def put(module: nn.Module, device: torch.device) -> nn.Module:

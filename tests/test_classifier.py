@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from device_waits import device_waits
+from gpu_shaped import device_waits
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim import SGD

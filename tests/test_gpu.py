@@ -29,15 +29,10 @@ from zoo.jacobian.estimates import estimate_spectrum
 pytestmark = pytest.mark.gpu
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent)}
+SEARCHED = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(SEARCHED)}
 DIGITS = ["--config", "digits_dense.yaml", "--trainer.accelerator", "gpu", "--trainer.max_epochs", 2]
 RECORDER = ["--trainer.callbacks+=callbacks.JacobianRecorder", "--trainer.callbacks.every_k_epochs=1"]
-
-
-@pytest.fixture
-def gpu() -> torch.device:
-    """The last GPU, which need not be the current one."""
-    return torch.device("cuda", torch.cuda.device_count() - 1)
 
 
 class Strict(Callback):

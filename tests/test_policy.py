@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from device_waits import device_waits
+from gpu_shaped import device_waits
 from scipy.stats import chi2_contingency, chisquare
 from torch import Generator, Tensor
 from torch.nn.functional import conv2d

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from device_waits import device_waits
+from gpu_shaped import device_waits
 from torch import Generator, Tensor
 
 from datamodules import CIFAR10, Augmentation, ImageNet, loader
