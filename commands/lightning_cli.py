@@ -55,6 +55,9 @@ _PLACE_VARIABLE = "NNMASS_PLACE"
 
 _PREDICTING = ("images", "predictions")
 
+# Loaded, so that a configuration may name them without their module.
+_CALLBACKS = [getattr(callbacks, name) for name in callbacks.__all__]
+
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
 

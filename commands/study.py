@@ -134,14 +134,15 @@ def _read_study(path: Path) -> "Study":
     parser.add_argument("--study", type=Study)
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
     content = {"name": path.stem} | {key: value for key, value in written.items() if value is not None}
+    # The classes that the changes name are for the training to load, which takes seconds; the rows need their names.
+    changes = content.pop("changes") if isinstance(content.get("changes"), dict) else {}
     try:
         checked = parser.parse_object({"study": content}).study.as_dict()
     except ArgumentError as error:
         message = explain(error, parser).replace("'study.", "'").replace("study.", "the study's ")
         raise ValueError(f"{path.name}: {message}") from error
-    # Not instantiate_classes, which would build the classes that the changes name.
     jacobian = checked["jacobian"] and JacobianChoice(**checked["jacobian"])
-    report, changes = ReportChoice(**checked["report"]), content.get("changes", {})
+    report = ReportChoice(**checked["report"])
     return Study(**{**checked, "jacobian": jacobian, "report": report, "changes": changes})
 
 

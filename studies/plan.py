@@ -3,16 +3,17 @@
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from datamodules.base import DataModule
+from datamodules.loader import ResumableLoader
 from studies.definition import Row, Study
 from studies.ensemble import Samples, train_together
 from studies.ensemble_engine import ensemble_rate
-from studies.work import Build, size_of
+from studies.work import Build, closed_size, size_of
 from zoo.classifier import Classifier
 
 __all__ = ["planned"]
@@ -41,26 +42,48 @@ def planned(study: Study, rows: Sequence[Row], build: Build) -> Iterator[dict[st
     for row in rows:
         first.setdefault((row.config, row.network), row)
         seeds[row.config, row.network] = seeds.get((row.config, row.network), 0) + 1
+    configurations: dict[str, _Configuration] = {}
     for key, row in first.items():
-        facts = {"config": row.config, "network": row.network, "seeds": seeds[key], **size_of(row, build)}
-        if row.configuration:
-            facts |= _cost(study, row, build, facts["macs"])
+        facts = {"config": row.config, "network": row.network, "seeds": seeds[key]}
+        if not row.configuration:
+            yield facts | size_of(row, build)
+            continue
+        if row.config not in configurations:
+            configurations[row.config] = _configuration(row, build)
+        facts |= _size_and_cost(study, row, build, configurations[row.config])
         yield facts
 
 
-def _cost(study: Study, row: Row, build: Build, macs: int) -> dict[str, Any]:
+class _Configuration(NamedTuple):
+    """What the rows of one configuration share: a model like theirs, the data, and its batches if it is at hand."""
+
+    model: Classifier
+    data: DataModule
+    loader: ResumableLoader | None
+    reason: str
+
+
+def _configuration(row: Row, build: Build) -> _Configuration:
     model, data = build(row.configuration, row.id)
     if hasattr(data, "download"):
         data.download = False
-    epochs = row.configuration.get("trainer", {}).get("max_epochs") or 0
     try:
         data.prepare_data()
-        loader = data.training_batches()
+        return _Configuration(model, data, data.training_batches(), "")
     except (OSError, ValueError) as error:
-        return {"reason": str(error)}
-    per_step = _together(model, data, row) if study.engine == "ensemble" else _alone(model, data, row)
-    samples = loader.sampler.num_samples
-    return {"training_macs": 3 * macs * samples * epochs, "seconds": per_step * len(loader) * epochs}
+        return _Configuration(model, data, None, str(error))
+
+
+def _size_and_cost(study: Study, row: Row, build: Build, shared: _Configuration) -> dict[str, Any]:
+    size = closed_size(row, shared.model, shared.data)
+    if shared.loader is None:
+        return (size or size_of(row, build)) | {"reason": shared.reason}
+    model, _ = build(row.configuration, row.id)
+    size = size or size_of(row, build)
+    per_step = (_together if study.engine == "ensemble" else _alone)(model, shared.data, row)
+    epochs = row.configuration.get("trainer", {}).get("max_epochs") or 0
+    samples, steps = shared.loader.sampler.num_samples, len(shared.loader)
+    return size | {"training_macs": 3 * size["macs"] * samples * epochs, "seconds": per_step * steps * epochs}
 
 
 def _alone(model: Classifier, data: DataModule, row: Row) -> float:

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -16,12 +18,24 @@ from datamodules.base import DataModule
 from studies.definition import JacobianChoice, Row, Study
 from studies.rows import claimed, read_row
 from zoo.classifier import Classifier
+from zoo.closed_forms import ClosedForm, closed_form
 from zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
-from zoo.measure import topology
+from zoo.measure import Topology, topology
 from zoo.precision import tf32_in_use
-from zoo.variants import create_model
+from zoo.variants import VARIANTS, create_model
 
-__all__ = ["Build", "Measurer", "Work", "begun", "failed", "now", "protocol", "reached_by", "size_of"]
+__all__ = [
+    "Build",
+    "Measurer",
+    "Work",
+    "begun",
+    "closed_size",
+    "failed",
+    "now",
+    "protocol",
+    "reached_by",
+    "size_of",
+]
 
 Build = Callable[[Mapping[str, Any], str], tuple[Classifier, DataModule]]
 """Makes model and data of a configuration; its name is for messages."""
@@ -78,13 +92,31 @@ def size_of(row: Row, build: Build) -> dict[str, Any]:
         build: Makes model and data of its configuration.
     """
     if not row.configuration:
-        return _size(create_model(row.network), None)
+        variant = VARIANTS[row.network]
+        return _size(closed_form(variant.builder, variant.arguments) or topology(create_model(row.network)))
     model, data = build(row.configuration, row.id)
-    return _size(model.network, data.input_size)
+    return closed_size(row, model, data) or _size(topology(model.network, data.input_size))
 
 
-def _size(network: nn.Module, input_size: Sequence[int] | None) -> dict[str, Any]:
-    record = topology(network, input_size)
+def closed_size(row: Row, model: Classifier, data: DataModule) -> dict[str, Any] | None:
+    """Topology and size of a row's network by closed forms; None where it must be read off the network.
+
+    Args:
+        row: The row.
+        model: What was built of it, or of another row of its configuration.
+        data: The data, which decide classes and channels.
+    """
+    class_path = row.configuration["model"]["network"]["class_path"]
+    if class_path.rpartition(".")[2] != type(model.network).__name__:
+        return None
+    decided = {"num_classes": data.num_classes, "in_chans": data.in_chans, "in_features": prod(data.input_size)}
+    taken = signature(type(model.network)).parameters
+    arguments = {**row.arguments, **{name: value for name, value in decided.items() if name in taken}}
+    record = closed_form(class_path, arguments, data.input_size)
+    return None if record is None else _size(record)
+
+
+def _size(record: Topology | ClosedForm) -> dict[str, Any]:
     names = ("nn_mass", "nn_density", "average_degree", "num_params", "macs", "flops", "num_layers")
     return {name: getattr(record, name) for name in names}
 
@@ -105,7 +137,7 @@ class Measurer:
         """Topology and size of the row's network, and its Jacobians' mean singular value where it is wanted."""
         key = (row.config, row.network)
         if key not in self.sizes:
-            self.sizes[key] = _size(model.network, data.input_size)
+            self.sizes[key] = closed_size(row, model, data) or _size(topology(model.network, data.input_size))
         figures = dict(self.sizes[key])
         if self.choice is not None:
             spectra = list(layer_spectra(model.network, self._images(row.config, data), self.choice.bn, seed=row.seed))
