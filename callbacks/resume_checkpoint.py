@@ -14,6 +14,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.distributed import ReduceOp
 
+from callbacks.hosts import hosts
+from callbacks.lightning_internals import leave_signals_to_us
 from callbacks.run_file import part_of
 
 __all__ = ["ResumeCheckpoint", "StopRequest", "TrainingStopped"]
@@ -73,7 +75,6 @@ class ResumeCheckpoint(Checkpoint):
         self._saved_at = time.monotonic()
         self._between_steps = True
         self._common_batches = 0
-        self._hosts: Any = None  # a process group
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back."""
@@ -82,6 +83,7 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back, and start the clock."""
         self.request.watch()
+        leave_signals_to_us(trainer)
         self._saved_at = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -148,10 +150,8 @@ class ResumeCheckpoint(Checkpoint):
         """The highest of the processes' numbers; by way of the hosts, so that no GPU is waited for."""
         if trainer.world_size == 1:
             return number
-        if self._hosts is None:
-            self._hosts = torch.distributed.new_group(backend="gloo")
         highest = torch.tensor(number)
-        torch.distributed.all_reduce(highest, ReduceOp.MAX, self._hosts)
+        torch.distributed.all_reduce(highest, ReduceOp.MAX, hosts(trainer))
         return int(highest)
 
     def _save(self, trainer: Trainer) -> None:
