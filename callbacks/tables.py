@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_rows", "results_table", "rich_table", "terminal", "topology_table"]
+__all__ = ["calls", "print_rows", "results_table", "rich_table", "terminal", "topology_table"]
 
 _HEADINGS = ("quantity", "value")
 
@@ -53,12 +53,24 @@ def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("average degree", f"{topology['average_degree']:.3f}"))
     if topology["not_judged"]:
         rows.append(("joints not judged", str(len(topology["not_judged"]))))
+    uncounted = topology.get("uncounted")  # runs of older versions do not have it
     return [
         *rows,
         ("parameters", f"{topology['num_params']:,}"),
         ("MACs", f"{topology['macs']:,}"),
+        *([("not in the MACs", calls(uncounted))] if uncounted else []),
         ("input (px)", " x ".join(map(str, topology["input_size"]))),
     ]
+
+
+def calls(operators: Mapping[str, int]) -> str:
+    """Operators and how often each ran, in words.
+
+    Example:
+        >>> calls({"aten::fft_rfft2": 3, "aten::cdist": 1})
+        '3 x aten::fft_rfft2, 1 x aten::cdist'
+    """
+    return ", ".join(f"{times} x {operator}" for operator, times in operators.items())
 
 
 def print_rows(console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

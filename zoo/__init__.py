@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     )
     from zoo.jacobian.spectra import LayerSpectrum, hidden_isometry, hidden_mean, layer_spectra
     from zoo.latency import Latency, measure_latency
-    from zoo.macs import count_macs
+    from zoo.mac_counters import MacCount
+    from zoo.macs import count_macs, macs_by_operator
     from zoo.mass import (
         average_degree,
         average_degree_approximation,
@@ -59,6 +60,7 @@ _HOME = {
     "Joint": "reader.blocks",
     "Latency": "latency",
     "LayerSpectrum": "jacobian.spectra",
+    "MacCount": "mac_counters",
     "MobileNetV2": "mobilenet",
     "RandomSkipCell": "cells",
     "RandomSkipDenseNet": "densenet",
@@ -95,6 +97,7 @@ _HOME = {
     "linear_singular_values": "jacobian.exact",
     "link_counts": "mass",
     "list_models": "variants",
+    "macs_by_operator": "macs",
     "measure_latency": "latency",
     "mlp_grid": "grids",
     "mlp_size": "size",
@@ -121,6 +124,7 @@ __all__ = [
     "Joint",
     "Latency",
     "LayerSpectrum",
+    "MacCount",
     "MobileNetV2",
     "RandomSkipCell",
     "RandomSkipDenseNet",
@@ -157,6 +161,7 @@ __all__ = [
     "linear_singular_values",
     "link_counts",
     "list_models",
+    "macs_by_operator",
     "measure_latency",
     "mlp_grid",
     "mlp_size",

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.macs import count_macs
+from zoo.macs import macs_by_operator
 from zoo.reader.blocks import Block, Joint
 from zoo.reader.skips import read_skips
 from zoo.reader.tracing import trace
@@ -31,6 +31,8 @@ class Topology:
         num_params: Learnable numbers, all of them.
         macs: Multiply-adds of convolutions, linear layers and matrix products for one input, in MAC.
         flops: Twice the MACs, in FLOP.
+        uncounted: Operators of which it is not known how many multiply-adds they run, and how often each ran; they add
+            nothing to ``macs``.
         input_size: Shape of the input that was traced and counted; (channels, height, width) in px for images.
         blocks: Residual blocks and cells that hold skips, and what was counted in each.
         joints: The verdict on every addition and concatenation.
@@ -45,6 +47,7 @@ class Topology:
     num_params: int
     macs: int
     flops: int
+    uncounted: dict[str, int]
     input_size: tuple[int, ...]
     blocks: tuple[Block, ...] = field(repr=False)
     joints: tuple[Joint, ...] = field(repr=False)
@@ -105,8 +108,9 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         hint = "" if stated else " That is the size by default; topology takes another as input_size."
         raise ValueError(f"{error}{hint}") from error
     blocks, joints = read_skips(operations)
-    macs = count_macs(network, size)
-    if macs and not any(operation.kind in ("layer", "product") for operation in operations):
+    counted = macs_by_operator(network, size)
+    macs = counted.macs
+    if macs and not any(operation.kind in ("layer", "product", "unknown") for operation in operations):
         raise ValueError(
             f"Expected a network whose layers lead to tensors that it returns or keeps, but got {macs:,} MACs and not "
             "one layer in the traced graph; return the tensors, or let learnable weights be parameters."
@@ -122,6 +126,7 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         num_params=sum(parameter.numel() for parameter in network.parameters()),
         macs=macs,
         flops=2 * macs,
+        uncounted=counted.uncounted,
         input_size=tuple(size),
         blocks=tuple(blocks),
         joints=tuple(joints),

@@ -5,7 +5,8 @@ user is told once.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -15,7 +16,15 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as module_hooks
 
-__all__ = ["available", "backward_pass", "call_after_backward", "is_batched", "is_plain_eager", "version"]
+__all__ = [
+    "available",
+    "backward_pass",
+    "call_after_backward",
+    "is_batched",
+    "is_plain_eager",
+    "recorded_by_the_tracer",
+    "version",
+]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -128,3 +137,12 @@ def call_after_backward(function: Callable[[], None]) -> None:
 def version(tensor: Tensor) -> int:
     """Count of the in-place changes of a tensor; -1 for one made in inference mode, which keeps none."""
     return -1 if tensor.is_inference() else tensor._version
+
+
+@contextmanager
+def recorded_by_the_tracer() -> Iterator[None]:
+    """Within this context, in a dispatch mode, the tracer of torch.jit records what runs, as it does outside of one."""
+    included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+    tracer = torch._C.DispatchKeySet(torch._C._parse_dispatch_key("Tracer"))
+    with torch._C._ForceDispatchKeyGuard(included, excluded - tracer):
+        yield
