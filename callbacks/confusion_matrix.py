@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.hosts import hosts
 from callbacks.pictures import log_picture
-from callbacks.recorder import Recorder, hosts, reason
+from callbacks.recorder import Recorder, reason
 from callbacks.run_file import write_atomically
 
 __all__ = ["ConfusionMatrix", "draw_confusion_matrix"]

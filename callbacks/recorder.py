@@ -4,21 +4,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch.distributed
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from callbacks.hosts import hosts
 from callbacks.random_state import kept_random_states
 
-__all__ = ["NetworkRecorder", "Recorder", "hosts", "reason"]
+__all__ = ["NetworkRecorder", "Recorder", "reason"]
 
 # A measurement may take longer than the processes of a training wait for each other otherwise.
 _PATIENCE = timedelta(days=7)
-
-_HOSTS: WeakKeyDictionary[Trainer, Any] = WeakKeyDictionary()  # process groups
 
 
 class Recorder(Callback):
@@ -67,7 +65,7 @@ class NetworkRecorder(Recorder):
         if not _holds_all(trainer):
             return
         several = trainer.world_size > 1
-        group = hosts(trainer) if several else None
+        group = hosts(trainer, _PATIENCE) if several else None
         if trainer.is_global_zero:
             alone = _Alone() if several else nullcontext()
             with self.tolerant(), kept_random_states(trainer.strategy.root_device), alone:
@@ -90,17 +88,6 @@ def _holds_all(trainer: Trainer) -> bool:
     strategy = trainer.strategy
     replicated = isinstance(strategy, DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
     return replicated or isinstance(strategy, SingleDeviceStrategy)
-
-
-def hosts(trainer: Trainer) -> Any:
-    """The process group of the hosts, which waits for no GPU, and as long as it takes.
-
-    Args:
-        trainer: All its processes must ask together, the first time.
-    """
-    if trainer not in _HOSTS:
-        _HOSTS[trainer] = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
-    return _HOSTS[trainer]
 
 
 def reason(error: Exception) -> str:
