@@ -143,6 +143,6 @@ def version(tensor: Tensor) -> int:
 def recorded_by_the_tracer() -> Iterator[None]:
     """Within this context, in a dispatch mode, the tracer of torch.jit records what runs, as it does outside of one."""
     included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
-    tracer = torch._C.DispatchKeySet(torch._C._parse_dispatch_key("Tracer"))
+    tracer = torch._C.DispatchKeySet(torch._C._parse_dispatch_key("Tracer"))  # type: ignore[arg-type]
     with torch._C._ForceDispatchKeyGuard(included, excluded - tracer):
         yield
