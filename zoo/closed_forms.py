@@ -36,11 +36,6 @@ class ClosedForm(NamedTuple):
         return sum(density > 0 for density in self.cell_densities)
 
     @property
-    def uncounted(self) -> dict[str, int]:
-        """All operators' multiply-adds are known."""
-        return {}
-
-    @property
     def not_judged(self) -> tuple[()]:
         """No joint: all are known."""
         return ()
