@@ -9,7 +9,7 @@ additions past the same layers, such as those of x + f(x) + g(x), one counts.
 
 from zoo.reader.blocks import Block, Joint, Verdict, judged
 from zoo.reader.flow import Flow, members
-from zoo.reader.operations import Operation
+from zoo.reader.operation import Operation
 
 __all__ = ["judge_additions"]
 

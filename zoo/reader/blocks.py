@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from zoo.reader.operations import Operation
+from zoo.reader.operation import Operation
 
 __all__ = ["Block", "Joint", "Verdict", "Wiring", "judged"]
 
@@ -16,7 +16,7 @@ class Joint:
 
     Attributes:
         scope: Dotted name of the module that ran it.
-        operation: ``addition``, ``concatenation`` or ``stack``.
+        operation: ``addition``, ``concatenation``, ``stack``, or ``unknown`` for any other operator that joins values.
         verdict: Whether it closes a skip connection, or why that cannot be told.
         reason: What kind of skip it is, or why it is none.
     """

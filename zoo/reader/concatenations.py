@@ -9,14 +9,18 @@ skip over channels that could, and the mass is density times the units' output c
 last layer that is joined no more counts with the mean width of the joined ones, as the papers' MLP classifier does.
 """
 
+from math import prod
+
 import numpy as np
 
 from zoo.reader.blocks import Block, Joint, Verdict, Wiring, judged
 from zoo.reader.flow import Flow, members
-from zoo.reader.operations import Operation, common_names
+from zoo.reader.operation import Operation, common_names
+from zoo.reader.operators import REDUCTIONS
 
 __all__ = ["judge_concatenations"]
 
+MIXED = "what is joined is then added up, or mixed by fixed numbers, in a way that the reader does not follow"
 MOVED = "what is joined is moved or taken apart in a way that the reader does not follow"
 
 # Per channel of a value: the source that computed it (-1 for a constant), and which of the source's channels it is.
@@ -39,7 +43,11 @@ def judge_concatenations(flow: Flow) -> tuple[dict[int, Joint], dict[int, Block]
         if operation.kind == "concatenation":
             by_axis[_channel_axis(flow, position)].append(position)
     for position in by_axis[None]:
-        if _is_moved(flow, position):
+        if _is_mixed(flow, position):
+            joints[position] = judged(flow.operations[position], "not judged", MIXED)
+        elif flow.operations[position].axis == 0 and flow.users[position]:
+            joints[position] = judged(flow.operations[position], "not judged", "joins a batch that shares its layers")
+        elif _is_moved(flow, position):
             joints[position] = judged(flow.operations[position], "not judged", MOVED)
         else:
             joints[position] = judged(flow.operations[position], "not a skip", "joins positions, not channels")
@@ -50,7 +58,9 @@ def judge_concatenations(flow: Flow) -> tuple[dict[int, Joint], dict[int, Block]
                 reason, block = _judge_cell(flow, compositions, together, sources)
                 verdict: Verdict = "skip" if block else "not judged" if reason == MOVED else "not a skip"
                 for position in together:
-                    joints[position] = judged(flow.operations[position], verdict, reason)
+                    mixed = _is_mixed(flow, position)
+                    told: Verdict = "not judged" if mixed else verdict
+                    joints[position] = judged(flow.operations[position], told, MIXED if mixed else reason)
                 if block is not None:
                     blocks[together[-1]] = block
     return joints, blocks
@@ -66,8 +76,8 @@ class Compositions:
         self.moved: dict[int, set[int]] = {}  # sources of joined values, by the source that they were made into
         for position, operation in enumerate(flow.operations):
             self._known.append(self._compose(operation))
-            if self._known[-1] is None and (operation.rearranges or operation.is_view):
-                inside = self.sources(operation.inputs[0])
+            if self._known[-1] is None and (operation.rearranges or operation.is_view or operation.written):
+                inside = set().union(*(self.sources(part) for part in operation.inputs if part >= 0))
                 inside = set().union(inside, *(self.moved.get(source, ()) for source in inside))
                 if len(inside) > 1:
                     self.moved[position] = inside
@@ -88,6 +98,8 @@ class Compositions:
         axis = self.axis % len(operation.shape) if operation.shape else 0
         if operation.keeps_channels or (operation.is_view and self._keeps_channels(operation)):
             return self[operation.inputs[0]]
+        if operation.written:
+            return self._written(operation, axis)
         if operation.kind == "concatenation" and operation.axis == axis:
             inside = sum(self._operations[part].shape[axis] for part in operation.inputs if part >= 0)
             constant = np.full(operation.shape[axis] - inside, -1)
@@ -100,12 +112,50 @@ class Compositions:
                 return sources[list(operation.taken)], channels[list(operation.taken)]
         return None
 
+    def _written(self, operation: Operation, axis: int) -> Composition | None:
+        """The composition of a buffer that something was written to."""
+        base, source = operation.inputs
+        if operation.axis != axis:
+            return None if -1 not in operation.inputs else self[max(base, source)]
+        size = operation.shape[axis]
+        sources, channels = np.full(size, -1), np.full(size, -1)
+        if base >= 0:
+            sources, channels = (part.copy() for part in self[base])
+        places = list(operation.written)
+        sources[places], channels[places] = self[source] if source >= 0 else (-1, -1)
+        return sources, channels
+
     def _keeps_channels(self, operation: Operation) -> bool:
         """Whether another shape leaves the channels their place."""
         before, after = self._operations[operation.inputs[0]].shape, operation.shape
         if self.axis == 1:
             return len(before) > 1 and before[:2] == after[:2]
         return bool(before and after) and (before[0], before[-1]) == (after[0], after[-1])
+
+
+def _is_mixed(flow: Flow, position: int) -> bool:
+    """Whether joined values are added to each other, or multiplied by fixed numbers, before a layer reads them."""
+    joined = flow.operations[position]
+    if joined.written:
+        sizes = {prod(joined.shape) // joined.shape[joined.axis] * len(joined.written)}
+    else:
+        sizes = {prod(flow.operations[part].shape) for part in joined.inputs if part >= 0}
+    waiting, seen = list(flow.users[position]), set()
+    while waiting:
+        reader = waiting.pop()
+        operation = flow.operations[reader]
+        if reader in seen or operation.kind not in ("other", "slice", "concatenation"):
+            continue
+        seen.add(reader)
+        if operation.mixes:
+            return True
+        if operation.operator in REDUCTIONS:
+            pooled = flow.operations[operation.inputs[0]].shape == joined.shape and joined.axis not in operation.taken
+            if not pooled and prod(operation.shape) in sizes:
+                return True
+        elif operation.kind != "other" or operation.keeps_channels or operation.is_view or operation.rearranges:
+            waiting += flow.users[reader]
+    return False
 
 
 def _is_moved(flow: Flow, position: int) -> bool:

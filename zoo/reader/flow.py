@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from zoo.reader.operations import Operation
+from zoo.reader.operation import Operation
 
 __all__ = ["Flow"]
 

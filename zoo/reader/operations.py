@@ -1,69 +1,20 @@
 """A graph of ATen operators, reduced to the operations that matter to topology."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
-from torch import Tensor, fx, nn
-from torch._ops import HigherOrderOperator
+import numpy as np
+from torch import fx
+
+from zoo.reader import operators
+from zoo.reader.constants import Constants
+from zoo.reader.entries import Entries, shape_of
+from zoo.reader.internals import HigherOrderOperator
+from zoo.reader.operation import Kind, Operation, common_names
+from zoo.reader.operators import VIEWS, operator
 
 __all__ = ["VIEWS", "Operation", "Reduction", "common_names"]
-
-Kind = Literal["input", "layer", "addition", "concatenation", "stack", "slice", "product", "other"]
-
-# Multiplications of two matrices, by the positions of their factors among the arguments.
-_PRODUCTS = {
-    **dict.fromkeys(("mm", "bmm", "matmul", "linear", "mv", "dot"), (0, 1)),
-    **dict.fromkeys(("addmm", "baddbmm", "addmv", "addbmm"), (1, 2)),
-}
-_CUTS = ("split", "split_with_sizes", "chunk", "tensor_split", "unbind")
-_SELECTIONS = ("slice", "select", "narrow", "index_select", "index")
-_GATHERS = ("gather", "take_along_dim", "sort", "topk")
-# These may keep a shape and yet move channels.
-_REARRANGING = ("permute", "transpose", "t", "flip", "roll", *_SELECTIONS, *_GATHERS)
-VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias", "flatten", "unflatten", "squeeze", "unsqueeze")
-# A constant that passes one of these is the same constant.
-_COPIES = ("lift_fresh_copy", "lift_fresh", "detach", "alias", "clone", "_to_copy")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation on values that depend on the network's input.
-
-    Attributes:
-        kind: ``layer`` has learnable weights (convolution, linear); ``addition`` and ``concatenation`` join two or more
-            values, ``stack`` does along a new dimension; ``slice`` takes part of one; ``product`` multiplies two values
-            as matrices, as attention does.
-        inputs: Positions of the operations whose values it takes. Of a signal and the gate that scales it, only the
-            signal: a gate lies on no path. -1 stands for a constant among concatenated values.
-        shape: Shape of its value, with a batch of one.
-        scope: Dotted name of the module that ran it; empty for the network itself.
-        cell: Dotted name of the innermost module around it that states itself a cell (``is_cell``), if one does.
-        axis: Dimension that a concatenation joins, or that a slice cuts.
-        taken: Entries along ``axis`` that a slice takes.
-        in_channels: Channels, or features, that enter a layer.
-        is_convolution: Whether a layer is a convolution.
-        depthwise: Whether a layer is a convolution of each channel on its own.
-        keeps_channels: Whether channel k of the value is channel k of its one input, activated or normalised.
-        rearranges: Whether it moves or takes entries of its input in a way that is not followed further.
-        is_view: Whether its value is its input's in another shape.
-    """
-
-    kind: Kind
-    inputs: tuple[int, ...]
-    shape: tuple[int, ...]
-    scope: str
-    cell: str | None = None
-    axis: int = 0
-    taken: tuple[int, ...] = ()
-    in_channels: int = 0
-    is_convolution: bool = False
-    depthwise: bool = False
-    keeps_channels: bool = False
-    rearranges: bool = False
-    is_view: bool = False
 
 
 class Reduction:
@@ -83,109 +34,183 @@ class Reduction:
         self.nodes: list[fx.Node] = []
         self._position: dict[Any, int] = {}  # of the operation that a node became
         self._pieces: dict[fx.Node, list[tuple[int, Sequence[int]]]] = {}  # (axis, entries) of a cut's outputs
-        self._values: dict[fx.Node, Any] = {}  # of the nodes that are constants
+        constants = Constants(constant)
+        self._entries = Entries(constants)
         self._learnt: set[Any] = set()  # constants that depend on a parameter
         self._slices: dict[tuple, int] = {}  # the operation that takes these entries of that value
         self._above: list[int] = []  # per operation: bit set of all it depends on, through gates too
+        self._origins: list[int] = []  # per operation: bit set of the layers and joints that it directly comes from
         for node in graph.nodes:
-            value = constant(node)
-            if value is not None:
-                self._values[node] = value
-                if isinstance(value, nn.Parameter):
+            if constants.is_stored(node):
+                if constants.is_parameter(node):
                     self._learnt.add(node)
             elif node.op == "placeholder":
                 self._add(node, "input", ())
             elif node.op == "call_function":
-                self._call(node, _operator(node), list(node.args))
+                self._call(node, operator(node), list(node.args))
 
     def _call(self, node: fx.Node, name: str, arguments: list[Any]) -> None:
         if isinstance(node.target, HigherOrderOperator):
             raise ValueError(f"the operator {name} hides layers in a branch or loop that depends on the input's values")
         sources = [argument for argument in node.all_input_nodes if argument in self._position]
         inputs = tuple(self._position[source] for source in sources)
-        if not sources:
-            if name in _COPIES and arguments[0] in self._values:
-                self._values[node] = self._values[arguments[0]]
-            if any(argument in self._learnt for argument in node.all_input_nodes):
+        if not sources or name in operators.FILLS:
+            if name not in operators.FILLS and any(argument in self._learnt for argument in node.all_input_nodes):
                 self._learnt.add(node)
+        elif operators.is_foreign(name):
+            self._add(node, "unknown", inputs)
         elif name == "getitem" and sources[0] in self._pieces:
             axis, taken = self._pieces[sources[0]][arguments[1]]
-            self._slice(node, inputs, axis, taken)
-        elif name in _CUTS:
+            self._slice(node, inputs[0], axis, taken)
+        elif name in operators.CUTS:
             self._cut(node, inputs[0], self._axis(node, arguments, 1 if name == "unbind" else 2, inputs[0]))
-        elif "conv" in name and arguments[0] in self._position and self._is_learnt(arguments[1]):
+        elif name in operators.CONVOLUTIONS and arguments[0] in self._position:
             self._convolve(node, arguments, name)
-        elif name in _PRODUCTS:
-            self._multiply(node, [arguments[factor] for factor in _PRODUCTS[name]])
-            if 0 not in _PRODUCTS[name] and arguments[0] in self._position:
-                self._add(node, "addition", (self._position[arguments[0]], self._position[node]))
-        elif "attention" in name:
+        elif name in operators.PRODUCTS:
+            added = self._position.get(arguments[0]) if 0 not in operators.PRODUCTS[name] else None
+            factors = [arguments[factor] for factor in operators.PRODUCTS[name]]
+            if not any(factor in self._position for factor in factors):
+                self._add(node, "other", inputs)
+            else:
+                self._multiply(node, name, factors)
+                if added is not None:
+                    self._add(node, "addition", (added, self._position[node]))
+        elif name in operators.ATTENTION:
             self._add(node, "product", inputs)
-        elif name == "cat" and sum(part in self._position for part in arguments[0]) > 1:
+        elif name in operators.WRITES:
+            self._write(node, name, arguments, inputs)
+        elif name in operators.SELECTIONS and len(sources) == 1 and arguments[0] in self._position:
+            axis, taken = self._entries.selected(node, name, arguments, self.operations[inputs[0]].shape)
+            if taken is None:
+                self._add(node, "other", inputs)
+            elif name == "select" and self.operations[inputs[0]].shape[axis] == 1:
+                self._add(node, "other", inputs, rearranges=False, is_view=True)
+            else:
+                self._slice(node, inputs[0], axis, taken)
+        else:
+            self._combine(node, name, arguments, inputs)
+
+    def _combine(self, node: fx.Node, name: str, arguments: list[Any], inputs: tuple[int, ...]) -> None:
+        """An operator that joins values, scales one by another, or works on one."""
+        if name == "cat" and sum(part in self._position for part in arguments[0]) > 1:
             parts = tuple(self._position.get(part, -1) for part in arguments[0])
             self._add(node, "concatenation", parts, axis=self._axis(node, arguments, 1, inputs[0]))
-        elif name == "stack" and len(sources) > 1:
+        elif name == "stack" and len(inputs) > 1:
             self._add(node, "stack", inputs)
-        elif name in _SELECTIONS and len(sources) == 1:
-            self._select(node, inputs, name, arguments)
-        elif name in ("add", "sub", "rsub", "lerp") and len(sources) == 2:
+        elif name in operators.ADDITIONS and len(inputs) == 2:
             self._add(node, "addition", inputs)
-        elif name in ("addcmul", "addcdiv") and len(sources) > 1 and arguments[0] in self._position:
-            factors = [self._position[factor] for factor in arguments[1:3] if factor in self._position]
-            branch = self._signal(*factors)[0] if len(factors) == 2 else factors[0]
-            self._add(node, "addition", (self._position[arguments[0]], branch))
-        elif name in ("mul", "div") and len(sources) == 2:
+        elif name in operators.SCALED_ADDITIONS:
+            self._add_up(node, [arguments[:1], arguments[1:3]])
+        elif name == "lerp":
+            self._add_up(node, [[arguments[0], arguments[2]], [arguments[1], arguments[2]]])
+        elif name in operators.SCALINGS and len(inputs) == 2:
             self._add(node, "other", self._signal(*inputs))
-        else:
+        elif name == "mul" and (zeroed := self._zeroed(node, arguments)) is not None:
+            self._add(node, "other", (inputs[0], -1), axis=zeroed[0], written=tuple(zeroed[1]))
+        elif name == "where":
+            branches = dict.fromkeys(self._position[part] for part in arguments[1:] if part in self._position)
+            self._join(node, tuple(branches) or inputs)
+        elif name in operators.LED_BY_FIRST and arguments[0] in self._position:
+            self._add(node, "other", (self._position[arguments[0]],))
+        elif name in operators.COMPARISONS:
             self._add(node, "other", inputs)
+        else:
+            self._join(node, inputs)
+
+    def _join(self, node: fx.Node, inputs: tuple[int, ...]) -> None:
+        """An operator that no table calls a joint: harmless only where its values come from the same layers."""
+        unknown = len({self._origins[source] for source in inputs}) > 1
+        weighted = not operators.is_known(node) and any(
+            argument in self._learnt and len(shape_of(argument)) > 1 for argument in node.all_input_nodes
+        )
+        self._add(node, "unknown" if unknown or weighted else "other", inputs)
 
     def _add(self, node: fx.Node, kind: Kind, inputs: tuple[int, ...], **more: Any) -> None:
-        shape = _shape(node)
-        keeps = (
-            kind == "other"
-            and len(inputs) == 1
-            and self.operations[inputs[0]].shape == shape
-            and _operator(node) not in (*_REARRANGING, *_PRODUCTS)
-        )
+        name, position = operator(node), len(self.operations)
+        shape = shape_of(node)
         if kind == "other" and len(inputs) == 1:
-            more |= {"rearranges": _operator(node) in _REARRANGING, "is_view": _operator(node) in VIEWS}
-        bits = 1 << len(self.operations)
+            more = {**operators.effect(node, self.operations[inputs[0]].shape, shape), **more}
+        bits = 1 << position
         for argument in node.all_input_nodes:
             if argument in self._position:
                 bits |= self._above[self._position[argument]]
         self._above.append(bits)
-        self._position[node] = len(self.operations)
+        origins = 0
+        for source in inputs if kind in ("other", "slice") else ():
+            origins |= self._origins[source] if source >= 0 else 0
+        self._origins.append(origins or 1 << position)
+        self._position[node] = position
         self.nodes.append(node)
-        place = {"scope": node.meta.get("scope", ""), "cell": node.meta.get("cell")}
-        self.operations.append(Operation(kind, inputs, shape, **place, keeps_channels=keeps, **more))
+        place = {"scope": node.meta.get("scope", ""), "cell": node.meta.get("cell"), "operator": name}
+        self.operations.append(Operation(kind, inputs, shape, **place, **more))
+
+    def _add_up(self, node: fx.Node, terms: list[list[Any]]) -> None:
+        """A sum of products: an addition of those terms that depend on the input, of each its signal."""
+        found: list[int] = []
+        for factors in terms:
+            values = tuple(dict.fromkeys(self._position[part] for part in factors if part in self._position))
+            values = self._signal(*values) if len(values) == 2 else values
+            if len(values) == 2:
+                self._add(node, "other", values)
+                values = (self._position[node],)
+            found += values
+        if len(set(found)) == 2:
+            self._add(node, "addition", (found[0], found[1]))
+        else:
+            self._add(node, "other", (found[0],))
 
     def _axis(self, node: fx.Node, arguments: list[Any], place: int, source: int) -> int:
         axis: Any = arguments[place] if len(arguments) > place else node.kwargs.get("dim", 0)
         return axis % len(self.operations[source].shape)
 
-    def _is_learnt(self, weight: Any) -> bool:
-        """Whether a weight is learnt, or computed from the input, and not a fixed filter such as a blur."""
-        return weight in self._learnt or weight in self._position
-
     def _convolve(self, node: fx.Node, arguments: list[Any], name: str) -> None:
-        position = self._position[arguments[0]]
+        """A convolution: a layer where its weight is learnt or computed from the input; a fixed filter otherwise."""
+        position, weight = self._position[arguments[0]], arguments[1]
         channels = self.operations[position].shape[1]
         transposed = "transpose" in name or (name == "convolution" and arguments[6])
-        depthwise = not transposed and channels > 1 and arguments[1].meta["val"].shape[1] == 1
-        self._add(node, "layer", (position,), in_channels=channels, is_convolution=True, depthwise=depthwise)
+        depthwise = not transposed and channels > 1 and shape_of(weight)[1] == 1
+        if weight in self._learnt or weight in self._position:
+            self._add(node, "layer", (position,), in_channels=channels, is_convolution=True, depthwise=depthwise)
+        elif depthwise:
+            same = self.operations[position].shape == shape_of(node)
+            self._add(node, "other", (position,), keeps_channels=same)
+        else:
+            matrix = None if transposed else self._entries.filter_matrix(weight)
+            self._multiply_by_constant(node, position, matrix, 1)
 
-    def _multiply(self, node: fx.Node, factors: list[Any]) -> None:
+    def _multiply(self, node: fx.Node, name: str, factors: list[Any]) -> None:
         """A matrix product: of two values, of a value and learnt weights, or of a value and something else."""
         left, right = factors
         inputs = tuple(dict.fromkeys(self._position[factor] for factor in factors if factor in self._position))
         if left in self._position and right in self._position:
             self._add(node, "product", inputs)
         elif left in self._position and right in self._learnt:
-            self._add(node, "layer", (self._position[left],), in_channels=_shape(left)[-1])
+            self._add(node, "layer", (self._position[left],), in_channels=shape_of(left)[-1])
         elif right in self._position and left in self._learnt:
-            self._add(node, "layer", (self._position[right],), in_channels=_shape(right)[-2:][0])
+            self._add(node, "layer", (self._position[right],), in_channels=shape_of(right)[-2:][0])
         else:
-            self._add(node, "other", inputs)
+            on_the_right = left in self._position
+            factor = self._entries.factor_matrix(right if on_the_right else left, on_the_right == (name == "linear"))
+            dimensions = len(self.operations[inputs[0]].shape)
+            self._multiply_by_constant(node, inputs[0], factor, dimensions - (1 if on_the_right else 2))
+
+    def _multiply_by_constant(self, node: fx.Node, source: int, matrix: np.ndarray | None, axis: int) -> None:
+        """A product along ``axis`` with a fixed matrix, (entries, results): a slice where each result is one entry."""
+        shape, chosen = self.operations[source].shape, self._entries.chosen_by(matrix)
+        if (
+            matrix is not None
+            and chosen is not None
+            and len(matrix) == shape[axis]
+            and shape_of(node) == (*shape[:axis], len(chosen), *shape[axis + 1 :])
+        ):
+            self._slice(node, source, axis, chosen)
+        else:
+            self._add(node, "other", (source,), mixes=True, rearranges=True)
+
+    def _zeroed(self, node: fx.Node, arguments: list[Any]) -> tuple[int, list[int]] | None:
+        """The dimension along which a fixed factor takes entries out, and these; None where it takes none out."""
+        factor = next((part for part in arguments[:2] if part not in self._position), None)
+        return None if factor in self._learnt else self._entries.zeroed(factor, len(shape_of(node)))
 
     def _signal(self, first: int, second: int) -> tuple[int, ...]:
         """The operand that a product scales; both, where neither is the other's gate."""
@@ -207,74 +232,71 @@ class Reduction:
         self._pieces[node] = pieces
         self._position[node] = source
 
-    def _select(self, node: fx.Node, inputs: tuple[int, ...], name: str, arguments: list[Any]) -> None:
-        """A node that takes entries along one dimension."""
-        shape = self.operations[inputs[0]].shape
-        axis, taken = 0, None
-        if name == "index":
-            indexed = [dimension for dimension, index in enumerate(arguments[1]) if index is not None]
-            if len(indexed) == 1:
-                axis, taken = indexed[0], self._indices(node, arguments[1][indexed[0]])
-        else:
-            axis = self._axis(node, arguments, 1, inputs[0])
-            if name == "slice":
-                taken = range(shape[axis])[slice(*arguments[2:5])]
-            elif name == "narrow":
-                taken = range(arguments[2], arguments[2] + arguments[3])
-            elif name == "select":
-                taken = [arguments[2] % shape[axis]]
-            else:
-                taken = self._indices(node, arguments[2])
-        if taken is None:
-            self._add(node, "other", inputs)
-        elif list(taken) == list(range(shape[axis])) and _shape(node) == shape:
-            self._position[node] = inputs[0]  # all of it
-        else:
-            self._slice(node, inputs, axis, taken)
-
-    def _slice(self, node: fx.Node, inputs: tuple[int, ...], axis: int, taken: Sequence[int]) -> None:
-        """The same entries, taken twice, are one value."""
-        key = (inputs, axis, tuple(taken), _shape(node))
+    def _slice(self, node: fx.Node, source: int, axis: int, taken: Sequence[int]) -> None:
+        """The same entries, taken twice, are one value; those of one part of a buffer are that part's."""
+        while (part := self._part(source, axis, taken)) is not None:
+            source, taken = part
+            if source < 0:
+                return  # a constant
+        shape = self.operations[source].shape
+        key = (source, axis, tuple(taken), shape_of(node))
         if key in self._slices:
             self._position[node] = self._slices[key]
+        elif list(taken) == list(range(shape[axis])) and shape_of(node) == shape:
+            self._position[node] = source
         else:
-            self._add(node, "slice", inputs, axis=axis, taken=tuple(taken))
+            self._add(node, "slice", (source,), axis=axis, taken=tuple(taken))
             self._slices[key] = self._position[node]
 
-    def _indices(self, node: fx.Node, indices: fx.Node) -> Sequence[int] | None:
-        """The entries of a constant list of indices; None for any other.
-
-        Raises:
-            ValueError: If the links of a stated cell have no values: its mass would be missed.
-        """
-        value = self._values.get(indices)
-        if not isinstance(value, Tensor) or value.ndim != 1:
+    def _part(self, source: int, axis: int, taken: Sequence[int]) -> tuple[int, list[int]] | None:
+        """The one part that these entries of something written or concatenated lie in, and their places there."""
+        operation = self.operations[source]
+        if operation.axis != axis or not taken:
             return None
-        if value.is_meta and node.meta.get("cell"):
-            raise ValueError("a cell's channels are taken by indices on the meta device, where they have no values")
-        return None if value.is_meta else value.tolist()
+        if operation.written:
+            places = {entry: place for place, entry in enumerate(operation.written)}
+            if all(entry in places for entry in taken):
+                return operation.inputs[1], [places[entry] for entry in taken]
+            return None if any(entry in places for entry in taken) else (operation.inputs[0], list(taken))
+        if operation.kind != "concatenation" or axis > 0 or -1 in operation.inputs:
+            return None
+        start = 0
+        for part in operation.inputs:  # of a batch
+            end = start + self.operations[part].shape[axis]
+            if all(start <= entry < end for entry in taken):
+                return part, [entry - start for entry in taken]
+            start = end
+        return None
 
+    def _write(self, node: fx.Node, name: str, arguments: list[Any], inputs: tuple[int, ...]) -> None:
+        """A value that takes the place of entries of another one: of its only operand that depends on the input, if so.
 
-def _operator(node: fx.Node) -> str:
-    """Name of the ATen operator, the same for its in-place form: ``add`` for ``aten.add_.Tensor``."""
-    target: Any = node.target
-    name = getattr(getattr(target, "overloadpacket", target), "__name__", str(target))
-    return name if name.startswith("_") else name.rstrip("_")
+        Writing to all places leaves what was written; scattered writes are joints that nobody judges.
+        """
+        base, source = arguments[0], arguments[2 if name == "index_put" else 3 if name == "index_copy" else 1]
+        shape = shape_of(base)
+        axis, taken = self._entries.written(node, name, arguments, shape)
+        whole = name == "copy" or (taken is not None and list(taken) == list(range(shape[axis])))
+        expected = shape if whole or taken is None else (*shape[:axis], len(taken), *shape[axis + 1 :])
+        written = self._viewed(self._position.get(source, -1), expected)
+        fits = written < 0 or self.operations[written].shape == expected
+        parts = (self._position.get(base, -1), written)
+        if whole and fits:
+            if written >= 0:
+                self._position[node] = written
+        elif name == "copy":
+            self._add(node, "other", (written,))
+        elif taken is not None and fits and len(set(taken)) == len(taken):
+            if parts != (-1, -1):
+                self._add(node, "other" if -1 in parts else "concatenation", parts, axis=axis, written=tuple(taken))
+        elif name == "select_scatter" and -1 not in parts:
+            self._add(node, "stack", inputs)
+        else:
+            self._join(node, inputs)
 
-
-def _shape(node: fx.Node) -> tuple[int, ...]:
-    """Shape of a node's value; of several, as a normalisation returns them, the first one's."""
-    value = node.meta.get("val")
-    value = value[0] if isinstance(value, list | tuple) and value else value
-    return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()
-
-
-def common_names(scopes: Iterable[str]) -> list[str]:
-    """The names that all of these dotted names begin with.
-
-    Example:
-        >>> common_names(["cells.0.layers.1", "cells.0.layers.2.conv"])
-        ['cells', '0', 'layers']
-    """
-    columns = zip(*(scope.split(".") for scope in scopes), strict=False)
-    return [names[0] for names in takewhile(lambda names: len(set(names)) == 1, columns)]
+    def _viewed(self, position: int, shape: tuple[int, ...]) -> int:
+        """The value that another one is a view of, where it has the wanted shape."""
+        operation = self.operations[position]
+        if position >= 0 and operation.is_view and self.operations[operation.inputs[0]].shape == shape:
+            return operation.inputs[0]
+        return position

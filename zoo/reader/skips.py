@@ -4,7 +4,7 @@ from zoo.reader.additions import judge_additions
 from zoo.reader.blocks import Block, Joint, judged
 from zoo.reader.concatenations import judge_concatenations
 from zoo.reader.flow import Flow
-from zoo.reader.operations import Operation
+from zoo.reader.operation import Operation
 
 __all__ = ["read_skips"]
 
@@ -32,4 +32,6 @@ def read_skips(operations: list[Operation]) -> tuple[list[Block], list[Joint]]:
     for position, operation in enumerate(operations):
         if operation.kind == "stack":
             joints[position] = judged(operation, "not judged", "branches stacked to be weighed against each other")
+        elif operation.kind == "unknown":
+            joints[position] = judged(operation, "not judged", f"nothing is known of what {operation.operator} joins")
     return [blocks[position] for position in sorted(blocks)], [joints[position] for position in sorted(joints)]
