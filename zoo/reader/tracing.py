@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 
 from zoo.macs import attention_in_parts, first_parameter
 from zoo.mass import whole_number
+from zoo.reader.internals import FakeTensor, FakeTensorMode, get_proxy_mode, make_fx, unset_fake_temporarily
 from zoo.reader.operations import Operation, Reduction
 from zoo.reader.outputs import kept_by, tensors_in
 from zoo.wrappers import replica
