@@ -55,21 +55,34 @@ def update_run(folder: str | Path, **entries: Any) -> None:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or a crash, never finds half of it.
 
+    A link stays a link: what it leads to is written. What is no file, such as a device or a pipe, is written through.
+
     Raises:
         OSError: If it cannot be written; it names the file, and what stood there before is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
+    content = content.encode(errors="surrogateescape") if isinstance(content, str) else content
+    if _is_written_through(path):
+        with path.open("ab") as stream:
+            stream.write(content)
+        return
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = part_of(target)
     try:
         with open(part, "wb") as file:
-            file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(part, target)
     except OSError as error:  # a full disk is not told with the file's name
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _is_written_through(path: Path) -> bool:
+    """Whether a name means a device, a pipe, or an open stream such as ``/dev/stdout``, and not a file to replace."""
+    return path.exists() and not path.is_dir() and (not path.is_file() or path.absolute().is_relative_to("/dev"))
 
 
 def part_of(path: Path) -> Path:
