@@ -1,0 +1,72 @@
+"""Every operator that published networks are made of stands in a table of the reader, and every table is of operators."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from zoo.reader import operators
+from zoo.reader.tracing import traced_graph
+
+ATLAS = Path(__file__).parent.parent / "docs" / "results" / "atlas" / "atlas.csv"
+TABLES = [name for name in vars(operators) if name.isupper() and not name.startswith("_")]
+# Small ones of unlike make: convolutions, attention, state, gates, shuffles, positions and fixed filters.
+SAMPLE = (
+    "test_convnext", "test_efficientnet_gn", "test_vit", "test_nfnet", "test_mambaout", "test_byobnet", "test_resnet",
+    "starnet_s050", "dla46x_c", "ghostnet_050", "mobilenetv3_small_050", "ese_vovnet19b_slim_dw",
+)  # fmt: skip
+
+
+def unknown_operators(network: nn.Module, size: Sequence[int]) -> set[str]:
+    """The operators on values in a network's graph that stand in no table."""
+    with torch.device("meta"):
+        images = torch.zeros(1, *size)
+    graph = traced_graph(network, images).graph
+    nodes = [node for node in graph.nodes if node.op == "call_function" and node.all_input_nodes]
+    assert nodes
+    return {str(node.target) for node in nodes if not operators.is_known(node)}
+
+
+def timm_network(name: str) -> tuple[nn.Module, Sequence[int]]:
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    return network, network.default_cfg["input_size"]  # type: ignore[return-value, index]
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_every_operator_of_small_networks_of_many_kinds_is_known(name: str) -> None:
+    assert unknown_operators(*timm_network(name)) == set()
+
+
+def smallest_of_each_family(count: int) -> dict[str, list[str]]:
+    table = pd.read_csv(ATLAS).sort_values("num_params")
+    return {str(family): list(rows["name"].head(count)) for family, rows in table.groupby("family")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", list(smallest_of_each_family(1)))
+def test_every_operator_of_each_family_of_timm_is_known(family: str) -> None:
+    for name in smallest_of_each_family(3)[family]:
+        assert unknown_operators(*timm_network(name)) == set(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
+def test_every_operator_of_torchvisions_classifiers_is_known(name: str) -> None:
+    size = (3, 299, 299) if "inception" in name else (3, 224, 224)
+    arguments = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.device("meta"):
+        network = torchvision.models.get_model(name, **arguments)
+    assert unknown_operators(network, size) == set()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_name_in_a_table_is_one_of_torchs_operators(table: str) -> None:
+    names = set(getattr(operators, table))
+    of_torch = {name for name in names if hasattr(torch.ops.aten, name) or hasattr(torch.ops.torchvision, name)}
+    assert names - of_torch - {"getitem"} == set()
