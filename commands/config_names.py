@@ -4,7 +4,7 @@ import json
 from difflib import get_close_matches
 from pathlib import Path
 
-import yaml
+from commands.strict_yaml import read_yaml
 
 __all__ = [
     "CONFIG_FOLDER",
@@ -87,15 +87,13 @@ def config_name(path: Path) -> str:
 
 
 def _readable(path: Path) -> Path:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        place = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        raise ValueError(f"Expected YAML in {path}{place}: {error.problem}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected YAML in {path}, but it holds other bytes.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"Expected keys and values in {path}, but it holds {type(content).__name__}.")
+    content = read_yaml(path)
+    for section in ("model", "data", "trainer"):
+        value = content.get(section, {})
+        is_class = section == "data" and isinstance(value, str)  # by its name alone
+        if not isinstance(value, dict) and not is_class:
+            found = "nothing" if value is None else value
+            raise ValueError(f"Expected keys and values under {section} in {path}, but it holds {found}.")
     return path
 
 

@@ -124,15 +124,15 @@ def _open(name: str, output_dir: Path | None) -> _Opened:
 
 
 def _read_study(path: Path) -> "Study":
-    import yaml
     from jsonargparse import ArgumentError, ArgumentParser
 
     from commands.option_errors import explain
+    from commands.strict_yaml import read_yaml
     from studies.definition import JacobianChoice, ReportChoice, Study
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--study", type=Study)
-    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    written = read_yaml(path)
     content = {"name": path.stem} | {key: value for key, value in written.items() if value is not None}
     # The classes that the changes name are for the training to load, which takes seconds; the rows need their names.
     changes = content.pop("changes") if isinstance(content.get("changes"), dict) else {}

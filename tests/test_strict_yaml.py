@@ -1,0 +1,106 @@
+"""A configuration means what it looks like, or is refused with its line, at once."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli import main
+from commands.config_names import CONFIG_FOLDER
+from commands.strict_yaml import read_yaml
+
+BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "trainer:\n  max_epochs: 3\ntrainer:\n  precision: 32\n",
+            "line 3: the key 'trainer' stands in line 1 already",
+        ),
+        ("a:\n  b: 1\n  c: 2\n  b: 3\n", "line 4: the key 'b' stands in line 2 already"),
+        ("a: [{b: 1, b: 2}]\n", "line 1: the key 'b' stands in line 1 already"),
+        ("seed: 010\n", "line 1: 010 would be read in base 8; write it without the leading zero"),
+        ("seed: -07\n", "line 1: -07 would be read in base 8"),
+        (BOMB, "more than 1,000,000 values, by way of aliases"),
+        ("a: &a [*a]\n", "a value that contains itself"),
+        ("a: &a {b: *a}\n", "a value that contains itself"),
+        ("[" * 5000, "Expected "),
+        ("- 1\n", "Expected keys and values in .*, but it holds list."),
+        ("a: [1\n", r"Expected YAML in .* \(line 2\)"),
+        ("a: !!python/object/apply:os.system [ls]\n", "Expected YAML in .*could not determine a constructor"),
+    ],
+)
+def test_what_is_not_what_it_looks_like_is_refused_at_once(text: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match=sentence) as refused:
+        read_yaml(path)
+    assert str(path) in str(refused.value)
+    assert time.perf_counter() - began < 10
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="but it holds other bytes"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG_FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_all_that_ships_is_read_as_yaml_reads_it(path: Path) -> None:
+    assert read_yaml(path) == yaml.safe_load(path.read_text())
+
+
+def test_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("base: &base {a: 1, b: 0x10}\nmore:\n  <<: *base\n  a: 2\nagain: *base\nzero: 0\nfloat: 0.5\n")
+    assert read_yaml(path) == yaml.safe_load(path.read_text())
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=4))
+def test_whatever_yaml_writes_is_read_as_yaml_reads_it(content: dict) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "x.yaml"
+        path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+        assert read_yaml(path) == yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("trainer:\n", "Expected keys and values under trainer in {path}, but it holds nothing."),
+        ("model: 3\n", "Expected keys and values under model in {path}, but it holds 3."),
+        ("data: [1]\n", "Expected keys and values under data in {path}, but it holds [1]."),
+        ("trainer: {}\ntrainer: {}\n", "the key 'trainer' stands in line 1 already."),
+    ],
+)
+def test_the_command_line_says_so_in_one_line(
+    text: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    assert main(["fit", "--config", "digits_dense.yaml", "--config", str(path)]) == 2
+    message = capsys.readouterr().err
+    assert sentence.format(path=path) in message
+    assert message.count("\n") == 1
+
+
+def test_a_studys_key_stands_once_too(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("configs: [digits_dense.yaml]\nseeds: 2\nseeds: 3\n")
+    assert main(["study", "status", str(path)]) == 2
+    assert "line 3: the key 'seeds' stands in line 2 already" in capsys.readouterr().err
