@@ -1,24 +1,28 @@
 """The layers of any network as functions of their own, cut out of its traced graph."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from fractions import Fraction
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from zoo.jacobian.graph import BatchGraph, operator_name
+from zoo.jacobian.regions import Span, between, spans_of
 from zoo.macs import first_parameter
-from zoo.reader.flow import Flow
-from zoo.reader.operations import VIEWS, Reduction, common_names
-from zoo.reader.tracing import traced_graph
+from zoo.reader.operations import VIEWS
+from zoo.reader.tracing import TracedGraph, traced_graph
 from zoo.wrappers import replica, unwrapped
 
 __all__ = ["Layer", "layers_at"]
 
 # After one of these a linear layer's Jacobian is D W with a diagonal D.
 _ELEMENTWISE = {"relu", "elu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "hardtanh", "hardswish", "softplus"}
+
+
+_GROUPED = {"bmm", "baddbmm", "addbmm", "mv", "addmv", "dot"}
 
 
 @dataclass(frozen=True)
@@ -40,33 +44,12 @@ class Layer:
     slopes: Callable[[Tensor], Tensor] | None = None
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Where a layer lies in the graph: its nodes in order, behind the node of what enters it."""
-
-    name: str
-    entering: fx.Node
-    weighted: fx.Node
-    leaving: fx.Node
-
-    @cached_property
-    def nodes(self) -> list[fx.Node]:
-        """Everything on the way from ``entering`` to ``leaving``."""
-        return _between(self.entering, self.leaving)
-
-    @cached_property
-    def others(self) -> set[fx.Node]:
-        """Values that the nodes take beside each other's: weights, and gates computed elsewhere."""
-        inside = {self.entering, *self.nodes}
-        return {argument for node in self.nodes for argument in node.all_input_nodes if argument not in inside}
-
-
 def layers_at(model: nn.Module, batch: Tensor, bn: Literal["eval", "batch"] = "batch") -> Iterator[Layer]:
     """The layers of a network, each with what enters it at one batch.
 
-    A layer is a convolution or linear layer with the activations and normalisations that belong to it: those that
-    follow it and nothing else, unless their module lies closer to the next layer's, and those before it that follow no
-    layer.
+    A layer is a convolution or linear layer with the activations and normalisations that belong to it, of however many
+    operators: those that follow it and nothing else, unless their module lies closer to the next layer's, and those
+    before it that follow no layer. So does padding before it.
 
     Args:
         model: Any network of one input, bare or wrapped.
@@ -79,21 +62,22 @@ def layers_at(model: nn.Module, batch: Tensor, bn: Literal["eval", "batch"] = "b
 
     Raises:
         ValueError: If the network cannot be traced on this batch, or has no layer; or if the statistics of a batch norm
-            are not what ``bn`` asks for.
+            are not what ``bn`` asks for; or if a layer mixes its samples, or takes more than one value.
     """
     network = replica(unwrapped(model))
     _give_statistics(network, bn)
     traced = traced_graph(network, batch)
     if bn == "batch":
         _take_batch_statistics(network, batch)
-    spans = _spans(Reduction(traced.graph, traced.constant))
+
+    def again(samples: int) -> TracedGraph:
+        return traced_graph(network, batch.new_empty((samples, *batch.shape[1:])))
+
+    graph = BatchGraph(traced, again, len(batch))
+    spans = spans_of(graph)
     if not spans:
         raise ValueError("Expected a network with convolutions or linear layers, but it has none.")
-    for span in spans:
-        if span.weighted.target in (torch.ops.aten.bmm.default, torch.ops.aten.baddbmm.default):
-            name = span.name or type(network).__name__
-            raise ValueError(f"Expected layers with the samples in front, but {name} multiplies groups of features.")
-    yield from _run(list(traced.graph.nodes), spans, traced.constant, batch)
+    yield from _run([_Cut(graph, span, type(network).__name__) for span in spans], graph, batch)
 
 
 def _give_statistics(network: nn.Module, bn: str) -> None:
@@ -136,143 +120,146 @@ def _take_batch_statistics(network: nn.Module, batch: Tensor) -> None:
         handle.remove()
 
 
-def _spans(reduction: Reduction) -> list[_Span]:
-    """Give every activation and normalisation to a layer."""
-    operations, nodes = reduction.operations, reduction.nodes
-    flow = Flow(operations)
-    layers = [position for position, operation in enumerate(operations) if operation.kind == "layer"]
-    after: dict[int, list[int]] = {}
-    taken: set[int] = set()
-    for layer in layers:
-        chain, current = [], layer
-        while (user := _next(flow, nodes, current, layer)) is not None:
-            following = _layers_after(flow, user)
-            own = len(common_names((operations[user].scope, operations[layer].scope)))
-            if any(len(common_names((operations[user].scope, operations[other].scope))) > own for other in following):
-                break
-            chain.append(user)
-            current = user
-        after[layer] = chain
-        taken.update(chain)
-    spans = []
-    for layer in layers:
-        before, current = [], operations[layer].inputs[0]
-        while operations[current].keeps_channels and current not in taken:
-            before.append(current)
-            current = operations[current].inputs[0]
-        if isinstance(nodes[current].meta["val"], list | tuple):  # pooling with indices: the pooled values enter
-            current = before.pop()
-        leaving = nodes[after[layer][-1] if after[layer] else layer]
-        spans.append(_Span(operations[layer].scope, nodes[current], nodes[layer], leaving))
-    return spans
+class _Cut:
+    """A layer cut out of its graph.
 
+    Args:
+        graph: The graph.
+        span: Where the layer lies.
+        network: The network's name, for a layer without one.
 
-def _next(flow: Flow, nodes: list[fx.Node], position: int, layer: int) -> int | None:
-    """The operation that takes a layer's value as it is, so far, and nothing else does; None where there is none.
+    Attributes:
+        others: The nodes whose values it takes beside what enters: weights.
 
-    A linear layer sees tokens in one long row, which is undone behind it: what treats each token alone is let through.
+    Raises:
+        ValueError: If its samples do not lie in one dimension from beginning to end, or others of its values have them.
     """
-    operations, users = flow.operations, flow.users[position]
-    if len(users) != 1:
-        return None
-    if operations[users[0]].keeps_channels:
-        return users[0]
-    undone = operations[users[0]].is_view and operations[users[0]].shape[-1] == operations[layer].shape[-1]
-    if operations[layer].is_convolution or not undone or len(flow.users[users[0]]) != 1:
-        return None
-    treated = nodes[flow.users[users[0]][0]]
-    norm = _name(treated) == "native_layer_norm" and list(treated.args[1]) == [operations[layer].shape[-1]]  # type: ignore[arg-type]
-    return users[0] if norm or _name(treated) in _ELEMENTWISE else None
+
+    def __init__(self, graph: BatchGraph, span: Span, network: str) -> None:
+        self.graph, self.span = graph, span
+        name = span.name or network
+        if operator_name(span.weighted) in _GROUPED:
+            raise ValueError(f"Expected layers with the samples in front, but {name} multiplies groups of features.")
+        self.nodes = self._with_constants(span.nodes)
+        inside = {span.entering, *self.nodes}
+        self.others = {source for node in self.nodes for source in node.all_input_nodes if source not in inside}
+        self.entering_axis = self.leaving_axis = 0
+        self.rows = 1
+        if not span.tokens:
+            entering, leaving = graph.rows(span.entering), graph.rows(span.leaving)
+            if entering is None or leaving is None or entering[1] != leaving[1]:
+                raise ValueError(
+                    f"Expected layers that treat each sample alone, but {name} mixes or loses the samples."
+                )
+            (self.entering_axis, self.rows), self.leaving_axis = entering, leaving[0]
+        if any(other in graph.data and graph.rows(other) is not None for other in self.others):
+            raise ValueError(f"Expected layers of one input, but {name} takes another that depends on the sample.")
+
+    def _with_constants(self, nodes: list[fx.Node]) -> list[fx.Node]:
+        """These nodes, and before each the constants that it takes and that hold the number of samples."""
+        found: dict[fx.Node, None] = {}
+
+        def add(node: fx.Node) -> None:
+            for source in node.all_input_nodes:
+                if source not in found and self.graph.varies(source):
+                    add(source)
+            found[node] = None
+
+        for node in nodes:
+            add(node)
+        return list(found)
+
+    def entering(self, values: dict[fx.Node, Any]) -> Tensor:
+        """What enters, with the samples in front."""
+        value: Tensor = values[self.span.entering]
+        return value.flatten(0, -2) if self.span.tokens else value.movedim(self.entering_axis, 0)
+
+    def function(self, values: dict[fx.Node, Any]) -> Callable[[Tensor], Tensor]:
+        """The layer as a function of what enters, samples in front."""
+        fixed = {node: values[node] for node in self.others}
+        tokens, span = self.span.tokens, self.span
+
+        def function(x: Tensor) -> Tensor:
+            samples = Fraction(len(x), self.rows)
+            known = {**fixed, span.entering: _token(x, span.entering) if tokens else x.movedim(0, self.entering_axis)}
+            for node in self.nodes:
+                if tokens and operator_name(node) in VIEWS and node in self.graph.data:
+                    known[node] = _token(known[node.args[0]].reshape(len(x), -1), node)  # type: ignore[index]
+                else:
+                    known[node] = _call(node, *self.graph.arguments(node, samples), known)
+            value = known[span.leaving]
+            return value.flatten(0, -2) if tokens else value.movedim(self.leaving_axis, 0)
+
+        return function
+
+    def layer(self, values: dict[fx.Node, Any]) -> Layer:
+        """The layer at these values of the nodes before it."""
+        span, weight, slopes = self.span, None, None
+        function, entering = self.function(values), self.entering(values)
+        if operator_name(span.weighted) in ("mm", "addmm"):
+            left, right = span.weighted.args[-2:]
+            after = [node for node in between(span.weighted, span.leaving) if operator_name(node) not in VIEWS]
+            if left is span.entering and {operator_name(node) for node in after} <= _ELEMENTWISE:
+                weight = values[right].T  # type: ignore[index]
+
+                def linear(x: Tensor) -> Tensor:
+                    return _call(span.weighted, span.weighted.args, span.weighted.kwargs, {**values_of, left: x})
+
+                values_of = {node: values[node] for node in self.others}
+
+                def activation(x: Tensor) -> Tensor:
+                    for node in after:
+                        x = _call(node, node.args, node.kwargs, {node.all_input_nodes[0]: x})
+                    return x
+
+                def slopes(x: Tensor) -> Tensor:
+                    pre_activations = linear(x)
+                    return torch.func.jvp(activation, (pre_activations,), (torch.ones_like(pre_activations),))[1]
+
+        return Layer(span.name, function, entering, weight, slopes)
 
 
-def _name(node: fx.Node) -> str:
-    return str(getattr(node.target, "overloadpacket", "")).rpartition(".")[2]
+def _token(x: Tensor, node: fx.Node) -> Tensor:
+    """Tokens (N, features) as the one token of each of N images, in as many dimensions as a node's value has."""
+    return x.reshape(len(x), *[1] * (node.meta["val"].ndim - 2), -1)
 
 
-def _between(start: fx.Node, end: fx.Node) -> list[fx.Node]:
-    """The nodes that depend on ``start`` and that ``end`` depends on, in order; ``end`` too, unless it is ``start``."""
-    dependent, node = {start: None}, start  # a dict, because it keeps the order
-    while node is not end:
-        node = node.next
-        if any(argument in dependent for argument in node.all_input_nodes):
-            dependent[node] = None
-    needed = {end}
-    for node in reversed(dependent):
-        if node in needed:
-            needed.update(node.all_input_nodes)
-    return [node for node in dependent if node in needed and node is not start]
-
-
-def _layers_after(flow: Flow, position: int) -> list[int]:
-    """The layers that a value reaches through activations and normalisations only."""
-    found, waiting = [], [position]
-    while waiting:
-        for user in flow.users[waiting.pop()]:
-            if flow.operations[user].kind == "layer":
-                found.append(user)
-            elif flow.operations[user].keeps_channels:
-                waiting.append(user)
-    return found
-
-
-def _run(nodes: list[fx.Node], spans: list[_Span], constant: Callable, batch: Tensor) -> Iterator[Layer]:
+def _run(cuts: list[_Cut], graph: BatchGraph, batch: Tensor) -> Iterator[Layer]:
     """Compute the graph, and hand out each layer when its last node is known."""
-    index = {node: place for place, node in enumerate(nodes)}
+    index, nodes = graph.index, graph.nodes
     last_use = {node: max((index[user] for user in node.users), default=place) for node, place in index.items()}
-    ending: dict[int, list[_Span]] = {}
-    for span in spans:
-        end = index[span.nodes[-1]]
-        ending.setdefault(end, []).append(span)
-        for node in {span.entering, *span.others}:
+    ending: dict[int, list[_Cut]] = {}
+    for cut in cuts:
+        end = index[cut.span.leaving]
+        ending.setdefault(end, []).append(cut)
+        for node in {cut.span.entering, *cut.others}:
             last_use[node] = max(last_use[node], end)
     values: dict[fx.Node, Any] = {}
     for place, node in enumerate(nodes):
         if node.op == "output":
             break
-        values[node] = batch if node.op == "placeholder" else _value(node, values, constant)
-        for span in ending.get(place, []):
-            yield _layer(span, values)
+        values[node] = batch if node.op == "placeholder" else _value(node, values, graph.constant)
+        for cut in ending.get(place, []):
+            yield cut.layer(values)
         for done in [known for known in values if last_use[known] <= place]:
             del values[done]
 
 
 @torch.no_grad()
-def _value(node: fx.Node, values: Mapping[fx.Node, Any], constant: Callable) -> Any:
-    return constant(node) if node.op == "get_attr" else _call(node, values)
+def _value(node: fx.Node, values: dict[fx.Node, Any], constant: Callable) -> Any:
+    return constant(node) if node.op == "get_attr" else _call(node, node.args, node.kwargs, values)
 
 
-def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+def _call(node: fx.Node, arguments: Sequence[Any], keywords: dict[str, Any], values: dict[fx.Node, Any]) -> Any:
     target: Any = node.target
-    arguments: Any
-    arguments, keywords = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-    if target is torch.ops.aten.native_group_norm.default:  # the graph holds the traced batch's size
-        arguments = (*arguments[:3], len(arguments[0]), *arguments[4:])
-    return target(*arguments, **keywords)
-
-
-def _layer(span: _Span, values: dict[fx.Node, Any]) -> Layer:
-    fixed = {node: values[node] for node in span.others}
-
-    def part(nodes: Sequence[fx.Node], entering: fx.Node) -> Callable[[Tensor], Tensor]:
-        def function(x: Tensor) -> Tensor:
-            known = {**fixed, entering: x}
-            for node in nodes:
-                known[node] = known[node.args[0]] if _name(node) in VIEWS else _call(node, known)  # type: ignore[index]
-            return known[nodes[-1] if nodes else entering]
-
-        return function
-
-    weight, slopes = None, None
-    after = _between(span.weighted, span.leaving)
-    names = {_name(node) for node in after} - set(VIEWS)
-    if span.weighted.target in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
-        left, right = span.weighted.args[-2:]
-        if left is span.entering and names <= _ELEMENTWISE:
-            weight = fixed[right].T  # type: ignore[index]
-            linear, activation = part([span.weighted], span.entering), part(after, span.weighted)
-
-            def slopes(x: Tensor) -> Tensor:
-                pre_activations = linear(x)
-                return torch.func.jvp(activation, (pre_activations,), (torch.ones_like(pre_activations),))[1]
-
-    return Layer(span.name, part(span.nodes, span.entering), values[span.entering], weight, slopes)
+    given: Any
+    given, named = fx.node.map_arg((tuple(arguments), keywords), values.__getitem__)
+    name = operator_name(node)
+    if name.startswith("rrelu_with_noise"):  # draws nothing in eval mode, yet vmap refuses it
+        bounds = list(given[2:4])
+        lower, upper = bounds + [1 / 8, 1 / 3][len(bounds) :]
+        value = nn.functional.leaky_relu(given[0], (lower + upper) / 2)
+        return (value, None) if name.endswith("functional") else value
+    if name == "copy":  # has no derivative of its own
+        return given[1].to(given[0]).expand_as(given[0])
+    return target(*given, **named)

@@ -137,6 +137,10 @@ def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int
 def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -> TracedGraph:
     with _scopes_marked(network), _outputs_listed(network):
         module = make_fx(torch.func.functionalize(network), tracing_mode="fake", _allow_non_fake_inputs=True)(images)
+    if any(node.op == "call_function" and node.is_impure(impure_random=False) for node in module.graph.nodes):
+        # Writes within an operator that torch takes apart late.
+        marked = _Marked(module)
+        module = make_fx(torch.func.functionalize(marked.run), tracing_mode="fake", _allow_non_fake_inputs=True)(images)
     module.graph.eliminate_dead_code()
 
     def constant(node: fx.Node) -> Any:
@@ -146,6 +150,20 @@ def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -
         return reals.get(id(value), value)
 
     return TracedGraph(module.graph, constant)
+
+
+class _Marked(fx.Interpreter):
+    """Runs a graph again; the nodes of a further trace take over its marks."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        mode = get_proxy_mode()
+        nodes: Iterable[fx.Node] = reversed(mode.tracer.graph.nodes) if mode is not None else ()
+        for node in nodes:
+            if "scope" in node.meta:
+                break
+            node.meta.update(scope=n.meta.get("scope", ""), cell=n.meta.get("cell"))
+        return value
 
 
 @contextmanager
