@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from callbacks.checkpoint_io import read_checkpoint
 from callbacks.run_file import part_of, read_run
-from commands.run_identity import as_json, configuration_id, differences, evaluated, plain
+from commands.run_identity import as_json, configuration_id, differences, evaluated, plain, recorded, recorded_id
 
 __all__ = [
     "Place",
@@ -128,8 +128,7 @@ def run_of_job(output_dir: Path, identity: str, job: str | None) -> Path | None:
         identity: The configuration's id.
         job: What names the job.
     """
-    folders = sorted(output_dir.glob(f"*_{identity}*"), reverse=True)
-    return next((folder for folder in folders if read_run(folder).get("job") == job), None)
+    return next((folder for folder in _runs_of(output_dir, identity) if read_run(folder).get("job") == job), None)
 
 
 def require_progress(folder: Path, step: int) -> None:
@@ -166,7 +165,7 @@ def find_run(output_dir: Path, configuration: Mapping[str, Any], name: str, chec
         ValueError: If an evaluation might mean several trainings.
     """
     identity = configuration_id(configuration)
-    folders = sorted(output_dir.glob(f"*_{identity}*"), reverse=True)
+    folders = _runs_of(output_dir, identity)
     for folder in folders:
         if _has(folder, checkpoint) and not (fitting and _is_finished(folder)):
             return folder
@@ -198,17 +197,29 @@ def _has(folder: Path, checkpoint: str) -> bool:
     return any(path.is_file() for path in found)
 
 
+def _runs_of(output_dir: Path, identity: str) -> list[Path]:
+    """The runs of a configuration, the newest first; folders of earlier versions may bear another id."""
+    others = {folder for folder, theirs in _records(output_dir) if recorded_id(theirs) == identity}
+    return sorted({*output_dir.glob(f"*_{identity}*"), *others}, reverse=True)
+
+
 def _runs_to_evaluate(output_dir: Path, configuration: Mapping[str, Any]) -> list[Path]:
     """The runs that an evaluation of a configuration may mean, the newest first."""
     wanted = as_json(evaluated(plain(configuration)))
-    folders = sorted((path.parent for path in output_dir.glob("*/run.json")), reverse=True)
-    records = ((folder, read_run(folder).get("configuration")) for folder in folders if not folder.is_symlink())
-    return [folder for folder, theirs in records if theirs and as_json(evaluated(theirs)) == wanted]
+    return [folder for folder, theirs in _records(output_dir) if as_json(evaluated(theirs)) == wanted]
+
+
+def _records(output_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every run with what decides its result, the newest first."""
+    for file in sorted(output_dir.glob("*/run.json"), reverse=True):
+        theirs = read_run(file.parent).get("configuration")
+        if theirs and not file.parent.is_symlink():
+            yield file.parent, recorded(theirs)
 
 
 def _require_one_training(folders: list[Path], checkpoint: str) -> None:
     """Refuse several runs that were trained differently, of which any could be meant."""
-    trainings = {as_json(read_run(folder)["configuration"]): folder for folder in reversed(folders)}
+    trainings = {as_json(recorded(read_run(folder)["configuration"])): folder for folder in reversed(folders)}
     if len(trainings) > 1:
         one, other = list(trainings.values())[-1:-3:-1]
         changes = differences(read_run(one)["configuration"], read_run(other)["configuration"])
@@ -251,7 +262,7 @@ def continued_run(checkpoint: Path, identity: str, configuration: Mapping[str, A
 
 def _changes(configuration: Mapping[str, Any], run: Mapping[str, Any], fitting: bool) -> str:
     """In what a run's configuration is another one, for a training or an evaluation; empty if in nothing."""
-    ours, theirs = plain(configuration), run.get("configuration", {})
+    ours, theirs = plain(configuration), recorded(run.get("configuration", {}))
     return differences(theirs, ours) if fitting else differences(evaluated(theirs), evaluated(ours))
 
 

@@ -1,4 +1,4 @@
-"""What makes a run the same or another: the entries of its configuration that decide the result."""
+"""Identity of a run: the entries of its configuration that decide the result."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import compress
 from typing import Any
 
-__all__ = ["as_json", "configuration_id", "differences", "evaluated", "plain"]
+__all__ = ["as_json", "configuration_id", "differences", "evaluated", "plain", "recorded", "recorded_id"]
 
 # What changes neither the network, its data nor its training, and so may differ when a run is continued.
 _INCIDENTAL = {
@@ -17,6 +17,9 @@ _INCIDENTAL = {
     ),
     "data": ("data_dir", "download", "num_workers"),
 }
+
+# Where a kernel fails, a training goes on without it.
+_INCIDENTAL_KEYS = frozenset({"model.network.init_args.share_outputs"})
 
 # What decides a training, but not what a checkpoint gives when it is evaluated, but for rounding.
 _TRAINING_ONLY = frozenset(
@@ -29,7 +32,7 @@ _TRAINING_ONLY = frozenset(
             "trainer.deterministic",
         ),
         *("trainer.inference_mode", "trainer.limit_test_batches", "trainer.limit_predict_batches", "tf32"),
-        *("data.batch_size", "data.init_args.batch_size"),
+        *("data.batch_size", "data.init_args.batch_size", "model.channels_last", "model.compile_network"),
     }
 )
 
@@ -61,7 +64,12 @@ def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
                 del flat[key]
     deciding = _deciding((configuration.get("trainer") or {}).get("callbacks"))
     exact = {} if configuration.get("tf32", True) else {"tf32": False}
-    return flat | ({"trainer.callbacks": deciding} if deciding else {}) | exact
+    return recorded(flat) | ({"trainer.callbacks": deciding} if deciding else {}) | exact
+
+
+def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Those entries in the record of a run that decide the result; earlier versions recorded others too."""
+    return {key: value for key, value in flat.items() if key not in _INCIDENTAL_KEYS}
 
 
 def evaluated(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +86,12 @@ def _deciding(callbacks: Any) -> list[Any]:
 
 def configuration_id(configuration: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that change whenever the network, the data, the seed or the training does."""
-    return hashlib.sha256(as_json(plain(configuration)).encode()).hexdigest()[:8]
+    return recorded_id(plain(configuration))
+
+
+def recorded_id(flat: Mapping[str, Any]) -> str:
+    """The same of a configuration in the record of a run."""
+    return hashlib.sha256(as_json(recorded(flat)).encode()).hexdigest()[:8]
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:

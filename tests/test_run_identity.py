@@ -10,7 +10,7 @@ import yaml
 
 from cli import main
 from commands.config_names import CONFIG_FOLDER, list_configs
-from commands.run_folders import find_run
+from commands.run_folders import continued_run, find_run, run_of_job
 from commands.run_identity import configuration_id, evaluated, plain
 
 FIT = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
@@ -27,13 +27,19 @@ def changed(**trainer: Any) -> dict[str, Any]:
     return {**CONFIGURATION, "trainer": {**CONFIGURATION["trainer"], **trainer}}
 
 
-def made(folder: Path, configuration: dict[str, Any], name: str = "x") -> Path:
-    """A run folder as a finished training leaves it."""
+def sharing(choice: Any, **model: Any) -> dict[str, Any]:
+    network = {"class_path": "zoo.RandomSkipMLP", "init_args": {"share_outputs": choice}}
+    return {**CONFIGURATION, "model": {"network": network, **model}}
+
+
+def made(folder: Path, configuration: dict[str, Any], name: str = "x", status: str = "finished") -> Path:
+    """A run folder as a training leaves it."""
     identity = configuration_id(configuration)
     run = folder / f"2026-01-01_00-00-0{len(list(folder.iterdir()))}_{name}_{identity}"
     (run / "checkpoints").mkdir(parents=True)
-    (run / "checkpoints" / "best.ckpt").touch()
-    record = {"name": name, "configuration_id": identity, "configuration": plain(configuration), "status": "finished"}
+    for checkpoint in ("best", "last"):
+        (run / "checkpoints" / f"{checkpoint}.ckpt").touch()
+    record = {"name": name, "configuration_id": identity, "configuration": plain(configuration), "status": status}
     (run / "run.json").write_text(json.dumps(record))
     return run
 
@@ -73,6 +79,41 @@ def test_a_training_is_another_on_other_devices_and_longer(tmp_path: Path) -> No
         find_run(tmp_path, changed(devices=2), "x", "last", fitting=True)
     with pytest.raises(FileNotFoundError, match="trainer.max_epochs is 3 there and 4 here"):
         find_run(tmp_path, changed(max_epochs=4, devices=2), "x", "best", fitting=False)
+
+
+@pytest.mark.parametrize(("checkpoint", "fitting"), [("last", True), ("best", False)])
+def test_a_run_goes_on_without_its_fast_pass(checkpoint: str, fitting: bool, tmp_path: Path) -> None:
+    """As the sentence about a kernel that fails advises."""
+    run = made(tmp_path, sharing(None), status="interrupted")
+    assert configuration_id(sharing(False)) == configuration_id(sharing(None))
+    assert find_run(tmp_path, sharing(False), "x", checkpoint, fitting) == run
+    checkpoint_file = run / "checkpoints" / f"{checkpoint}.ckpt"
+    assert continued_run(checkpoint_file, configuration_id(sharing(False)), sharing(False), fitting) == run
+
+
+@pytest.mark.parametrize(("checkpoint", "fitting"), [("last", True), ("best", False)])
+def test_a_run_of_an_earlier_version_is_found(checkpoint: str, fitting: bool, tmp_path: Path) -> None:
+    """Its id and its record hold what was later found not to decide the result."""
+    run = made(tmp_path, sharing(True), status="interrupted")
+    record = json.loads((run / "run.json").read_text())
+    record["configuration"]["model.network.init_args.share_outputs"] = True
+    record |= {"configuration_id": "01234567", "job": "SLURM 7"}
+    older = run.rename(tmp_path / "2026-01-01_00-00-00_x_01234567")
+    (older / "run.json").write_text(json.dumps(record))
+    (tmp_path / "latest").symlink_to(older.name)
+    assert find_run(tmp_path, sharing(None), "x", checkpoint, fitting) == older
+    assert run_of_job(tmp_path, configuration_id(sharing(None)), "SLURM 7") == older
+    checkpoint_file = older / "checkpoints" / f"{checkpoint}.ckpt"
+    assert continued_run(checkpoint_file, configuration_id(sharing(None)), sharing(None), fitting) == older
+
+
+@pytest.mark.parametrize("switch", ["channels_last", "compile_network"])
+def test_how_a_network_is_computed_decides_a_training_but_no_evaluation(switch: str, tmp_path: Path) -> None:
+    run = made(tmp_path, sharing(None, **{switch: True}), status="interrupted")
+    other = sharing(None, **{switch: False})
+    assert find_run(tmp_path, other, "x", "best", fitting=False) == run
+    with pytest.raises(FileNotFoundError, match=f"model.{switch} is True there and False here"):
+        find_run(tmp_path, other, "x", "last", fitting=True)
 
 
 def test_tf32_is_part_of_a_run_only_where_it_is_switched_off() -> None:
