@@ -1,19 +1,27 @@
 """What ``inspect`` found, as rows for files and as tables for the terminal."""
 
-import pandas as pd
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from callbacks.tables import print_rows, terminal
-from zoo import Topology
+from callbacks.tables import calls, print_rows, terminal
+from zoo.closed_forms import ClosedForm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from zoo import Topology
 
 __all__ = ["block_rows", "network_rows", "show"]
 
 
-def network_rows(records: dict[str, Topology]) -> pd.DataFrame:
+def network_rows(records: Mapping[str, "Topology | ClosedForm"]) -> "pd.DataFrame":
     """One row per network.
 
     Args:
         records: Topology by name.
     """
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "network": name,
@@ -25,24 +33,27 @@ def network_rows(records: dict[str, Topology]) -> pd.DataFrame:
             "num_layers": record.num_layers,
             "num_cells": record.num_cells,
             "not_judged": len(record.not_judged),
+            "uncounted": calls(record.uncounted),
             "input_size": "x".join(map(str, record.input_size)),
         }
         for name, record in records.items()
     )
 
 
-def block_rows(records: dict[str, Topology]) -> pd.DataFrame:
+def block_rows(records: Mapping[str, "Topology"]) -> "pd.DataFrame":
     """One row per block that holds skips.
 
     Args:
         records: Topology by name.
     """
+    import pandas as pd
+
     columns = ["network", "scope", "kind", "layers", "channels", "links", "possible_links", "density", "nn_mass"]
     rows = [{"network": name, **block.as_dict()} for name, record in records.items() for block in record.blocks]
     return pd.DataFrame(rows, columns=columns)
 
 
-def show(records: dict[str, Topology], per_block: bool) -> None:
+def show(records: Mapping[str, "Topology | ClosedForm"], per_block: bool) -> None:
     """Print the networks, and what of each could not be judged.
 
     Args:
@@ -67,6 +78,8 @@ def show(records: dict[str, Topology], per_block: bool) -> None:
     ]
     print_rows(console, "Topology", headings, rows)
     for name, record in records.items():
+        if isinstance(record, ClosedForm):  # all of its joints are known
+            continue
         if per_block:
             headings = ["block", "kind", "layers", "channels", "links", "possible", "density", "NN-Mass"]
             blocks = [
@@ -83,6 +96,10 @@ def show(records: dict[str, Topology], per_block: bool) -> None:
                 for block in record.blocks
             ]
             print_rows(console, name, headings, blocks)
+        if record.uncounted:
+            console.print(f"{name}: unknown, and so not in the MACs: {calls(record.uncounted)}", highlight=False)
+        for note in record.notes:
+            console.print(f"{name}: {note}", highlight=False)
         if record.not_judged:
             counted: dict[str, int] = {}
             for joint in record.not_judged:

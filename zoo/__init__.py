@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zoo.agreement.check import Agreement, check_fast_passes
     from zoo.cells import RandomSkipCell, draw_links
     from zoo.classifier import Classifier
+    from zoo.closed_forms import ClosedForm, closed_form
     from zoo.degrees import DegreeDistribution, degree_distributions
     from zoo.densenet import RandomSkipDenseNet
     from zoo.design import Answer, Design, fewest_params, highest_mass, pareto_front
@@ -53,6 +54,7 @@ _HOME = {
     "Block": "reader.blocks",
     "Choices": "grids",
     "Classifier": "classifier",
+    "ClosedForm": "closed_forms",
     "DegreeDistribution": "degrees",
     "Design": "design",
     "Estimate": "jacobian.estimates",
@@ -77,6 +79,7 @@ _HOME = {
     "cell_size": "size",
     "check_fast_passes": "agreement.check",
     "circular_convolution_singular_values": "jacobian.exact",
+    "closed_form": "closed_forms",
     "count_macs": "macs",
     "create_model": "variants",
     "degree_distributions": "degrees",
@@ -117,6 +120,7 @@ __all__ = [
     "Block",
     "Choices",
     "Classifier",
+    "ClosedForm",
     "DegreeDistribution",
     "Design",
     "Estimate",
@@ -141,6 +145,7 @@ __all__ = [
     "cell_size",
     "check_fast_passes",
     "circular_convolution_singular_values",
+    "closed_form",
     "count_macs",
     "create_model",
     "degree_distributions",
