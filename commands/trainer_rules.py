@@ -60,9 +60,7 @@ def require_devices(trainer: Any) -> None:
     chosen = _chosen(devices, gpus if on_gpus else None)
     if on_gpus and precision.startswith("bf16"):
         for index in chosen:
-            with torch.cuda.device(index):
-                supported = torch.cuda.is_bf16_supported(including_emulation=False)
-            if not supported:
+            if not _calculates_in_bfloat16(index):
                 name = torch.cuda.get_device_name(index)
                 raise ValueError(
                     f"Expected a GPU that calculates in bfloat16 for trainer.precision {precision}, but got {name}; "
@@ -73,6 +71,11 @@ def require_devices(trainer: Any) -> None:
         raise ValueError(
             f"Expected trainer.devices to be at most {most} processes on the cores of this machine, but got {devices}."
         )
+
+
+def _calculates_in_bfloat16(index: int) -> bool:
+    """Tell by what the driver knows of a GPU: to make it the current one would take memory there for good."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(index) >= (8, 0)
 
 
 def _chosen(devices: Any, gpus: int | None) -> Sequence[int]:

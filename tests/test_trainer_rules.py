@@ -1,6 +1,5 @@
 """Devices and precisions that are not there are refused in one sentence, before any data are read."""
 
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -18,16 +17,14 @@ def options(devices: Any = "auto", accelerator: str = "auto", precision: str = "
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with two GPUs, of which the second does not know bfloat16."""
-    current = [0]
 
-    def enter(index: int) -> Any:
-        current[0] = index
-        return nullcontext()
+    def refuse(*_: Any) -> None:
+        pytest.fail("a GPU was made the current one, which takes memory there in each of its processes")
 
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "device", enter)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: current[0] == 0)
+    monkeypatch.setattr(torch.cuda, "device", refuse)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: [(8, 0), (7, 5)][index])
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: ["Ampere", "Turing"][index])
 
 
