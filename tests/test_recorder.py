@@ -225,6 +225,9 @@ def broken() -> None:
 def in_one_of_two(rank: int, folder: str) -> None:
     """Each thing that may happen to the first process while the second one waits."""
     group = f"file://{folder}/group"
+    (Path(folder) / f"here.{rank}").touch()
+    while not (Path(folder) / f"here.{1 - rank}").exists():  # else one waits for the other's imports
+        time.sleep(0.01)
     dist.init_process_group("gloo", init_method=group, rank=rank, world_size=2, timeout=timedelta(seconds=3))
     trainer: Any = Rank(rank, folder)
     for record in (broken, exchange, slow):
