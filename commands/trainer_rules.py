@@ -57,6 +57,9 @@ def require_devices(trainer: Any) -> None:
     if accelerator == "gpu" and not torch.accelerator.is_available():
         raise ValueError("Expected a GPU for trainer.accelerator gpu, but PyTorch finds none on this machine.")
     on_gpus = gpus > 0 and accelerator in ("auto", "gpu", "cuda")
+    on_cores = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    if not (on_gpus or on_cores):  # on Apple's GPUs, for one, of which Lightning knows how they are numbered
+        return
     chosen = _chosen(devices, gpus if on_gpus else None)
     if on_gpus and precision.startswith("bf16"):
         for index in chosen:
@@ -67,7 +70,7 @@ def require_devices(trainer: Any) -> None:
                     "16-mixed and 32-true run on it."
                 )
     most = _PROCESSES_PER_CORE * (os.cpu_count() or 1)
-    if not gpus and accelerator in ("auto", "cpu") and len(chosen) > most:
+    if on_cores and len(chosen) > most:
         raise ValueError(
             f"Expected trainer.devices to be at most {most} processes on the cores of this machine, but got {devices}."
         )

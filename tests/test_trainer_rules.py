@@ -60,6 +60,13 @@ def test_devices_and_precisions_that_are_not_there_are_refused(given: Namespace,
     assert str(refused.value).startswith(f"Expected {sentence}")
 
 
+@pytest.mark.parametrize("accelerator", ["auto", "gpu", "mps"])
+def test_other_gpus_are_numbered_as_lightning_knows(accelerator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    require_devices(options([0], accelerator))
+
+
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="for machines without a GPU")
 @pytest.mark.parametrize(
     ("words", "sentence"),
