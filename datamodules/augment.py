@@ -179,7 +179,8 @@ def normalise(images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[floa
         (N, C, H, W), float32; bit for bit what torchvision's ``ToTensor`` and ``Normalize`` give.
     """
     centre, scale = (to_device(values, images.device).view(1, -1, 1, 1) for values in (mean, std))
-    return images.to(torch.float32).div_(255).sub_(centre).div_(scale)
+    white = torch.full((), 255.0, device=images.device)  # by a number of the host a GPU divides less exactly
+    return images.to(torch.float32).div_(white).sub_(centre).div_(scale)
 
 
 def adjust_colours(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:

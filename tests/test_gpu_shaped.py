@@ -11,10 +11,11 @@ import torch
 from gpu_shaped import GPU, STAND_IN, TRAININGS, OneDevice, StandIn, Waits, network, put, shaped, trainer_of
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import callbacks
 from datamodules import Digits
-from datamodules.augment import adjust_colours
+from datamodules.augment import adjust_colours, normalise
 from studies import ensemble_torch
 from studies.ensemble import Samples, sample_order
 from studies.ensemble_torch import train_batched
@@ -128,6 +129,22 @@ def test_forward_and_backward_of_the_zoo(name: str) -> None:
         output.square().mean().backward()
     assert not waits.found
     assert all(parameter.grad.device == STAND_IN for parameter in model.parameters())
+
+
+def test_bytes_are_divided_by_numbers_on_the_device() -> None:
+    """By one of the host a GPU multiplies with the reciprocal, which is another number for half of the bytes."""
+    divisors: list[Any] = []
+
+    class Divisors(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function.overloadpacket in (torch.ops.aten.div, torch.ops.aten.div_):
+                divisors.append(args[1])
+            return function(*args, **(kwargs or {}))
+
+    with shaped(STAND_IN), Divisors():
+        images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8, device=STAND_IN)
+        normalise(images, *torch.zeros(2, 3, device=STAND_IN))
+    assert [getattr(divisor, "device", None) for divisor in divisors] == [STAND_IN, STAND_IN]
 
 
 def test_colours_are_changed_on_the_device() -> None:
