@@ -1,4 +1,4 @@
-"""Every operator that published networks are made of stands in a table of the reader, and every table is of operators."""
+"""Every operator that published networks are made of stands in a table, and every table is of operators."""
 
 from collections.abc import Sequence
 from pathlib import Path

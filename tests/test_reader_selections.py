@@ -1,5 +1,7 @@
 """However a network takes and joins its channels, it has one mass, or the reader says that it cannot tell."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -173,3 +175,47 @@ def test_macs_are_counted_whatever_runs_the_product() -> None:
     for padding in ("same", "valid"):
         convolution = nn.Conv2d(3, 8, 3, padding=padding)
         assert count_macs(convolution, (3, 8, 8)) == 3 * 8 * 9 * (64 if padding == "same" else 36)
+
+
+class Copied(nn.Module):
+    """A cell's layers in a class of another name, as conversions make them."""
+
+    def __init__(self, cell: zoo.RandomSkipCell) -> None:
+        super().__init__()
+        self.layers = cell.layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = [self.layers[0](x, None)]
+        outputs.append(self.layers[1](outputs[0], None))
+        for layer in self.layers[2:]:
+            outputs.append(layer(outputs[-1], torch.cat(outputs[:-1], 1)))
+        return outputs[-1]
+
+
+@pytest.mark.parametrize("tc", [4, 99])
+def test_a_cell_that_lost_its_mark_is_said_to_be_read_without_it(tc: int) -> None:
+    cell = zoo.RandomSkipCell(3, width=4, depth=6, tc=tc)
+    marked = topology(nn.Sequential(cell), (3, 8, 8))
+    assert (marked.nn_mass, marked.notes) == (pytest.approx(zoo.nn_mass(6, 4, tc)), ())
+    for converted in (nn.Sequential(Copied(cell)), torch.fx.symbolic_trace(nn.Sequential(cell))):
+        record = topology(converted, (3, 8, 8))
+        assert record.nn_mass != pytest.approx(marked.nn_mass)
+        assert len(record.notes) == 1
+        assert "read without the mark" in record.notes[0]
+        assert record.as_dict()["notes"] == list(record.notes)
+
+
+def test_conversions_that_keep_a_cells_mark_change_nothing() -> None:
+    network = zoo.create_model("dense_digits")
+    before = topology(network)
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(zoo.create_model("dense_digits"))
+    assert topology(synchronised) == topology(copy.deepcopy(network)) == before
+    assert before.notes == ()
+
+
+@pytest.mark.parametrize("way", ["buffer", "attribute", "list", "index_select"])
+def test_links_of_any_name_outside_a_stated_cell_are_said_to_be_unmarked(way: str) -> None:
+    network = Cell(way)
+    network.is_cell = False  # type: ignore[assignment]
+    assert len(topology(network, (3, 8, 8)).notes) == 1
+    assert topology(Cell(way), (3, 8, 8)).notes == ()

@@ -9,6 +9,7 @@ from torch import nn
 
 from zoo.macs import macs_by_operator
 from zoo.reader.blocks import Block, Joint
+from zoo.reader.marks import lost_marks
 from zoo.reader.skips import read_skips
 from zoo.reader.tracing import trace
 from zoo.wrappers import unwrapped
@@ -35,7 +36,8 @@ class Topology:
             nothing to ``macs``.
         input_size: Shape of the input that was traced and counted; (channels, height, width) in px for images.
         blocks: Residual blocks and cells that hold skips, and what was counted in each.
-        joints: The verdict on every addition and concatenation.
+        joints: The verdict on every addition and concatenation, and on every other operator that joins values.
+        notes: Sentences on what the figures were read without.
     """
 
     nn_mass: float
@@ -51,6 +53,7 @@ class Topology:
     input_size: tuple[int, ...]
     blocks: tuple[Block, ...] = field(repr=False)
     joints: tuple[Joint, ...] = field(repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def num_cells(self) -> int:
@@ -70,6 +73,7 @@ class Topology:
             "input_size": list(self.input_size),
             "cell_densities": list(self.cell_densities),
             "num_cells": self.num_cells,
+            "notes": list(self.notes),
             "blocks": [block.as_dict() for block in self.blocks],
             "not_judged": [asdict(joint) for joint in self.not_judged],
         }
@@ -130,4 +134,5 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         input_size=tuple(size),
         blocks=tuple(blocks),
         joints=tuple(joints),
+        notes=() if (note := lost_marks(network, operations)) is None else (note,),
     )
