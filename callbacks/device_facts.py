@@ -1,8 +1,9 @@
-"""What computed: the processor or the GPU, with the versions that its results depend on."""
+"""The processor or GPU of a training, with the versions that its results depend on."""
 
 import platform
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from shutil import which
 
@@ -27,8 +28,9 @@ def device_facts(device: torch.device) -> dict[str, str | None]:
     }
 
 
+@cache
 def _driver() -> str | None:
-    """Version of NVIDIA's driver, as its own program tells it."""
+    """Version of NVIDIA's driver, as its own program tells it, which may take a second."""
     program = which("nvidia-smi")
     if program is None:
         return None
