@@ -16,9 +16,10 @@ from studies.definition import Row, takes_one_device
 from studies.ensemble import EpochResult, Samples, train_together
 from studies.ensemble_torch import train_batched
 from studies.rows import prepare, write_curve, write_row
-from studies.work import Measurer, Work, begun, failed, protocol, reached_by
+from studies.work import Measurer, Work, begun, failed, protocol, reached_by, rounds_to_tf32
 from zoo.classifier import Classifier
 from zoo.mlp import RandomSkipMLP
+from zoo.precision import tf32
 
 __all__ = ["ensemble_rate", "fill_together"]
 
@@ -67,12 +68,13 @@ def _ensemble_of(
         if torch.cuda.is_available():
             train = partial(train_batched, device="cuda")
         curves: list[list[EpochResult]] = [[] for _ in members]
-        for result in train(networks, seeds, *samples, epochs, batch_size, rate):
-            curves[result.member].append(result)
-            if len(curves[result.member]) == epochs:
-                row, _, record = members[result.member]
-                record = _finished(row, record, curves[result.member], work.folder)
-                yield row, record
+        with tf32(rounds_to_tf32(rows[0].configuration)):
+            for result in train(networks, seeds, *samples, epochs, batch_size, rate):
+                curves[result.member].append(result)
+                if len(curves[result.member]) == epochs:
+                    row, _, record = members[result.member]
+                    record = _finished(row, record, curves[result.member], work.folder)
+                    yield row, record
 
 
 def _finished(row: Row, record: dict[str, Any], results: Sequence[EpochResult], folder: Path) -> dict[str, Any]:

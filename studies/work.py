@@ -21,7 +21,6 @@ from zoo.classifier import Classifier
 from zoo.closed_forms import ClosedForm, closed_form
 from zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
 from zoo.measure import Topology, topology
-from zoo.precision import tf32_in_use
 from zoo.variants import VARIANTS, create_model
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "now",
     "protocol",
     "reached_by",
+    "rounds_to_tf32",
     "size_of",
 ]
 
@@ -183,9 +183,14 @@ def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, An
         "val_on_test": data.val_on_test,
         **{name: fact for name, fact in device_facts(device).items() if fact is not None},
         "precision": str(configuration.get("trainer", {}).get("precision") or "32-true"),
-        "tf32": device.type == "cuda" and tf32_in_use(),
+        "tf32": device.type == "cuda" and rounds_to_tf32(configuration),
         "torch": str(torch.__version__),
     }
+
+
+def rounds_to_tf32(configuration: Mapping[str, Any]) -> bool:
+    """Tell whether NVIDIA's GPUs are to round the factors of float32, by the option of ``nnmass fit``."""
+    return bool(configuration.get("tf32", True))
 
 
 def reached_by(curve: pd.DataFrame, val_on_test: bool) -> dict[str, Any]:

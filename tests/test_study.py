@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -23,6 +24,7 @@ import studies
 from cli import main
 from studies.cores import visible_gpus
 from studies.definition import Row, Study, planned_rows
+from studies.ensemble import train_together
 from studies.explain import explain
 from studies.fit_engine import one_device
 from studies.study_fits import averages, study_fits
@@ -175,6 +177,26 @@ def test_two_processes_share_the_rows(tmp_path: Path) -> None:
     assert sum(printed) == 40
     assert min(printed) > 0
     assert set(studies.load(tmp_path / "out")["status"]) == {"finished"}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_members_train_with_tf32_as_their_configuration_says(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``fit`` does, and not as PyTorch does where nothing is said: for convolutions, which they have not."""
+    seen: list[bool] = []
+
+    def train(*arguments: Any, **options: Any) -> Any:
+        seen.append(torch.backends.cuda.matmul.allow_tf32)
+        return train_together(*arguments, **options)
+
+    monkeypatch.setattr("studies.ensemble_engine.train_together", train)
+    before = torch.backends.cuda.matmul.allow_tf32
+    changes = SMALL["changes"] if wanted else {**SMALL["changes"], "tf32": False}
+    definition = write(tmp_path, networks=[{"depth": [3], "tc": [1]}], seeds=1, jacobian=None, changes=changes)
+    assert main(["study", "run", definition, "--output_dir", str(tmp_path / "out")]) == 0
+    assert seen == [wanted]
+    assert torch.backends.cuda.matmul.allow_tf32 is before
 
 
 def test_rows_at_once_take_one_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
