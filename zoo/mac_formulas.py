@@ -159,7 +159,7 @@ _KNOWN = re.compile(r"fft_(i?fftshift|r?fftfreq)|linalg_((vector_)?norm|_powsum|
 # Operators that take several tensors and whose schema does not say that they work element by element.
 _FREE = re.compile(
     r"__\w+__|.*(batch|layer|group|instance|rms|weight)_norm.*|_?(native_)?(adaptive_|fractional_)?(avg|max)_(un)?pool\d?d?.*"
-    r"|.*embedding.*|.*_loss.*|kl_div|binary_cross_entropy.*|.*dropout.*|_foreach_.+|_fused_(adagrad|adam|adamw|sgd)"
+    r"|.*embedding.*|.*_loss.*|kl_div|binary_cross_entropy.*|_?(native_|fused_|feature_|alpha_)*dropout|_foreach_.+|_fused_(adagrad|adam|adamw|sgd)"
     r"|_?(unsafe_)?(index|masked)(_.+)?|(scatter|select|slice|diagonal|as_strided)(_.+)?|gather|take|take_along_dim|put"
     r"|_?copy.*|set|set_data|resize_as.*|type_as|fill|_?grid_sampler.*|cudnn_grid_sampler|affine_grid_generator"
     r"|bernoulli|binomial|normal|_philox.+|poisson|randint_like|lin(space)|logspace|result_type|allclose|is_same_size"
