@@ -1,4 +1,4 @@
-"""What the host hands to the training device, without waiting for what the device has still to do."""
+"""The way of numbers from the host to the training device, without a wait for what the device has still to do."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ def to_device(values: Any, device: torch.device) -> Tensor:
         A tensor of the same shape; what is there already is not copied.
     """
     tensor = values if isinstance(values, Tensor) else torch.tensor(values)
-    # On Apple's GPUs a copy that is not waited for may read what has been freed.
-    return tensor.to(device, non_blocking=device.type != "mps")
+    # A copy that is not waited for may read what has been freed on Apple's GPUs, and be read by the host before it is done.
+    return tensor.to(device, non_blocking=device.type not in ("mps", "cpu"))
 
 
 class Constants:

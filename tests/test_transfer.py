@@ -30,6 +30,12 @@ def test_what_is_on_the_device_is_not_copied() -> None:
     assert to_device([1.5, 2.0], torch.device("cpu")).tolist() == [1.5, 2.0]
 
 
+def test_what_comes_to_the_host_is_there_before_it_is_read() -> None:
+    with device_waits() as waits:
+        to_device(torch.zeros(3, device="cuda"), torch.device("cpu"))
+        assert len(waits) == 1
+
+
 def test_constants_are_put_on_a_device_once() -> None:
     constants = Constants([[0.5, 0.25], [1.0, 2.0]])
     assert constants.on(torch.device("cpu")).dtype == torch.float32
