@@ -22,7 +22,7 @@ def to_device(values: Any, device: torch.device) -> Tensor:
         A tensor of the same shape; what is there already is not copied.
     """
     tensor = values if isinstance(values, Tensor) else torch.tensor(values)
-    # A copy that is not waited for may read what has been freed on Apple's GPUs, and be read by the host before it is done.
+    # Without a wait, Apple's GPUs may read what has been freed, and the host what has not arrived.
     return tensor.to(device, non_blocking=device.type not in ("mps", "cpu"))
 
 
