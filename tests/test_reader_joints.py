@@ -122,6 +122,14 @@ UNKNOWN: dict[str, Callable[[Tensor, Tensor, Any], Any]] = {
     "cat, fixed filter": lambda x, f, m: F.conv2d(torch.cat([x, f], 1), halves(x.new_zeros(8)).T[:, :, None, None]),
     "cat, running sum": lambda x, f, m: torch.cat([x, f], 1).cumsum(1)[:, 8:],
     "one layer for a batch of both": lambda x, f, m: torch.add(*m.beside(torch.cat([x, f])).chunk(2)),
+    "cat, pieces added": lambda x, f, m: torch.add(*torch.cat([x, f], 1).chunk(2, 1)),
+    "cat, pieces of a view added": lambda x, f, m: torch.add(*torch.cat([x, f], 1).view(1, 2, 8, 6, 6).unbind(1)),
+    "cat, weighted, sum": lambda x, f, m: (
+        (torch.cat([x, f], 1) * torch.arange(16).view(-1, 1, 1)).view(1, 2, 8, 6, 6).sum(1)
+    ),
+    "one buffer, added up": lambda x, f, m: (
+        torch.zeros(1, 8, 6, 6).index_add_(1, torch.arange(8), x).index_add_(1, torch.arange(8), f)
+    ),
     "slots of a buffer": lambda x, f, m: written(x, f),
     "custom autograd function": lambda x, f, m: OwnMaximum.apply(x, f),
 }

@@ -216,6 +216,6 @@ def test_conversions_that_keep_a_cells_mark_change_nothing() -> None:
 @pytest.mark.parametrize("way", ["buffer", "attribute", "list", "index_select"])
 def test_links_of_any_name_outside_a_stated_cell_are_said_to_be_unmarked(way: str) -> None:
     network = Cell(way)
-    network.is_cell = False  # type: ignore[assignment]
+    network.is_cell = False
     assert len(topology(network, (3, 8, 8)).notes) == 1
     assert topology(Cell(way), (3, 8, 8)).notes == ()

@@ -50,6 +50,8 @@ def _judge_addition(flow: Flow, position: int) -> _Judgement:
     if split is None:
         return _no_block(operation, "not judged", "the operands have no common origin")
     if _uses_only_pieces(flow, split, position):
+        if flow.operations[_viewed(flow, split)].kind == "concatenation":
+            return _no_block(operation, "not judged", "adds pieces of values that were concatenated")
         return _no_block(operation, "not a skip", "adds different pieces of one value")
     if flow.above[first] & flow.above[second] & flow.between(split, position) & ~(1 << split):
         return _no_block(operation, "not judged", "no common ancestor chain: the operands share layers on the way")
@@ -98,3 +100,10 @@ def _uses_only_pieces(flow: Flow, split: int, position: int) -> bool:
     region = flow.between(split, position)
     users = [flow.operations[user] for user in flow.users[split] if region >> user & 1]
     return len(users) > 1 and all(user.kind == "slice" for user in users)
+
+
+def _viewed(flow: Flow, position: int) -> int:
+    """The value that one is an activation or another shape of."""
+    while flow.operations[position].keeps_channels or flow.operations[position].is_view:
+        position = flow.operations[position].inputs[0]
+    return position

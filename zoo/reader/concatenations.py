@@ -153,7 +153,9 @@ def _is_mixed(flow: Flow, position: int) -> bool:
             pooled = flow.operations[operation.inputs[0]].shape == joined.shape and joined.axis not in operation.taken
             if not pooled and prod(operation.shape) in sizes:
                 return True
-        elif operation.kind != "other" or operation.keeps_channels or operation.is_view or operation.rearranges:
+        elif operation.kind != "other" or any(
+            (operation.keeps_channels, operation.is_view, operation.rearranges, operation.written)
+        ):
             waiting += flow.users[reader]
     return False
 
