@@ -52,6 +52,15 @@ def test_both_passes_prove_themselves_here(build: Callable) -> None:
         assert steps(*build())
 
 
+def test_under_autocast_one_proof_goes_for_all_cells_of_a_network() -> None:
+    """The first one takes images in single precision, the others what is in half precision already."""
+    network = zoo.RandomSkipDenseNet(cell_depth=3, width_multiplier=1, tc=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(2, 3, 8, 8))
+    assert zoo.pass_in_use(network) == "shared outputs"
+    assert [key[3:] for key in proof._proved] == [(torch.float32, torch.bfloat16)]
+
+
 @pytest.mark.parametrize("build", [cell, mlp])
 def test_the_proof_leaves_random_state_modes_and_networks_alone(build: Callable) -> None:
     network, x = build()

@@ -177,7 +177,8 @@ class RandomSkipCell(nn.Module):
             and all(type(layer.norm_out) in (nn.Identity, nn.BatchNorm2d) for layer in layers[:2])
             and all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
             and can_share(self, norms, activations, x)
-            and is_proved(_random_skip_cell, (2, 3, 5, 5), x, precision_of(x))
+            # Under autocast what enters may be of another precision than the weights.
+            and is_proved(_random_skip_cell, (2, 3, 5, 5), x.device, norms[0].weight.dtype, precision_of(x))
         )
 
     def forward_on_shared_outputs(self, x: Tensor) -> Tensor:

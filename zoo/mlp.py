@@ -204,7 +204,7 @@ class RandomSkipMLP(nn.Module):
         if (
             is_wanted(self.share_outputs, x)
             and perceptron.can_run(self, linears, self.activation, x)  # type: ignore[arg-type]
-            and is_proved(_random_skip_mlp, (3, 4), x, x.dtype)
+            and is_proved(_random_skip_mlp, (3, 4), x.device, x.dtype, x.dtype)
         ):
             self.ran_on_shared_outputs = True
             return self.forward_on_shared_outputs(x)

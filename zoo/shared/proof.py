@@ -33,18 +33,25 @@ def is_wanted(share_outputs: bool | None, x: Tensor) -> bool:
     return x.device.type == "cpu" if share_outputs is None else share_outputs
 
 
-def is_proved(build: Callable[[], nn.Module], shape: tuple[int, ...], x: Tensor, precision: torch.dtype) -> bool:
+def is_proved(
+    build: Callable[[], nn.Module],
+    shape: tuple[int, ...],
+    device: torch.device,
+    weights: torch.dtype,
+    precision: torch.dtype,
+) -> bool:
     """Test that the fast pass of a small network agrees with its modules here; where not, the user is told, once.
 
     Args:
         build: Builds that network, a :class:`FastPass`; the answer is kept for it, the device and the precisions.
         shape: Of its input.
-        x: The user's input, for its device and precision.
+        device: Of the user's network.
+        weights: Precision of its weights.
         precision: That of the calculation, another one under autocast.
     """
-    key = build, shape, x.device, x.dtype, precision
+    key = build, shape, device, weights, precision
     # What is being captured as a CUDA graph must not contain the proof; the steps before the capture have made it.
-    if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing() and key not in _proved:
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing() and key not in _proved:
         return False
     if key not in _proved:
         _proved[key] = False  # for the proof itself, should it come by here
