@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import zoo
+from callbacks.tables import terminal, topology_table
 from cli import main
 from commands.config_names import CONFIG_FOLDER
+from commands.inspect_tables import network_rows, show
 from commands.named_networks import find_network
 from zoo import RandomSkipDenseNet, degree_distributions, draw_cells, topology
 
@@ -163,3 +165,16 @@ def test_a_table_without_rows_has_its_columns_and_a_folder_is_no_file(
     assert list(pd.read_csv(tmp_path / "blocks.csv").columns)[:2] == ["network", "scope"]
     assert inspect("vgg11", "--csv", tmp_path) == 2
     assert "Expected the name of a file to write" in capsys.readouterr().err
+
+
+def test_operators_whose_macs_are_unknown_are_shown_and_recorded(capsys: pytest.CaptureFixture) -> None:
+    class Spectral(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.fft(super().forward(x)).abs()
+
+    records = {"spectral": topology(Spectral(6, 4), 6)}
+    show(records, per_block=False)
+    assert "spectral: unknown, and so not in the MACs: 1 x aten::fft_fft" in capsys.readouterr().out
+    assert network_rows(records).loc[0, ["macs", "uncounted"]].tolist() == [24, "1 x aten::fft_fft"]
+    terminal().print(topology_table(records["spectral"].as_dict()))
+    assert "not in the MACs" in capsys.readouterr().out
