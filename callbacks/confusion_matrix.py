@@ -82,7 +82,7 @@ class ConfusionMatrix(Recorder):
 
 
 def _of_all(trainer: Trainer, mine: tuple[Tensor, str | None]) -> list[tuple[Tensor, str | None]]:
-    """What all processes have counted; for the first one only, the others get an empty list."""
+    """The counts of all processes; for the first one only, the others get an empty list."""
     if trainer.world_size == 1:
         return [mine]
     found: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None

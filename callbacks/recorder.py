@@ -1,4 +1,4 @@
-"""What only records: whatever it meets, the training goes on, and no process waits for one that has given up."""
+"""Callbacks that only record: a training goes on whatever they meet, and no process waits for one that gave up."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext

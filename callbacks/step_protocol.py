@@ -1,4 +1,4 @@
-"""What one optimizer step of a training is: how many samples it takes, at which learning rate, in which precision."""
+"""Samples, learning rate and precision of one optimizer step of a training."""
 
 from typing import Any
 

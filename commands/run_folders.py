@@ -192,7 +192,7 @@ def find_run(output_dir: Path, configuration: Mapping[str, Any], name: str, chec
 
 
 def _has(folder: Path, checkpoint: str) -> bool:
-    """Whether a run has the checkpoint ``last`` or ``best``."""
+    """Test for the checkpoint ``last`` or ``best`` of a run."""
     found = checkpoints(folder) if checkpoint == "last" else [folder / "checkpoints" / "best.ckpt"]
     return any(path.is_file() for path in found)
 

@@ -46,7 +46,7 @@ _DECIDING_CALLBACKS = frozenset(
 
 
 def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the result, as one level of ``key.key: value``."""
+    """The entries that decide the result, as one level of ``key.key: value``."""
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, value: Any) -> None:

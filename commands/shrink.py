@@ -141,7 +141,7 @@ def _claimed(options: Namespace) -> Iterator[None]:
 
 @contextmanager
 def _copies(options: Namespace, names: Sequence[str], workers: int) -> Iterator[Iterator[Copied]]:
-    """What has become of each image, in their order; the processes end with the block."""
+    """The outcome of each image, in their order; the processes end with the block."""
     pool = ProcessPoolExecutor(workers, initializer=_begin)
     try:
         pool.submit(os.getpid)  # starts the processes, while this one has no thread that draws a progress bar
@@ -220,5 +220,5 @@ def _copy(original: Path, copy: Path, side: int, quality: int) -> Copied:
 
 
 def _is_copy_of(copy: Path, original: os.stat_result) -> bool:
-    """Whether a file is there and as old as the original, as far as file systems tell."""
+    """Test for a file that is as old as the original, as far as file systems tell."""
     return copy.exists() and abs(copy.stat().st_mtime_ns - original.st_mtime_ns) <= _CLOCK_NS

@@ -134,7 +134,7 @@ def _matrices(
     right: NDArray | float = 0.0,
     down: NDArray | float = 0.0,
 ) -> NDArray:
-    """Where a pixel of the result comes from, (magnitudes, directions, 6): 2 x 3 matrices, row by row.
+    """Places from which the pixels of the result come, (magnitudes, directions, 6): 2 x 3 matrices, row by row.
 
     They map places in px, counted from the image's centre, to places in halves of its sides. A shear leaves the upper
     left corner where it is.

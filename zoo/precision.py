@@ -34,7 +34,7 @@ def tf32(enabled: bool) -> Iterator[None]:
 
 
 def tf32_in_use() -> bool:
-    """Whether float32 convolutions or matrix products use TF32, on GPUs that have it."""
+    """Test for TF32 in float32 convolutions or matrix products, on GPUs that have it."""
     return any(kind.fp32_precision == "tf32" for kind in _kinds()[:3])
 
 

@@ -74,7 +74,7 @@ def _first_missing() -> str | None:
 
 @cache
 def _first_changed() -> str | None:
-    """What is there, but cannot be called as this file does."""
+    """Name what is there, but cannot be called as this file does."""
     try:
         _nothing_looks_on(_MODULE)
         is_batched(torch.empty(0))
