@@ -1,6 +1,6 @@
 """A traced graph with the place of the samples in every value, so that parts of it run on any number of samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, fx
 from zoo.reader.operations import VIEWS, Operation, Reduction
 from zoo.reader.tracing import TracedGraph
 
-__all__ = ["BatchGraph", "operator_name", "shape_of"]
+__all__ = ["BatchGraph", "operator_name", "reduced", "shape_of"]
 
 # After these samples may lie elsewhere although the first dimension is as long as it was.
 _MOVING = {"permute", "transpose", "t", "expand", "repeat", "bmm", "baddbmm", "mv", "addmv", "dot", "index", "unfold"}
@@ -125,7 +125,7 @@ class BatchGraph:
             node.target for node in self.nodes if node.op != "get_attr"
         ]:
             raise ValueError(
-                f"Expected a network that does the same with {self.samples} samples and with {self.samples + 1}, "
+                f"Expected a network that does the same with a batch of {self.samples} and of {self.samples + 1}, "
                 "but its operations differ."
             )
         return dict(zip(self.nodes, nodes, strict=True))
@@ -141,7 +141,7 @@ class BatchGraph:
         ):
             return False
         if name in _REDUCING:
-            axes: Any = node.args[1] if len(node.args) > 1 else None
+            axes: Any = reduced(node)
             return bool(axes) and all(axis % len(shape_of(sources[0])) for axis in axes)
         if name in VIEWS:
             return self.samples > 1 or len(shape) == 2
@@ -154,6 +154,13 @@ def operator_name(node: fx.Node) -> str:
         return ""
     target: Any = node.target
     return str(getattr(target, "overloadpacket", getattr(target, "__name__", ""))).rpartition(".")[2]
+
+
+def reduced(node: fx.Node) -> Sequence[int] | None:
+    """The dimensions that a reduction takes together, if it names them."""
+    place = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
+    given: Any = node.args[place] if len(node.args) > place else None
+    return [given] if isinstance(given, int) else given
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:

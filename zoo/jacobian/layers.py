@@ -1,7 +1,7 @@
 """The layers of any network as functions of their own, cut out of its traced graph."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.jacobian.graph import BatchGraph, operator_name
-from zoo.jacobian.regions import Span, between, spans_of
+from zoo.jacobian.graph import BatchGraph, operator_name, shape_of
+from zoo.jacobian.regions import Span, between, shares_weights, spans_of
 from zoo.macs import first_parameter
 from zoo.reader.operations import VIEWS
 from zoo.reader.tracing import TracedGraph, traced_graph
@@ -69,6 +69,20 @@ def layers_at(model: nn.Module, batch: Tensor, bn: Literal["eval", "batch"] = "b
     traced = traced_graph(network, batch)
     if bn == "batch":
         _take_batch_statistics(network, batch)
+    samples = len(batch)
+    try:
+        graph, cuts = _cuts(network, traced, batch)
+    except ValueError:
+        if samples > 1:
+            raise
+        batch = batch.expand(2, *batch.shape[1:])  # torch treats dimensions of one in a way of their own
+        graph, cuts = _cuts(network, traced_graph(network, batch), batch)
+    for layer in _run(cuts, graph, batch):
+        yield replace(layer, entering=layer.entering[: len(layer.entering) * samples // len(batch)])
+
+
+def _cuts(network: nn.Module, traced: TracedGraph, batch: Tensor) -> tuple[BatchGraph, list["_Cut"]]:
+    """The graph of a network at a batch, and its layers."""
 
     def again(samples: int) -> TracedGraph:
         return traced_graph(network, batch.new_empty((samples, *batch.shape[1:])))
@@ -77,7 +91,7 @@ def layers_at(model: nn.Module, batch: Tensor, bn: Literal["eval", "batch"] = "b
     spans = spans_of(graph)
     if not spans:
         raise ValueError("Expected a network with convolutions or linear layers, but it has none.")
-    yield from _run([_Cut(graph, span, type(network).__name__) for span in spans], graph, batch)
+    return graph, [_Cut(graph, span, type(network).__name__) for span in spans]
 
 
 def _give_statistics(network: nn.Module, bn: str) -> None:
@@ -138,7 +152,8 @@ class _Cut:
     def __init__(self, graph: BatchGraph, span: Span, network: str) -> None:
         self.graph, self.span = graph, span
         name = span.name or network
-        if operator_name(span.weighted) in _GROUPED:
+        self.shares_weights = shares_weights(span.weighted) and span.weighted.args[0] in graph.data
+        if operator_name(span.weighted) in _GROUPED and not self.shares_weights:
             raise ValueError(f"Expected layers with the samples in front, but {name} multiplies groups of features.")
         self.nodes = self._with_constants(span.nodes)
         inside = {span.entering, *self.nodes}
@@ -152,6 +167,14 @@ class _Cut:
                     f"Expected layers that treat each sample alone, but {name} mixes or loses the samples."
                 )
             (self.entering_axis, self.rows), self.leaving_axis = entering, leaving[0]
+            for node in self.nodes:  # what cannot be told is refused here
+                graph.arguments(node, graph.samples + 1)
+        if self.shares_weights:
+            rows = graph.rows(span.weighted)
+            if rows is None or rows[0] == len(shape_of(span.weighted)) - 1:
+                raise ValueError(
+                    f"Expected layers that treat each sample alone, but {name} mixes or loses the samples."
+                )
         if any(other in graph.data and graph.rows(other) is not None for other in self.others):
             raise ValueError(f"Expected layers of one input, but {name} takes another that depends on the sample.")
 
@@ -160,8 +183,9 @@ class _Cut:
         found: dict[fx.Node, None] = {}
 
         def add(node: fx.Node) -> None:
+            shared = self.shares_weights and node is self.span.weighted
             for source in node.all_input_nodes:
-                if source not in found and self.graph.varies(source):
+                if source not in found and not shared and self.graph.varies(source):
                     add(source)
             found[node] = None
 
@@ -183,8 +207,10 @@ class _Cut:
             samples = Fraction(len(x), self.rows)
             known = {**fixed, span.entering: _token(x, span.entering) if tokens else x.movedim(0, self.entering_axis)}
             for node in self.nodes:
-                if tokens and operator_name(node) in VIEWS and node in self.graph.data:
+                if tokens and operator_name(node) in (*VIEWS, "expand") and node in self.graph.data:
                     known[node] = _token(known[node.args[0]].reshape(len(x), -1), node)  # type: ignore[index]
+                elif node is span.weighted and self.shares_weights:
+                    known[node] = known[node.args[0]] @ fixed[node.args[1]][0]  # type: ignore[index]
                 else:
                     known[node] = _call(node, *self.graph.arguments(node, samples), known)
             value = known[span.leaving]

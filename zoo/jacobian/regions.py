@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from zoo.jacobian.graph import BatchGraph, operator_name, shape_of
+from zoo.jacobian.graph import BatchGraph, operator_name, reduced, shape_of
 from zoo.reader.operations import VIEWS, common_names
 
-__all__ = ["Span", "spans_of"]
+__all__ = ["Span", "between", "shares_weights", "spans_of"]
 
 _NORMS = {
     "native_layer_norm",
@@ -37,6 +37,7 @@ _ACTIVATIONS = {
 }
 _CUTS = {"slice", "split", "split_with_sizes", "chunk", "unbind", "select", "narrow"}
 _MOVES = {*VIEWS, *_CUTS, "permute", "transpose", "t", "expand", "clone", "alias", "detach", "getitem", "empty_like"}
+_RESHAPING = {*VIEWS, "expand"}
 _PADDING = {
     "constant_pad_nd",
     *(f"{kind}_pad{dimensions}d" for kind in ("reflection", "replication") for dimensions in (1, 2, 3)),
@@ -96,8 +97,24 @@ def spans_of(graph: BatchGraph) -> list[Span]:
     for layer, operand, operation in graph.layers:
         entering, before = regions.before(operand, taken, not operation.is_convolution)
         end, after = ends[layer]
-        spans.append(Span(operation.scope, entering, layer, end, before or after))
+        tokens = before or after or shares_weights(layer)
+        spans.append(Span(operation.scope, entering, layer, end, tokens))
     return spans
+
+
+def shares_weights(layer: fx.Node) -> bool:
+    """Whether a layer multiplies a batch of matrices, whose rows are tokens, by one and the same matrix of weights."""
+    if operator_name(layer) != "bmm":
+        return False
+    weights: fx.Node = layer.args[1]  # type: ignore[assignment]
+    if shape_of(weights)[0] == 1:
+        return True
+    while operator_name(weights) in {*_RESHAPING, "permute", "t", "transpose", "clone", "_to_copy"}:
+        (source,) = weights.all_input_nodes
+        if operator_name(weights) == "expand" and shape_of(source)[:-2] in ((), (1,) * len(shape_of(source)[:-2])):
+            return True
+        weights = source
+    return False
 
 
 class _Regions:
@@ -124,11 +141,15 @@ class _Regions:
     def before(self, operand: fx.Node, taken: set[fx.Node], linear: bool) -> tuple[fx.Node, bool]:
         """What enters a layer whose weights are applied to ``operand``, and whether its samples are tokens."""
         first = operand
-        if linear and operator_name(operand) in VIEWS and operand not in taken:
-            (source,) = self.graph.sources(operand)
-            if len(shape_of(source)) > 2 and shape_of(source)[-1] == shape_of(operand)[-1]:
-                first = self._back(source, taken, True)
-                return (operand, False) if first is source else (first, True)
+        source = operand
+        while linear and operator_name(source) in _RESHAPING and source not in taken:
+            (earlier,) = self.graph.sources(source)
+            if len(shape_of(earlier)) < 3 or shape_of(earlier)[-1] != shape_of(operand)[-1]:
+                break
+            source = earlier
+        if source is not operand:
+            first = self._back(source, taken, True)
+            return (operand, False) if first is source else (first, True)
         return self._back(operand, taken, False), False
 
     def _back(self, value: fx.Node, taken: set[fx.Node], tokens: bool) -> fx.Node:
@@ -138,11 +159,14 @@ class _Regions:
 
     def _undone(self, layer: fx.Node) -> fx.Node | None:
         """The value of a linear layer with its rows, the tokens, put back into their images; None without tokens."""
-        operation, users = self.graph.operations[layer], list(layer.users)
-        if operation.is_convolution or len(users) != 1 or operator_name(users[0]) not in VIEWS:
+        ours, users = shape_of(layer), list(layer.users)
+        if self.graph.operations[layer].is_convolution:
             return None
-        ours, undone = shape_of(layer), shape_of(users[0])
-        return users[0] if len(undone) > 2 and undone[-1] == ours[-1] else None
+        if len(users) == 1 and operator_name(users[0]) in VIEWS:
+            undone = shape_of(users[0])
+            if len(undone) > 2 and undone[-1] == ours[-1]:
+                return users[0]
+        return layer if shares_weights(layer) else None
 
     def _is_own(self, step: Sequence[fx.Node], scope: str) -> bool:
         """Whether there is a step, and no module of a layer behind it is closer than this layer's."""
@@ -194,9 +218,9 @@ class _Regions:
             inside.append(node)
             known.add(node)
             if only and _is_tensor(node):
-                if self._has_shape(node, start, inside):
+                if self._has_shape(node, start, inside, tokens):
                     return inside
-                if shape_of(node) == shape_of(start):
+                if shape_of(node) == shape_of(start) and (tokens or self._axis(node) == self._axis(start)):
                     return []  # channels in another order
             for user in node.users:
                 heapq.heappush(waiting, index[user])
@@ -209,7 +233,7 @@ class _Regions:
         while needed:
             node = max(needed, key=self.graph.index.__getitem__)
             if len(needed) == 1 and inside and _is_tensor(node):
-                if self._has_shape(end, node, inside) or (not tokens and self._is_padding(node, end, inside)):
+                if self._has_shape(end, node, inside, tokens) or (not tokens and self._is_padding(node, end, inside)):
                     return node
                 if shape_of(node) == shape_of(end) and not {operator_name(one) for one in inside} & _WRITES:
                     return None  # channels in another order
@@ -241,8 +265,16 @@ class _Regions:
         return alone and self._keeps_channels(node)
 
     def _counts_samples(self, node: fx.Node, axis: int) -> bool:
+        return self._axis(node) == axis
+
+    def _axis(self, node: fx.Node) -> int | None:
         rows = self.graph.rows(node)
-        return rows is not None and rows[0] == axis
+        return None if rows is None else rows[0]
+
+    def _without_samples(self, node: fx.Node) -> tuple[int, ...]:
+        """A value's shape without the dimension of the samples, if it has one."""
+        axis, shape = self._axis(node), shape_of(node)
+        return shape if axis is None else shape[:axis] + shape[axis + 1 :]
 
     def _treats_tokens_alone(self, node: fx.Node, name: str) -> bool:
         """Whether a node takes only what one token holds, its last dimension."""
@@ -255,19 +287,20 @@ class _Regions:
         if name in ("native_layer_norm", "_fused_rms_norm"):
             return len(node.args[1]) == 1  # type: ignore[arg-type]
         if name in _REDUCTIONS:
-            along: Any = node.args[2:3] if name == "linalg_vector_norm" else node.args[1:2]
             kept = len(shape_of(node)) == last + 1
-            return kept and bool(along) and along[0] is not None and [axis % (last + 1) for axis in along[0]] == [last]
+            return kept and [axis % (last + 1) for axis in reduced(node) or ()] == [last]
         if name in {*_ALONG, *_CUTS} - {"select", "unbind"}:
             return _dimension(node, name) in (last, -1)
         return False
 
-    def _has_shape(self, end: fx.Node, start: fx.Node, inside: Sequence[fx.Node]) -> bool:
+    def _has_shape(self, end: fx.Node, start: fx.Node, inside: Sequence[fx.Node], tokens: bool) -> bool:
         """Whether this is an activation or normalisation: it keeps the shape, or halves the channels (GLU)."""
         names = {operator_name(node) for node in inside}
         if names <= {*_MOVES, *_PADDING, *_WRITES}:
             return False
         ours, theirs = shape_of(start), shape_of(end)
+        if not tokens:  # samples may have moved
+            ours, theirs = self._without_samples(start), self._without_samples(end)
         if ours == theirs:
             return True
         halved = [(one, other) for one, other in zip(ours, theirs, strict=False) if one != other]
