@@ -204,7 +204,7 @@ class Kept(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.matrix = torch.ones(6, 4)
-        self.others = [torch.ones(4, 2)]
+        self.others = [nn.Parameter(torch.ones(4, 2)) * 2]  # of which torch makes no deep copy
         self.register_buffer("sum", torch.zeros(1, 6))
         self.layer = nn.Linear(3, 3)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_leaves
 
 __all__ = ["pass_in_use", "replica", "unwrapped"]
 
@@ -32,7 +33,7 @@ def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Modu
     """
     copies = {} if copies is None else copies
     for module in network.modules():
-        for value in vars(module).values():
+        for value in tree_leaves(vars(module)):
             if isinstance(value, Tensor) and not value.is_leaf:
                 copies.setdefault(id(value), value.detach())
     copied = copy.deepcopy(network, copies).eval()
