@@ -4,45 +4,28 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import torch
-from torch import Tensor, fx
+from torch import fx
 
 from zoo.jacobian.graph import BatchGraph, operator_name, reduced, shape_of
+from zoo.jacobian.operators import (
+    ACTIVATIONS,
+    ALONG,
+    CUTS,
+    MOVES,
+    NORMS,
+    PADDING,
+    REDUCTIONS,
+    RESHAPING,
+    WRITES,
+    dimension,
+    is_pointwise,
+    is_tensor,
+    pools_channels,
+)
 from zoo.reader.operations import VIEWS, common_names
 
 __all__ = ["Span", "between", "shares_weights", "spans_of"]
-
-_NORMS = {
-    "native_layer_norm",
-    "native_group_norm",
-    "native_batch_norm",
-    "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training",
-    "cudnn_batch_norm",
-    "_fused_rms_norm",
-}
-_REDUCTIONS = {"mean", "sum", "var", "std", "var_mean", "amax", "amin", "linalg_vector_norm", "norm"}
-_ALONG = {"_softmax", "_log_softmax", "glu", "logsumexp"}
-# Activations that torch does not call pointwise.
-_ACTIVATIONS = {
-    "hardswish",
-    "log_sigmoid_forward",
-    "_prelu_kernel",
-    "rrelu_with_noise",
-    "rrelu_with_noise_functional",
-    "_to_copy",
-    "masked_fill",
-}
-_CUTS = {"slice", "split", "split_with_sizes", "chunk", "unbind", "select", "narrow"}
-_MOVES = {*VIEWS, *_CUTS, "permute", "transpose", "t", "expand", "clone", "alias", "detach", "getitem", "empty_like"}
-_RESHAPING = {*VIEWS, "expand"}
-_PADDING = {
-    "constant_pad_nd",
-    *(f"{kind}_pad{dimensions}d" for kind in ("reflection", "replication") for dimensions in (1, 2, 3)),
-}
-_WRITES = {"new_empty", "new_zeros", "slice_scatter", "select_scatter", "copy", "cat", "index", "index_select"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,7 @@ def shares_weights(layer: fx.Node) -> bool:
     weights: fx.Node = layer.args[1]  # type: ignore[assignment]
     if shape_of(weights)[0] == 1:
         return True
-    while operator_name(weights) in {*_RESHAPING, "permute", "t", "transpose", "clone", "_to_copy"}:
+    while operator_name(weights) in {*RESHAPING, "permute", "t", "transpose", "clone", "_to_copy"}:
         (source,) = weights.all_input_nodes
         if operator_name(weights) == "expand" and shape_of(source)[:-2] in ((), (1,) * len(shape_of(source)[:-2])):
             return True
@@ -142,7 +125,7 @@ class _Regions:
         """What enters a layer whose weights are applied to ``operand``, and whether its samples are tokens."""
         first = operand
         source = operand
-        while linear and operator_name(source) in _RESHAPING and source not in taken:
+        while linear and operator_name(source) in RESHAPING and source not in taken:
             (earlier,) = self.graph.sources(source)
             if len(shape_of(earlier)) < 3 or shape_of(earlier)[-1] != shape_of(operand)[-1]:
                 break
@@ -194,7 +177,7 @@ class _Regions:
     def _pads(self, node: fx.Node) -> bool:
         written = {operator_name(user) for user in node.users}
         name = operator_name(node)
-        return name in _PADDING or name in ("copy", "slice_scatter") or (name == "slice" and written <= {"copy"})
+        return name in PADDING or name in ("copy", "slice_scatter") or (name == "slice" and written <= {"copy"})
 
     def _step(self, start: fx.Node, tokens: bool) -> list[fx.Node]:
         """The fewest nodes after ``start`` that alone use its value and whose last has its shape; none if none do."""
@@ -217,7 +200,7 @@ class _Regions:
                 return []
             inside.append(node)
             known.add(node)
-            if only and _is_tensor(node):
+            if only and is_tensor(node):
                 if self._has_shape(node, start, inside, tokens):
                     return inside
                 if shape_of(node) == shape_of(start) and (tokens or self._axis(node) == self._axis(start)):
@@ -232,12 +215,12 @@ class _Regions:
         needed = {end}
         while needed:
             node = max(needed, key=self.graph.index.__getitem__)
-            if len(needed) == 1 and inside and _is_tensor(node):
+            if len(needed) == 1 and inside and is_tensor(node):
                 if self._has_shape(end, node, inside, tokens) or (not tokens and self._is_padding(node, end, inside)):
                     return node
-                if shape_of(node) == shape_of(end) and not {operator_name(one) for one in inside} & _WRITES:
+                if shape_of(node) == shape_of(end) and not {operator_name(one) for one in inside} & WRITES:
                     return None  # channels in another order
-            moves = not tokens and operator_name(node) in {*_PADDING, *_WRITES}
+            moves = not tokens and operator_name(node) in {*PADDING, *WRITES}
             alone = len(needed) == 1 and len(inside) < 2
             if node in taken or not (moves or self._belongs(node, tokens, alone)):
                 return None
@@ -252,20 +235,17 @@ class _Regions:
             return False
         if tokens:
             return self._treats_tokens_alone(node, name)
-        if _is_pointwise(node) or name in _ACTIVATIONS:
+        if is_pointwise(node) or name in ACTIVATIONS:
             return True
-        if name in _NORMS:
+        if name in NORMS:
             training = "batch_norm" in name and any(argument is True for argument in node.args[3:6])
-            return not training or self._counts_samples(self.graph.sources(node)[0], 1)  # an instance norm's trick
-        if name in _ALONG:
+            return not training or self._axis(self.graph.sources(node)[0]) == 1  # an instance norm's trick
+        if name in ALONG:
             rows, dimensions = self.graph.rows(node), len(shape_of(node))
-            return rows is not None and _dimension(node, name) % dimensions != rows[0]
-        if name in {*_REDUCTIONS, *_MOVES, *_PADDING} or _pools_channels(node, name):
-            return name in ("getitem", "empty_like") or not _is_tensor(node) or self.graph.rows(node) is not None
+            return rows is not None and dimension(node, name) % dimensions != rows[0]
+        if name in {*REDUCTIONS, *MOVES, *PADDING} or pools_channels(node, name):
+            return name in ("getitem", "empty_like") or not is_tensor(node) or self.graph.rows(node) is not None
         return alone and self._keeps_channels(node)
-
-    def _counts_samples(self, node: fx.Node, axis: int) -> bool:
-        return self._axis(node) == axis
 
     def _axis(self, node: fx.Node) -> int | None:
         rows = self.graph.rows(node)
@@ -282,21 +262,21 @@ class _Regions:
         last = len(shape_of(self.graph.sources(node)[0])) - 1
         if any(len(shape_of(other)) > 1 and max(shape_of(other)[:-1]) > 1 for other in others):
             return False
-        if _is_pointwise(node) or name in _ACTIVATIONS or name in ("getitem", "clone"):
+        if is_pointwise(node) or name in ACTIVATIONS or name in ("getitem", "clone"):
             return True
         if name in ("native_layer_norm", "_fused_rms_norm"):
             return len(node.args[1]) == 1  # type: ignore[arg-type]
-        if name in _REDUCTIONS:
+        if name in REDUCTIONS:
             kept = len(shape_of(node)) == last + 1
             return kept and [axis % (last + 1) for axis in reduced(node) or ()] == [last]
-        if name in {*_ALONG, *_CUTS} - {"select", "unbind"}:
-            return _dimension(node, name) in (last, -1)
+        if name in {*ALONG, *CUTS} - {"select", "unbind"}:
+            return dimension(node, name) in (last, -1)
         return False
 
     def _has_shape(self, end: fx.Node, start: fx.Node, inside: Sequence[fx.Node], tokens: bool) -> bool:
         """Whether this is an activation or normalisation: it keeps the shape, or halves the channels (GLU)."""
         names = {operator_name(node) for node in inside}
-        if names <= {*_MOVES, *_PADDING, *_WRITES}:
+        if names <= {*MOVES, *PADDING, *WRITES}:
             return False
         ours, theirs = shape_of(start), shape_of(end)
         if not tokens:  # samples may have moved
@@ -304,40 +284,19 @@ class _Regions:
         if ours == theirs:
             return True
         halved = [(one, other) for one, other in zip(ours, theirs, strict=False) if one != other]
-        gated = names & {"glu", *_CUTS}
+        gated = names & {"glu", *CUTS}
         return bool(gated) and len(ours) == len(theirs) and len(halved) == 1 and halved[0][0] == 2 * halved[0][1]
 
     def _is_padding(self, start: fx.Node, end: fx.Node, inside: Sequence[fx.Node]) -> bool:
         """Whether a value is the other with more around it, made by copies alone."""
         names = {operator_name(node) for node in inside}
         ours, theirs = shape_of(start), shape_of(end)
-        if not names <= {*_MOVES, *_PADDING, *_WRITES} or len(ours) != len(theirs) or len(ours) < 3:
+        if not names <= {*MOVES, *PADDING, *WRITES} or len(ours) != len(theirs) or len(ours) < 3:
             return False
-        if names <= _PADDING:
+        if names <= PADDING:
             return True
         return ours[:2] == theirs[:2] and ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
 
     def _keeps_channels(self, node: fx.Node) -> bool:
         operation = self.graph.operations.get(node)
         return operation is not None and operation.keeps_channels and len(self.graph.sources(node)) == 1
-
-
-def _is_tensor(node: fx.Node) -> bool:
-    return isinstance(node.meta.get("val"), Tensor)
-
-
-def _is_pointwise(node: fx.Node) -> bool:
-    return torch.Tag.pointwise in getattr(node.target, "tags", ())
-
-
-def _dimension(node: fx.Node, name: str) -> int:
-    """The dimension along which a softmax, gated linear unit or cut works."""
-    place = 2 if name.startswith("split") or name == "chunk" else 1
-    given: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim", -1 if name == "glu" else 0)
-    return int(given[0] if isinstance(given, list | tuple) else given)
-
-
-def _pools_channels(node: fx.Node, name: str) -> bool:
-    """Whether a node averages over neighbouring channels, as a local response normalisation does."""
-    kernel: Any = node.args[1] if len(node.args) > 1 else ()
-    return name in ("avg_pool2d", "avg_pool3d") and all(size == 1 for size in kernel[1:])

@@ -81,8 +81,8 @@ def layer_spectra(
     r"""Singular values of every layer's Jacobian J_i = d s_i / d x_{i-1}, one layer after the other.
 
     x_{i-1} is everything that enters layer i, concatenated skips included. A layer is a convolution or linear layer
-    with its padding, activations and normalisations, as :func:`zoo.jacobian.layers.layers_at` says. J is the Jacobian of
-    each sample, of tokens that of each token; gates with weights, such as squeeze-excitation, belong to no layer.
+    with its padding, activations and normalisations, as :func:`zoo.jacobian.layers.layers_at` says. J is the Jacobian
+    of each sample, of tokens that of each token; gates with weights, such as squeeze-excitation, belong to no layer.
     Weights in half precision are measured in single.
 
     Args:
@@ -101,8 +101,8 @@ def layer_spectra(
         random state stay as they were.
 
     Raises:
-        ValueError: If an argument is out of range, the network cannot be traced or has no layer, a layer mixes samples, or
-            the statistics of a batch norm are not what ``bn`` asks for.
+        ValueError: If an argument is out of range, the network cannot be traced or has no layer, a layer mixes samples,
+            or the statistics of a batch norm are not what ``bn`` asks for.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(3, 3, bias=False), nn.ReLU())

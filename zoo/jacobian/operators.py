@@ -1,0 +1,77 @@
+"""ATen operators by their part in an activation, a normalisation or a padding."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from zoo.reader.operations import VIEWS
+
+__all__ = [
+    "ACTIVATIONS",
+    "ALONG",
+    "CUTS",
+    "MOVES",
+    "NORMS",
+    "PADDING",
+    "REDUCTIONS",
+    "RESHAPING",
+    "WRITES",
+    "dimension",
+    "is_pointwise",
+    "is_tensor",
+    "pools_channels",
+]
+
+NORMS = {
+    "native_layer_norm",
+    "native_group_norm",
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm",
+    "_fused_rms_norm",
+}
+REDUCTIONS = {"mean", "sum", "var", "std", "var_mean", "amax", "amin", "linalg_vector_norm", "norm"}
+ALONG = {"_softmax", "_log_softmax", "glu", "logsumexp"}
+# Activations that torch does not call pointwise.
+ACTIVATIONS = {
+    "hardswish",
+    "log_sigmoid_forward",
+    "_prelu_kernel",
+    "rrelu_with_noise",
+    "rrelu_with_noise_functional",
+    "_to_copy",
+    "masked_fill",
+}
+CUTS = {"slice", "split", "split_with_sizes", "chunk", "unbind", "select", "narrow"}
+MOVES = {*VIEWS, *CUTS, "permute", "transpose", "t", "expand", "clone", "alias", "detach", "getitem", "empty_like"}
+RESHAPING = {*VIEWS, "expand"}
+PADDING = {
+    "constant_pad_nd",
+    *(f"{kind}_pad{dimensions}d" for kind in ("reflection", "replication") for dimensions in (1, 2, 3)),
+}
+WRITES = {"new_empty", "new_zeros", "slice_scatter", "select_scatter", "copy", "cat", "index", "index_select"}
+
+
+def is_tensor(node: fx.Node) -> bool:
+    """Whether a node has one tensor as its value, and not several."""
+    return isinstance(node.meta.get("val"), Tensor)
+
+
+def is_pointwise(node: fx.Node) -> bool:
+    """Whether every entry of a node's value comes from the entries in its place, by torch's own tag."""
+    return torch.Tag.pointwise in getattr(node.target, "tags", ())
+
+
+def dimension(node: fx.Node, name: str) -> int:
+    """The dimension along which a softmax, gated linear unit or cut works."""
+    place = 2 if name.startswith("split") or name == "chunk" else 1
+    given: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim", -1 if name == "glu" else 0)
+    return int(given[0] if isinstance(given, list | tuple) else given)
+
+
+def pools_channels(node: fx.Node, name: str) -> bool:
+    """Whether a node averages over neighbouring channels, as a local response normalisation does."""
+    kernel: Any = node.args[1] if len(node.args) > 1 else ()
+    return name in ("avg_pool2d", "avg_pool3d") and all(size == 1 for size in kernel[1:])
