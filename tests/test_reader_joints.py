@@ -122,6 +122,13 @@ UNKNOWN: dict[str, Callable[[Tensor, Tensor, Any], Any]] = {
     "cat, fixed filter": lambda x, f, m: F.conv2d(torch.cat([x, f], 1), halves(x.new_zeros(8)).T[:, :, None, None]),
     "cat, running sum": lambda x, f, m: torch.cat([x, f], 1).cumsum(1)[:, 8:],
     "one layer for a batch of both": lambda x, f, m: torch.add(*m.beside(torch.cat([x, f])).chunk(2)),
+    "cat of positions, pool": lambda x, f, m: F.avg_pool3d(torch.cat([x.unsqueeze(2), f.unsqueeze(2)], 2), (2, 1, 1)),
+    "cat of positions, filter": lambda x, f, m: F.conv3d(
+        torch.cat([x.unsqueeze(2), f.unsqueeze(2)], 2), torch.ones(8, 1, 2, 1, 1), groups=8
+    ),
+    "cat as complex numbers": lambda x, f, m: torch.view_as_real(
+        torch.view_as_complex(torch.cat([x[..., None], f[..., None]], -1))
+    ).sum(-1),
     "cat, pieces added": lambda x, f, m: torch.add(*torch.cat([x, f], 1).chunk(2, 1)),
     "cat, pieces of a view added": lambda x, f, m: torch.add(*torch.cat([x, f], 1).view(1, 2, 8, 6, 6).unbind(1)),
     "cat, weighted, sum": lambda x, f, m: (

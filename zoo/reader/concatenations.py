@@ -149,15 +149,23 @@ def _is_mixed(flow: Flow, position: int) -> bool:
         seen.add(reader)
         if operation.mixes:
             return True
-        if operation.operator in REDUCTIONS:
-            pooled = flow.operations[operation.inputs[0]].shape == joined.shape and joined.axis not in operation.taken
-            if not pooled and prod(operation.shape) in sizes:
-                return True
-        elif operation.kind != "other" or any(
+        before = flow.operations[operation.inputs[0]].shape
+        if operation.kind != "other" or any(
             (operation.keeps_channels, operation.is_view, operation.rearranges, operation.written)
         ):
             waiting += flow.users[reader]
+            continue
+        pooled = before == joined.shape and _is_pooled(operation, joined)
+        if len(operation.inputs) == 1 and prod(operation.shape) in sizes and not pooled:
+            return True
     return False
+
+
+def _is_pooled(operation: Operation, joined: Operation) -> bool:
+    """Whether an operator on joined values takes entries together, but none along the dimension that they lie in."""
+    if operation.operator in REDUCTIONS:
+        return joined.axis not in operation.taken
+    return operation.shape[joined.axis : joined.axis + 1] == joined.shape[joined.axis : joined.axis + 1]
 
 
 def _is_moved(flow: Flow, position: int) -> bool:

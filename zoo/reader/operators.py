@@ -72,7 +72,7 @@ VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias", "flatten", "unflat
 REARRANGING = (
     "permute", "transpose", "t", "flip", "roll", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
     "native_channel_shuffle", "unfold", "im2col", "col2im", "as_strided", "repeat", "grid_sampler", "grid_sampler_2d",
-    "grid_sampler_3d", *SELECTIONS, *GATHERS,
+    "grid_sampler_3d", "view_as_real", "view_as_complex", *SELECTIONS, *GATHERS,
 )  # fmt: skip
 # These take several values together; whether that adds branches up depends on the dimensions.
 REDUCTIONS = (
@@ -94,7 +94,7 @@ CHANNELWISE = (
     "adaptive_avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
     "_upsample_nearest_exact2d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d",
-    "upsample_trilinear3d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "view_as_real", "view_as_complex",
+    "upsample_trilinear3d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
     "embedding", "bernoulli", "masked_fill", "fill", "_prelu_kernel", "prelu", "hardswish", "log_sigmoid_forward",
     "rrelu_with_noise", "cat", *NORMALISATIONS,
 )  # fmt: skip
