@@ -14,6 +14,8 @@ __all__ = ["DEVICE_FACTS", "device_facts"]
 DEVICE_FACTS = ("device", "driver", "cuda", "cudnn")
 """Names of the facts about a device, in run.json and in the tables of studies."""
 
+_PATIENCE_S = 10
+
 
 def device_facts(device: torch.device) -> dict[str, str | None]:
     """The name of a device and, of a GPU, the versions of driver, CUDA and cuDNN; None where they do not apply."""
@@ -35,7 +37,10 @@ def _driver() -> str | None:
     if program is None:
         return None
     query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:  # of a driver that hangs; the training may still run
+        return None
     return done.stdout.partition("\n")[0].strip() or None if done.returncode == 0 else None
 
 

@@ -184,16 +184,19 @@ def allocation(config: Any, options: dict[str, str | None]) -> Allocation:
 
     if "ntasks" in options:
         raise ValueError(f"Expected --nodes and --ntasks-per-node rather than --ntasks, but got {options['ntasks']}.")
+    if "gpus-per-task" in options:  # each process would see its own GPU alone, as number 0
+        raise ValueError(f"Expected --gpus-per-node rather than --gpus-per-task, but got {options['gpus-per-task']}.")
     gpus, trainer = _gpus_per_node(options), config.trainer
     if gpus is not None and trainer.accelerator == "cpu":
         raise ValueError(f"Expected no GPUs for trainer.accelerator cpu, but got {gpus} of each node.")
-    if gpus is None and "gpus-per-task" not in options and trainer.accelerator in ("gpu", "cuda"):
+    if gpus is None and trainer.accelerator in ("gpu", "cuda"):
         raise ValueError(f"Expected --gpus-per-node for trainer.accelerator {trainer.accelerator}, but got none.")
     devices = None if trainer.devices == "auto" else number_of_devices(trainer.devices)
     per_node = _number("ntasks-per-node", options) or gpus or devices or 1
     for name, number in (("trainer.devices", devices), ("--gpus-per-node", gpus)):
         if number not in (None, per_node):
-            raise ValueError(f"Expected {name} to be the {per_node} tasks of each node, but got {number}.")
+            hint = f"; --trainer.devices {per_node} says so." if name == "trainer.devices" else "."
+            raise ValueError(f"Expected {name} to be the {per_node} tasks of each node, but got {number}{hint}")
     num_nodes = _number("nodes", options) or trainer.num_nodes
     if trainer.num_nodes not in (1, num_nodes):
         raise ValueError(f"Expected trainer.num_nodes to be the {num_nodes} of --nodes, but got {trainer.num_nodes}.")

@@ -71,8 +71,9 @@ def test_ones_own_options_of_sbatch_win(tmp_path: Path, monkeypatch: pytest.Monk
     [
         (
             ["--gpus-per-node=8", "--trainer.devices=4"],
-            "Expected trainer.devices to be the 8 tasks of each node, but got 4",
+            "Expected trainer.devices to be the 8 tasks of each node, but got 4; --trainer.devices 8 says so.",
         ),
+        (["--gpus-per-task=1"], "Expected --gpus-per-node rather than --gpus-per-task, but got 1"),
         (["--gpus-per-node=8", "--ntasks-per-node=4"], "Expected --gpus-per-node to be the 4 tasks of each node"),
         (["--nodes=2", "--trainer.num_nodes=4"], "Expected trainer.num_nodes to be the 2 of --nodes, but got 4"),
         (["--nodes=2-4"], "Expected --nodes to be a whole number of at least 1, but got 2-4"),

@@ -112,27 +112,32 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
 
 
 def step(network: nn.Module, x: Tensor, name: str, precision: torch.dtype) -> dict[str, Tensor]:
-    """Go forward and backward through a network, and return everything that comes out of it.
+    """Go forward and backward through a network, and then forward once more as in an evaluation.
 
     Args:
-        network: In training mode.
+        network: In training mode, in which it stays.
         x: Its input.
         name: Of the method that goes forward.
         precision: That of the calculation; autocast brings it about where it is not that of the weights.
 
     Returns:
-        The output, the gradients of input and parameters, and the running statistics, by name.
+        Both outputs, the gradients of input and parameters, and the running statistics, by name.
     """
-    weights = next(network.parameters()).dtype
+    weights, run = next(network.parameters()).dtype, getattr(network, name)
     x = x.to(weights).requires_grad_()
-    with torch.autocast(x.device.type, precision if precision != weights else None, enabled=precision != weights):
-        output = getattr(network, name)(x)
+    mixed = torch.autocast(x.device.type, precision if precision != weights else None, enabled=precision != weights)
+    with mixed:
+        output = run(x)
     slopes = torch.arange(output.numel(), device=x.device).add(1).sin().view(output.shape)
     output.backward(slopes.to(output.dtype))
+    network.eval()
+    with mixed, torch.no_grad():
+        evaluated = run(x)
+    network.train()
     inputs = {"the input": x, **dict(network.named_parameters())}
     gradients = {f"gradient of {name}": leaf.grad for name, leaf in inputs.items()}
     numbers = {name: buffer for name, buffer in network.named_buffers() if buffer.is_floating_point()}
-    found = {"output": output, **gradients, **numbers}
+    found = {"output": output, "output of an evaluation": evaluated, **gradients, **numbers}
     return {name: value.detach().double() for name, value in found.items() if value is not None}
 
 
