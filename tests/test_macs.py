@@ -70,7 +70,7 @@ MATRICES: list[Case] = [
 
 
 @pytest.mark.parametrize(
-    ("name", "function", "shapes", "size", "macs"), VECTORS + MATRICES, ids=lambda value: str(value)[:30]
+    ("name", "function", "shapes", "size", "macs"), VECTORS + MATRICES, ids=[row[0] for row in VECTORS + MATRICES]
 )
 def test_a_product_has_the_macs_of_its_formula(
     name: str, function: Callable[..., Any], shapes: list[tuple[int, ...]], size: tuple[int, ...], macs: int
