@@ -66,7 +66,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             stream.write(content)
         return
     target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(target)
     try:
         with open(part, "wb") as file:
