@@ -81,7 +81,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def _is_written_through(path: Path) -> bool:
-    """Whether a name means a device, a pipe, or an open stream such as ``/dev/stdout``, and not a file to replace."""
+    """Tell a device, a pipe or an open stream such as ``/dev/stdout`` from a file to replace."""
     return path.exists() and not path.is_dir() and (not path.is_file() or path.absolute().is_relative_to("/dev"))
 
 
