@@ -134,6 +134,13 @@ UNKNOWN: dict[str, Callable[[Tensor, Tensor, Any], Any]] = {
     "cat, weighted, sum": lambda x, f, m: (
         (torch.cat([x, f], 1) * torch.arange(16).view(-1, 1, 1)).view(1, 2, 8, 6, 6).sum(1)
     ),
+    "cat, pixel shuffle, pool": lambda x, f, m: F.avg_pool2d(F.pixel_shuffle(torch.cat([x, f], 1), 4), 4),
+    "cat of four, view, sum": lambda x, f, m: torch.cat([x, f, f, x], 1).view(1, 2, 16, 6, 6).sum(1),
+    "cat of three, view, maximum": lambda x, f, m: torch.cat([x, f, f], 1).view(1, 3, 8, 6, 6).amax(1),
+    "cat, rolled and added": lambda x, f, m: (y := torch.cat([x, f], 1)) + y.roll(8, 1),
+    "cat, channels last, pool": lambda x, f, m: F.avg_pool1d(torch.cat([x, f, f], 1).flatten(2).mT, 3).mT.unflatten(
+        2, (6, 6)
+    ),
     "one buffer, added up": lambda x, f, m: (
         torch.zeros(1, 8, 6, 6).index_add_(1, torch.arange(8), x).index_add_(1, torch.arange(8), f)
     ),

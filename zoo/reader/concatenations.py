@@ -140,25 +140,34 @@ def _is_mixed(flow: Flow, position: int) -> bool:
         sizes = {prod(joined.shape) // joined.shape[joined.axis] * len(joined.written)}
     else:
         sizes = {prod(flow.operations[part].shape) for part in joined.inputs if part >= 0}
-    waiting, seen = list(flow.users[position]), set()
+    waiting, seen = [(user, False) for user in flow.users[position]], set()
     while waiting:
-        reader = waiting.pop()
+        reader, moved = waiting.pop()
         operation = flow.operations[reader]
-        if reader in seen or operation.kind not in ("other", "slice", "concatenation"):
+        if (reader, moved) in seen or operation.kind not in ("other", "slice", "concatenation", "addition"):
             continue
-        seen.add(reader)
-        if operation.mixes:
+        seen.add((reader, moved))
+        if operation.mixes or (moved and operation.kind == "addition"):
             return True
+        if operation.kind == "addition":
+            continue
         before = flow.operations[operation.inputs[0]].shape
-        if operation.kind != "other" or any(
-            (operation.keeps_channels, operation.is_view, operation.rearranges, operation.written)
-        ):
-            waiting += flow.users[reader]
-            continue
-        pooled = before == joined.shape and _is_pooled(operation, joined)
-        if len(operation.inputs) == 1 and prod(operation.shape) in sizes and not pooled:
+        if operation.kind != "other" or operation.keeps_channels or operation.written:
+            waiting += [(user, moved) for user in flow.users[reader]]
+        elif operation.is_view or operation.rearranges:
+            waiting += [(user, moved or not _keeps_place(operation, before, joined)) for user in flow.users[reader]]
+        elif moved and prod(operation.shape) < prod(before):
             return True
+        else:
+            pooled = before == joined.shape and _is_pooled(operation, joined)
+            if len(operation.inputs) == 1 and prod(operation.shape) in sizes and not pooled:
+                return True
     return False
+
+
+def _keeps_place(operation: Operation, before: tuple[int, ...], joined: Operation) -> bool:
+    """Whether the dimension that a concatenation joined stays the same one in another shape."""
+    return operation.is_view and before[: joined.axis + 1] == operation.shape[: joined.axis + 1]
 
 
 def _is_pooled(operation: Operation, joined: Operation) -> bool:
