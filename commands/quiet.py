@@ -21,6 +21,7 @@ def quieten() -> None:
         "Be aware that when using `ckpt_path`, callbacks used to create",
         "You're resuming from a checkpoint that ended before the epoch ended",  # the data module knows the place
         "The `srun` command is available on your system but is not used",
+        "You requested to overfit but enabled",  # the data module has turned the shuffling off
         "The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -10,7 +10,8 @@ from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor
 
 from datamodules.image_files import ImageFiles
-from datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches
+from datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches, mixed_seed
+from datamodules.sample import Stage, limit_of, mixed_order
 
 __all__ = ["DataModule", "InMemoryDataModule", "Split"]
 
@@ -27,7 +28,7 @@ class DataModule(LightningDataModule, ABC):
         val_size: Samples of the training set that are kept for validation; by default a tenth.
         val_on_test: Train on the whole training set and validate on the test set, as the papers do. The best
             checkpoint is then chosen on the test set; ``run.json`` says so.
-        split_seed: Decides which samples are kept for validation.
+        split_seed: Decides which samples are kept for validation, and which are taken where Lightning takes a part.
         seed: Decides the order and the augmentation of the training samples.
 
     Attributes:
@@ -140,13 +141,26 @@ class DataModule(LightningDataModule, ABC):
         )
         return torch.tensor(train).sort().values, torch.tensor(val).sort().values
 
-    def batches(self, num_samples: int, shuffle: bool) -> ShardedBatches:
-        """The indices of this process's batches."""
+    def batches(self, labels: Tensor, chosen: Tensor, stage: Stage) -> ShardedBatches:
+        """This process's batches of some samples, as positions among them.
+
+        Where Lightning evaluates on part of them only, or overfits to a part, they come in one order of mixed classes,
+        the same in all epochs and processes; else an evaluation goes through them as they are.
+
+        Args:
+            labels: (N,) of all samples.
+            chosen: (M,), indices of those that serve for this.
+            stage: What for.
+        """
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        if num_samples < world_size:
-            raise ValueError(f"Expected at most as many processes as samples ({num_samples}), but got {world_size}.")
+        if len(chosen) < world_size:
+            raise ValueError(f"Expected at most as many processes as samples ({len(chosen)}), but got {world_size}.")
+        training = stage == "train"
+        batches = ShardedBatches(len(chosen), self.batch_size, training, self.seed, rank, world_size)
         overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
-        return ShardedBatches(num_samples, self.batch_size, shuffle, self.seed, rank, world_size, fixed_order=overfit)
+        if overfit if training else batches.seen(limit_of(self.trainer, stage)) < len(chosen):
+            batches.order = mixed_order(labels.cpu()[chosen], mixed_seed(self.split_seed))
+        return batches
 
 
 class InMemoryDataModule(DataModule, ABC):
@@ -181,30 +195,30 @@ class InMemoryDataModule(DataModule, ABC):
         """Shuffled, augmented batches of the training set."""
         samples, labels = self._on_device("train")
         train = torch.arange(len(labels)) if self.val_on_test else self.split(labels)[0]
-        return MemoryLoader(samples, labels, train, self.batches(len(train), shuffle=True), self.prepare_train)
+        return MemoryLoader(samples, labels, train, self.batches(labels, train, "train"), self.prepare_train)
 
     def val_dataloader(self) -> MemoryLoader:
         """The validation set, each sample once."""
         if self.val_on_test:
-            return self._in_order("test")
-        return self._in_order("train", self.split(self._on_device("train")[1])[1])
+            return self._in_order("test", "val")
+        return self._in_order("train", "val", self.split(self._on_device("train")[1])[1])
 
     def test_dataloader(self) -> MemoryLoader:
         """The test set, each sample once."""
-        return self._in_order("test")
+        return self._in_order("test", "test")
 
     def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:
         """Leave the batch where it is: the loader makes it on the training device."""
         return batch
 
-    def _in_order(self, split: Split, chosen: Tensor | None = None) -> MemoryLoader:
+    def _in_order(self, split: Split, stage: Stage, chosen: Tensor | None = None) -> MemoryLoader:
         samples, labels = self._on_device(split)
         chosen = torch.arange(len(labels)) if chosen is None else chosen
 
         def prepare(batch: Tensor, targets: Tensor, _: Generator) -> tuple[Tensor, Tensor]:
             return self.prepare_eval(batch), targets
 
-        return MemoryLoader(samples, labels, chosen, self.batches(len(chosen), shuffle=False), prepare)
+        return MemoryLoader(samples, labels, chosen, self.batches(labels, chosen, stage), prepare)
 
     def _on_device(self, split: Split) -> tuple[Tensor, Tensor]:
         """A split's samples and labels; on a processor they stay memory-mapped, shared by all local processes."""

@@ -19,6 +19,7 @@ from datamodules.cores import reading_processes
 from datamodules.image_files import IMAGE_SUFFIXES, class_folders, converted, decoding, names_of_classes
 from datamodules.loader import WorkerLoader, mixed_seed
 from datamodules.official import data_folder
+from datamodules.sample import Stage
 from datamodules.transfer import Constants, to_device
 
 __all__ = ["ImageNet", "centre_crop", "open_photograph", "random_resized_crop"]
@@ -99,17 +100,17 @@ class ImageNet(DataModule):
     def training_batches(self) -> WorkerLoader:
         """Shuffled batches of random crops."""
         labels = self._index("train")[1]
-        return self._loader("train", None if self.val_on_test else self.split(labels)[0], training=True)
+        return self._loader("train", "train", None if self.val_on_test else self.split(labels)[0])
 
     def val_dataloader(self) -> WorkerLoader:
         """Centre crops of the validation photographs, each once."""
         if self.val_on_test:
-            return self._loader("val")
-        return self._loader("train", self.split(self._index("train")[1])[1])
+            return self._loader("val", "val")
+        return self._loader("train", "val", self.split(self._index("train")[1])[1])
 
     def test_dataloader(self) -> WorkerLoader:
         """Centre crops of the photographs in ``val``, each once."""
-        return self._loader("val")
+        return self._loader("val", "test")
 
     def decode(self, path: Path) -> Tensor:
         """The centre crop of a photograph, as in the test: bytes (3, H, W)."""
@@ -121,17 +122,17 @@ class ImageNet(DataModule):
         images, labels = (to_device(tensor, device) for tensor in batch)
         return normalise(images, *self._mean_and_std.on(images.device)), labels
 
-    def _loader(self, split: str, chosen: Tensor | None = None, training: bool = False) -> WorkerLoader:
+    def _loader(self, split: str, stage: Stage, chosen: Tensor | None = None) -> WorkerLoader:
         paths, labels = self._index(split)
         if chosen is not None:
             paths, labels = paths[chosen.numpy()], labels[chosen]
-        photographs = Photographs(self._folder() / split, paths, labels, self.resolution, training, self.seed)
+        photographs = Photographs(self._folder() / split, paths, labels, self.resolution, stage == "train", self.seed)
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = reading_processes(self.trainer.num_devices if self.trainer else 1)
         # Only CUDA has pinned memory, from which it takes batches over without being waited for.
         pinned = self.device.type == "cuda"
-        loader = WorkerLoader(photographs, self.batches(len(labels), shuffle=training), num_workers, pinned)
+        loader = WorkerLoader(photographs, self.batches(labels, torch.arange(len(labels)), stage), num_workers, pinned)
         self._loaders.append(loader)
         return loader
 

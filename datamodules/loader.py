@@ -36,10 +36,10 @@ class ShardedBatches:
         seed: Decides the orders.
         rank: This process, from 0.
         world_size: Number of processes.
-        fixed_order: Keep the order of the first epoch.
 
     Attributes:
         epoch: The epoch whose batches come next.
+        order: (num_samples,), in place of the order of the samples, or of the drawn ones, in every epoch.
 
     Example:
         >>> [batch.tolist() for batch in ShardedBatches(5, batch_size=2, shuffle=False)]
@@ -54,10 +54,10 @@ class ShardedBatches:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        fixed_order: bool = False,
     ) -> None:
         self.num_samples, self.batch_size, self.shuffle, self.seed = num_samples, batch_size, shuffle, seed
-        self.rank, self.world_size, self.fixed_order = rank, world_size, fixed_order
+        self.rank, self.world_size = rank, world_size
+        self.order: Tensor | None = None
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -75,15 +75,38 @@ class ShardedBatches:
 
     def batches_from(self, first: int) -> Iterator[Tensor]:
         """The epoch's batches from the ``first`` on: an interrupted epoch passes over those that were used."""
-        if self.shuffle:
-            generator = Generator().manual_seed(mixed_seed(self.seed, 0 if self.fixed_order else self.epoch))
-            order = torch.randperm(self.num_samples, generator=generator)
-        else:
-            order = torch.arange(self.num_samples)
-        size, steps = self.batch_size * self.world_size, len(self)
+        order, size, steps = self._order(), self.batch_size * self.world_size, len(self)
         for step in range(first, steps):
             last = self.shuffle and step == steps - 1
             yield order[step * size : None if last else (step + 1) * size][self.rank :: self.world_size]
+
+    def _order(self) -> Tensor:
+        if self.order is not None:
+            return self.order
+        if self.shuffle:
+            generator = Generator().manual_seed(mixed_seed(self.seed, self.epoch))
+            return torch.randperm(self.num_samples, generator=generator)
+        return torch.arange(self.num_samples)
+
+    def seen(self, limit: int | float) -> int:
+        """Samples that all processes together take of an evaluation, if each ends after part of its batches.
+
+        Args:
+            limit: That many batches of each process; a float is their share, rounded down.
+
+        Example:
+            >>> batches = ShardedBatches(21, batch_size=5, shuffle=False, world_size=2)
+            >>> [batches.seen(limit) for limit in (1, 2, 3, 0.5, 1.0)]
+            [10, 20, 21, 10, 21]
+        """
+        whole, rest = divmod(self.num_samples, self.batch_size * self.world_size)
+        seen = 0
+        for rank in range(self.world_size):
+            last = len(range(rank, rest, self.world_size))  # samples in its last batch, if that is not a whole one
+            batches = whole + (last > 0)
+            taken = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+            seen += min(taken, whole) * self.batch_size + (taken > whole) * last
+        return seen
 
 
 class ResumableLoader(ABC):

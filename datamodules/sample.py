@@ -1,0 +1,49 @@
+"""Part of a data set that stands for all of it: which part Lightning takes, and an order in which it is a fair one."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["Stage", "limit_of", "mixed_order"]
+
+Stage = Literal["train", "val", "test", "predict"]
+
+
+def limit_of(trainer: Any, stage: Stage) -> int | float:
+    """Batches of each process that Lightning takes, or their share, as in ``trainer.limit_test_batches``.
+
+    Args:
+        trainer: Lightning's; None for none, which takes all.
+        stage: Which batches; the test's serve a prediction too.
+    """
+    if stage == "test" and getattr(trainer, "predicting", False):
+        stage = "predict"
+    return getattr(trainer, f"limit_{stage}_batches", 1.0)
+
+
+def mixed_order(labels: Tensor, seed: int) -> Tensor:
+    """An order of samples of which every beginning holds the classes in proportion, to the nearest sample.
+
+    The i-th of the n samples of a class, in random order, comes after the share (i + 1/2) / n of all samples.
+
+    Args:
+        labels: (N,), of any kind, on any device.
+        seed: Decides which samples of a class come first.
+
+    Returns:
+        Indices (N,) on the processor.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+        >>> order = mixed_order(labels, seed=0)
+        >>> labels[order[:4]].bincount().tolist(), labels[order].bincount().tolist()
+        ([2, 1, 1], [4, 2, 2])
+    """
+    drawn = torch.randperm(len(labels), generator=Generator().manual_seed(seed))
+    classes = labels.cpu().unique(dim=0, return_inverse=True)[1][drawn]
+    counts = classes.bincount()
+    by_class = classes.argsort(stable=True)
+    place = torch.empty_like(classes)
+    place[by_class] = torch.arange(len(classes)) - (counts.cumsum(0) - counts)[classes[by_class]]
+    return drawn[((place + 0.5) / counts[classes]).argsort(stable=True)]
