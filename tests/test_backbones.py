@@ -150,7 +150,7 @@ def test_the_seed_decides_the_weights(cls: Any) -> None:
         (lambda: ResNet(50, num_classes=-1), "num_classes to be an integer of at least 0"),
         (lambda: MobileNetV2(repeats=[1, 2]), r"repeats to hold 7 numbers, one per stage, but got \[1, 2\]"),
         (lambda: MobileNetV2(repeats=[0] * 7), "repeats to be an integer of at least 1, but got 0"),
-        (lambda: MobileNetV2(width_multiplier=-1), "width_multiplier to be positive, but got -1"),
+        (lambda: MobileNetV2(width_multiplier=-1), "width_multiplier to be positive and finite, but got -1"),
         (lambda: MobileNetV2(in_chans=0), "in_chans to be an integer of at least 1"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.expansion import ExpansionBlock
-from zoo.mass import link_counts, whole_number
+from zoo.mass import MOST_LAYERS, link_counts, whole_number
 from zoo.seeding import seeded
 from zoo.shared.outputs import SharedOutputs, can_share, precision_of
 from zoo.shared.proof import is_proved, is_wanted
@@ -126,7 +126,7 @@ class RandomSkipCell(nn.Module):
         self.share_outputs = share_outputs
         self.ran_on_shared_outputs = False
         in_channels, stride = whole_number("in_channels", in_channels, 1), whole_number("stride", stride, 1)
-        width, depth = whole_number("width", width, 1), whole_number("depth", depth, 1)
+        width, depth = whole_number("width", width, 1), whole_number("depth", depth, 1, MOST_LAYERS)
         tc = whole_number("tc", tc, 0)
         self.width, self.depth, self.tc = width, depth, tc
         with seeded(seed) as generator:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.cells import RandomSkipCell
-from zoo.mass import average_degree, cell_density, nn_mass, whole_number
+from zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, whole_number
 from zoo.seeding import seeded
-from zoo.size import cell_widths
+from zoo.size import cell_widths, densenet_size, require_room
 
 __all__ = ["RandomSkipDenseNet"]
 
@@ -74,8 +74,11 @@ class RandomSkipDenseNet(nn.Module):
             raise ValueError(f"Expected stem to be one of {', '.join(_STEMS)}, but got {stem!r}.")
         self.in_chans = whole_number("in_chans", in_chans, 1)
         self.widths = cell_widths(base_widths, width_multiplier)
-        depths = _one_per_cell("cell_depth", cell_depth, len(self.widths), least=1)
+        depths = _one_per_cell("cell_depth", cell_depth, len(self.widths), least=1, most=MOST_LAYERS)
         tcs = _one_per_cell("tc", tc, len(self.widths), least=0)
+        num_classes = whole_number("num_classes", num_classes, 0)
+        expansion = None if expansion is None else whole_number("expansion", expansion, 1)
+        require_room(densenet_size(depths, self.widths, tcs, num_classes, in_chans, expansion=expansion).num_params)
         self.nn_mass = nn_mass(depths, self.widths, tcs)
         self.cell_densities = cell_density(depths, self.widths, tcs)
         self.average_degree = average_degree(depths, self.widths, tcs)
@@ -137,10 +140,10 @@ def _imagenet_stem(in_chans: int, width: int, seed: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1))
 
 
-def _one_per_cell(name: str, value: int | Sequence[int], cells: int, least: int) -> list[int]:
+def _one_per_cell(name: str, value: int | Sequence[int], cells: int, least: int, most: int | None = None) -> list[int]:
     values: list[Any] = [*value] if isinstance(value, Iterable) else [value] * cells
     if len(values) != cells:
         raise ValueError(
             f"Expected {name} to be one number or one per cell ({cells} cells), but got {len(values)}: {values}."
         )
-    return [whole_number(name, number, least) for number in values]
+    return [whole_number(name, number, least, most) for number in values]

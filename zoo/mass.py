@@ -15,6 +15,8 @@ from typing import TypeGuard
 Number = float | Sequence[float]
 Integer = int | Sequence[int]
 
+MOST_LAYERS = 10_000  # of one cell or stage: ten times the deepest networks that anybody has trained
+
 __all__ = [
     "average_degree",
     "average_degree_approximation",
@@ -39,10 +41,14 @@ def link_counts(depth: int, width: int, tc: int) -> list[int]:
     Returns:
         d_c counts, one per layer.
 
+    Raises:
+        ValueError: If the depth is above 10,000.
+
     Example:
         >>> link_counts(depth=4, width=2, tc=3)
         [0, 0, 2, 3]
     """
+    whole_number("depth", depth, 0, MOST_LAYERS)
     return [min(width * max(layer - 1, 0), tc) for layer in range(depth)]
 
 
@@ -181,11 +187,14 @@ def _density(depth: int, width: int, tc: int) -> float:
 def _cells(depth: Integer, width: Integer, tc: Integer) -> list[tuple[int, int, int]]:
     """The (depth, width, tc) of each cell, checked."""
     cells = _broadcast(depth=depth, width=width, tc=tc)
-    return [(whole_number("depth", d, 1), whole_number("width", w, 1), whole_number("tc", t, 0)) for d, w, t in cells]
+    return [
+        (whole_number("depth", d, 1, MOST_LAYERS), whole_number("width", w, 1), whole_number("tc", t, 0))
+        for d, w, t in cells
+    ]
 
 
-def whole_number(name: str, value: object, least: int) -> int:
-    """``value`` as an int, if it is an integer (of Python, NumPy or torch) of at least ``least``.
+def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
+    """``value`` as an int, if it is an integer (of Python, NumPy or torch) from ``least`` to ``most``.
 
     Raises:
         ValueError: If it is not; the message names the argument.
@@ -196,6 +205,8 @@ def whole_number(name: str, value: object, least: int) -> int:
         number = least - 1
     if isinstance(value, bool) or number < least:
         raise ValueError(f"Expected {name} to be an integer of at least {least}, but got {value!r}.")
+    if most is not None and number > most:
+        raise ValueError(f"Expected {name} to be at most {most:,}, but got {value!r}.")
     return number
 
 

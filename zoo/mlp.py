@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.cells import draw_links
-from zoo.mass import average_degree, cell_density, nn_mass, singular_value_bounds, whole_number
+from zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds, whole_number
 from zoo.seeding import seeded
 from zoo.shared import internals, perceptron
 from zoo.shared.proof import is_proved, is_wanted
+from zoo.size import mlp_size, require_room
 
 __all__ = ["RandomSkipMLP"]
 
@@ -98,10 +99,11 @@ class RandomSkipMLP(nn.Module):
         super().__init__()
         self.share_outputs = share_outputs
         self.ran_on_shared_outputs = False
-        self.depth, self.width = whole_number("depth", depth, 2), whole_number("width", width, 1)
+        self.depth, self.width = whole_number("depth", depth, 2, MOST_LAYERS), whole_number("width", width, 1)
         self.tc = whole_number("tc", tc, 0)
         self.num_classes = whole_number("num_classes", num_classes, 1)
         in_features = whole_number("in_features", in_features, 1)
+        require_room(mlp_size(self.depth, self.width, self.tc, self.num_classes, in_features).num_params)
         if activation not in _ACTIVATIONS:
             raise ValueError(f"Expected activation to be one of {', '.join(_ACTIVATIONS)}, but got {activation!r}.")
         self.nn_mass = nn_mass(self.depth, self.width, self.tc)

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from zoo.mass import whole_number
+from zoo.mass import MOST_LAYERS, whole_number
 from zoo.seeding import seeded
+from zoo.size import mobilenet_size, require_room
 
 __all__ = ["MobileNetV2"]
 
@@ -60,10 +62,12 @@ class MobileNetV2(EfficientNet):
             raise ValueError(
                 f"Expected repeats to hold {len(_STAGES)} numbers, one per stage, but got {list(repeats)}."
             )
-        repeats = [whole_number("repeats", number, 1) for number in repeats]
-        if not width_multiplier > 0:
-            raise ValueError(f"Expected width_multiplier to be positive, but got {width_multiplier}.")
+        repeats = [whole_number("repeats", number, 1, MOST_LAYERS) for number in repeats]
+        if not 0 < width_multiplier < inf:
+            raise ValueError(f"Expected width_multiplier to be positive and finite, but got {width_multiplier}.")
         num_classes = whole_number("num_classes", num_classes, 0)
+        in_chans = whole_number("in_chans", in_chans, 1)
+        require_room(mobilenet_size(width_multiplier, repeats, num_classes, in_chans)[0].num_params)
         round_channels_by_width = partial(round_channels, multiplier=width_multiplier)
         blocks = [
             [f"{kind}_r{number}_k3_s{stride}_e{expansion}_c{channels}"]
@@ -74,7 +78,7 @@ class MobileNetV2(EfficientNet):
                 block_args=decode_arch_def(blocks),
                 num_classes=num_classes,
                 num_features=max(1280, round_channels_by_width(1280)),
-                in_chans=whole_number("in_chans", in_chans, 1),
+                in_chans=in_chans,
                 round_chs_fn=round_channels_by_width,
                 act_layer=nn.ReLU6,
             )
