@@ -11,7 +11,7 @@ import torch
 import torch.distributed
 import yaml
 from jsonargparse import ArgumentError, Namespace
-from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -27,9 +27,10 @@ import zoo
 from callbacks.checkpoint_io import read_checkpoint
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
+from commands.launch import PLACE_VARIABLE, Launch, launched, require_launcher
 from commands.option_errors import explain
 from commands.predictions import predictions_table
-from commands.processes import Launch, agreed, is_lost_connection, launched, number_of_devices
+from commands.processes import agreed, is_lost_connection, number_of_devices
 from commands.run_folders import (
     Place,
     checkpoints,
@@ -43,15 +44,13 @@ from commands.run_folders import (
 )
 from commands.run_identity import configuration_id, plain
 from commands.sentences import sentence
+from commands.start_ups import StartUps
 from commands.stop_signals import COME_BACK, Stopped, StopSignals
 from commands.trainer_rules import require_devices, require_sensible
 from commands.training_links import link_data_to_network, require_left_to_data
 from zoo.precision import tf32
 
 __all__ = ["TrainingCLI"]
-
-# Processes that Lightning starts for further devices inherit what the first one decided.
-_PLACE_VARIABLE = "NNMASS_PLACE"
 
 _PREDICTING = ("images", "predictions")
 
@@ -79,6 +78,7 @@ class TrainingCLI(LightningCLI):
         self.cleanup = cleanup
         self.place = Place(None, None, 0)
         self.best: ModelCheckpoint | None = None
+        self.start_ups: StartUps | None = None
         super().__init__(
             zoo.Classifier,
             datamodules.DataModule,
@@ -125,6 +125,11 @@ class TrainingCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build data, network and trainer, so that the network can be copied: callbacks that average weights do."""
         require_devices(self.config[self.subcommand].trainer)
+        self._fit_to_launch(self.config[self.subcommand].trainer)
+        if self.subcommand == "fit" and not self.config.fit.trainer.fast_dev_run:
+            output_dir = Path(self.config.fit.output_dir).expanduser()
+            self.start_ups = StartUps(output_dir, self.launch, configuration_id(self._plain_config()))
+            self.start_ups.note()
         super().instantiate_classes()
         build = self.model.optimizer  # refers to this command, of which there can be no copy
         self.model.optimizer = lambda parameters: build(parameters)
@@ -139,7 +144,6 @@ class TrainingCLI(LightningCLI):
             )
         described = self.config[self.subcommand].model.network.get("init_args") or {}
         require_left_to_data(described, self.model.network, self.datamodule)
-        self._fit_to_launch(trainer_config)
         self.cleanup.enter_context(tf32(self.config[self.subcommand].tf32))
         if not trainer_config.fast_dev_run:
             self._decide_place()
@@ -155,6 +159,8 @@ class TrainingCLI(LightningCLI):
             kwargs |= {"devices": _one_of(trainer_config.devices), "num_nodes": 1}
         if self.launch.by == "SLURM":
             plugins.append(SLURMEnvironment(auto_requeue=False))  # the job file does that
+        elif not self.launch.by and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            plugins.append(LightningEnvironment())  # else it may take what is left of a job for one
         return super().instantiate_trainer(
             default_root_dir=str(folder) if folder else None,
             callbacks=self._callbacks(trainer_config, folder),
@@ -190,6 +196,8 @@ class TrainingCLI(LightningCLI):
         for checkpoint in (None, best) if best else (None,):
             self._call(self.trainer.test, self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False)
         self._note_the_end()
+        if self.start_ups is not None:
+            self.start_ups.forget()
         self._show_results()
 
     @rank_zero_only
@@ -244,7 +252,7 @@ class TrainingCLI(LightningCLI):
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt(f"Stopped{self._how_to_go_on()}") from error
         except callbacks.TrainingStopped as stop:
-            if _PLACE_VARIABLE in os.environ and not self.trainer.is_global_zero:
+            if PLACE_VARIABLE in os.environ and not self.trainer.is_global_zero:
                 sys.exit(0)  # Lightning kills the first process as soon as one that it has started fails
             status = COME_BACK if stop.come_back else self.signals.exit_status
             if not self.trainer.is_global_zero:
@@ -268,13 +276,15 @@ class TrainingCLI(LightningCLI):
     def _fit_to_launch(self, trainer_config: Namespace) -> None:
         """Hold the configuration against the processes that were started."""
         self.launch = launch = launched()
+        devices = trainer_config.devices
         if not launch.by:
+            if self.subcommand != "predict":  # which is one process whatever the configuration says
+                number = number_of_devices(-1 if devices == "auto" else devices)
+                require_launcher(trainer_config.num_nodes, number)
             return
         self.signals.deaf_afterwards = launch.by == "SLURM"
-        devices = trainer_config.devices
         if devices == "auto":
-            for config in (self.config, self.config_init):
-                config[self.subcommand].trainer.devices = launch.per_node
+            trainer_config.devices = launch.per_node
         else:
             launch.require("devices", devices, number_of_devices(devices), launch.per_node)
         launch.require("num_nodes", trainer_config.num_nodes, trainer_config.num_nodes, launch.num_nodes)
@@ -285,16 +295,11 @@ class TrainingCLI(LightningCLI):
             on_gpu = torch.cuda.is_available() and self.config[self.subcommand].trainer.accelerator != "cpu"
             self.place = agreed(self.launch, self._choose_place, on_gpu, self.cleanup)
         elif getattr(rank_zero_only, "rank", 0) != 0:
-            if _PLACE_VARIABLE not in os.environ:
-                raise ValueError(
-                    "Expected the processes of several machines to be started by torchrun or srun, but got one "
-                    "that neither has started, with LOCAL_RANK or NODE_RANK set."
-                )
-            self.place = Place.from_json(os.environ[_PLACE_VARIABLE])
+            self.place = Place.from_json(os.environ[PLACE_VARIABLE])
         else:
             self.place = self._choose_place()
-            self.cleanup.callback(os.environ.pop, _PLACE_VARIABLE, None)
-            os.environ[_PLACE_VARIABLE] = self.place.to_json()
+            self.cleanup.callback(os.environ.pop, PLACE_VARIABLE, None)
+            os.environ[PLACE_VARIABLE] = self.place.to_json()
         self.config[self.subcommand].ckpt_path = self.place.checkpoint
         self.config_init[self.subcommand].ckpt_path = self.place.checkpoint
 
@@ -304,7 +309,7 @@ class TrainingCLI(LightningCLI):
         output_dir, checkpoint = Path(config.output_dir).expanduser(), config.ckpt_path
         fitting = self.subcommand == "fit"
         folder, content = None, None
-        if fitting and self.launch.restarted:
+        if fitting and self.launch.restarts:
             folder = run_of_job(output_dir, identity, self.launch.job)
         if folder is not None:
             checkpoint, content = newest_intact(folder, required=False)
@@ -382,6 +387,7 @@ class TrainingCLI(LightningCLI):
         own += [callbacks.FiniteLoss(), callbacks.DataWait(), _progress(trainer_config)]
         if self.subcommand == "fit":
             own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets(), callbacks.StepProtocol()]
+            own += [self.start_ups] if self.start_ups is not None else []
         resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if not resumable:
             self.signals.give_back()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from commands.config_names import resolve_config_arguments
+from commands.launch import launched
 from commands.stop_signals import StopSignals
 from commands.training_help import training_help
 
@@ -25,6 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     everything = ["--help" if word == "--help-all" else word for word in words]
     resolved, name = resolve_config_arguments(everything)
+    launched()  # before Lightning is loaded, which reads the same variables
     # First of all, because loading torch takes seconds, in which a signal would end the process.
     with StopSignals() as signals:
         # Only now, because it loads torch: a misspelt name is answered at once.

@@ -115,7 +115,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake(
             "environment", "--config mnist_mlp --data.download false", "Expected MNIST in data.", "NNMASS_DATA=none"
         ),
-        Mistake("environment", DIGITS, "neither has started, with LOCAL_RANK or NODE_RANK set", "LOCAL_RANK=1"),
+        Mistake("environment", DIGITS, "Expected LOCAL_RANK to be unset or 0", "LOCAL_RANK=1"),
     ],
     "validate": [
         Mistake("name", "--config digits_dens --ckpt_path last", "did you mean digits_dense.yaml?"),

@@ -64,6 +64,13 @@ def test_cosine_per_epoch_is_the_papers() -> None:
         assert rate == pytest.approx(0.025 * (1 + math.cos(math.pi * (step // 10) / 5)), abs=1e-9)
 
 
+@pytest.mark.parametrize(("scaling", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
+def test_the_rate_is_scaled_by_the_batches_of_a_step(scaling: Any, factor: int) -> None:
+    model = Classifier(network(), partial(SGD, lr=0.05), schedule="constant", num_classes=3, lr_scaling=scaling)
+    rates = train(model, 1, accumulate_grad_batches=4).rates
+    assert rates == [pytest.approx(0.05 * factor)] * 10
+
+
 def test_constant_stays() -> None:
     rates = train(Classifier(network(), partial(SGD, lr=0.05), schedule="constant", num_classes=3), 2).rates
     assert set(rates) == {0.05}
