@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.trainer.states import TrainerFn
 
 from callbacks.device_facts import device_facts
+from callbacks.partial import part_seen
 from callbacks.resume_checkpoint import TrainingStopped
 from callbacks.run_file import read_run, update_run
 from zoo.precision import tf32_in_use
@@ -89,7 +90,7 @@ class RunRecorder(Callback):
         accuracy = trainer.callback_metrics.get("val/accuracy")
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and accuracy is not None:
             best = read_run(trainer.default_root_dir).get("best_val_accuracy") or 0.0
-            self._note(trainer, best_val_accuracy=max(best, float(accuracy)))
+            self._note(trainer, best_val_accuracy=max(best, float(accuracy)), val_part=part_seen(trainer, "val"))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that the training came to its end, and why, if before its last epoch."""
@@ -103,7 +104,8 @@ class RunRecorder(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the test figures, and which checkpoint they belong to; those of the last weights are kept beside."""
         checkpoint = Path(str(trainer.ckpt_path)).name if trainer.ckpt_path else "last weights"
-        tested = {**_figures(trainer, "test/"), "checkpoint": checkpoint, "precision": str(trainer.precision)}
+        tested: dict[str, Any] = {**_figures(trainer, "test/"), "checkpoint": checkpoint}
+        tested |= {"precision": str(trainer.precision), "part": part_seen(trainer, "test")}
         self._note(trainer, test=tested, **({} if trainer.ckpt_path else {"test_last": tested}))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

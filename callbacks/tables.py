@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -24,16 +25,22 @@ def topology_table(topology: dict[str, Any]) -> Table:
     return rich_table("Topology", _HEADINGS, _topology_rows(topology))
 
 
-def results_table(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Table:
+def results_table(
+    run: Mapping[str, Any], metrics: Mapping[str, Any], parts: Mapping[str, str | None] = MappingProxyType({})
+) -> Table:
     """Accuracy beside topology.
 
     Args:
         run: The record in the run's ``run.json``; empty where a checkpoint belongs to no run.
         metrics: The newest figures, by names such as ``test/accuracy``.
+        parts: Of ``val`` and ``test``, which part of the samples the figures are of; None for all.
     """
     rows = [(name.replace("/", " "), f"{float(value):.4f}") for name, value in metrics.items() if "/" in name]
     if run.get("best_val_accuracy") is not None:
         rows.append(("best val accuracy", f"{run['best_val_accuracy']:.4f}"))
+    if run.get("val_part"):
+        rows.append(("best val accuracy of", run["val_part"]))
+    rows += [(f"{stage} figures of", part) for stage, part in parts.items() if part]
     if run:
         rows += [("epochs", str(run.get("epochs", 0))), ("wall time (s)", f"{run.get('wall_time_s', 0):.1f}")]
     title = f"{run.get('network')} on {run.get('data')}" if run else "Results"

@@ -25,6 +25,7 @@ import callbacks
 import datamodules
 import zoo
 from callbacks.checkpoint_io import read_checkpoint
+from callbacks.partial import part_seen
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.launch import PLACE_VARIABLE, Launch, launched, require_launcher
@@ -418,7 +419,8 @@ class TrainingCLI(LightningCLI):
             status = read_run(folder).get("status", "finished") if folder else "finished"
             ended = "" if status in ("finished", "trained") else f", whose training was {status}"
             print(f"Of {self.place.checkpoint or 'the untrained network'}{ended}:")
-        Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics))
+        parts = {stage: part_seen(self.trainer, stage) for stage in ("val", "test")}
+        Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics, parts))
         if folder is not None and self.subcommand != "validate":
             print(f"The results are in {folder}.")
 

@@ -72,7 +72,12 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
                 "best val accuracy": (run.get("best_val_accuracy"), ".4f"),
                 "test accuracy": (tested.get("test/accuracy"), ".4f"),
             }
-            known = [f"{name} {value:{form}}" for name, (value, form) in figures.items() if value is not None]
+            parts = {"best val accuracy": run.get("val_part"), "test accuracy": tested.get("part")}
+            known = [
+                f"{name} {value:{form}}" + (f" (of {parts[name]})" if parts.get(name) else "")
+                for name, (value, form) in figures.items()
+                if value is not None
+            ]
             status = run.get("status", "not begun")
             yield path.name, ", ".join([f"{run['network']}: {status}" if "network" in run else status, *known])
 

@@ -94,9 +94,11 @@ def _trained(row: Row, work: Work, val_on_test: bool, stop: Event, gpus: Queue[s
     write_curve(work.folder, row, curve)
     reached = reached_by(curve, val_on_test)
     tested = {"last": run["test_last"]["test/accuracy"], "best": run["test"]["test/accuracy"]}
+    parts = {"val_part": run.get("val_part"), "test_part": run["test"].get("part")}
     reached |= {f"test_accuracy_{which}": value for which, value in tested.items()}
     return {
         **reached,
+        **{name: part for name, part in parts.items() if part},  # else the figures are of all samples
         **{name: run[name] for name in (*DEVICE_FACTS, "precision", "tf32") if run.get(name) is not None},
         "wall_time_s": run["wall_time_s"],
         "run_folder": str(whole[-1].relative_to(work.folder)),

@@ -1,10 +1,13 @@
 """Part of a data set stands for all of it: a fixed sample of all classes, on any number of processes."""
 
+import json
+import re
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -13,7 +16,10 @@ from interruptions import ThreeClasses, write_photographs
 from pytorch_lightning import Callback, Trainer
 from test_data_modules import make_tree
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
+from callbacks.partial import part_seen
+from cli import main
 from datamodules import CIFAR10, Digits
 from datamodules.base import DataModule, Split
 from datamodules.loader import ShardedBatches
@@ -54,10 +60,10 @@ def test_what_a_limited_evaluation_sees_is_counted(
     assert ShardedBatches(samples, batch_size, shuffle=False, world_size=world_size).seen(limit) == seen
 
 
-def trainer_of(rank: int = 0, world_size: int = 1, **limits: Any) -> Any:
+def trainer_of(rank: int = 0, world_size: int = 1, limits: dict[str, Any] | None = None) -> Any:
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     facts = {"global_rank": rank, "world_size": world_size, "num_devices": 1, "overfit_batches": 0}
-    return SimpleNamespace(strategy=strategy, **facts | limits)
+    return SimpleNamespace(strategy=strategy, **facts | (limits or {}))
 
 
 def first_labels(data: DataModule, stage: str, batches: int) -> Tensor:
@@ -86,11 +92,11 @@ def test_a_limited_evaluation_sees_all_classes_and_a_whole_one_keeps_its_order(m
         data.trainer = None
         plain = torch.cat([labels for _, labels in getattr(data, f"{stage}_dataloader")()])
         for limit in (2, 0.9):
-            data.trainer = trainer_of(**{f"limit_{stage}_batches": limit}, predicting=stage == "predict")
+            data.trainer = trainer_of(limits={f"limit_{stage}_batches": limit, "predicting": stage == "predict"})
             counts = first_labels(data, stage, 1).bincount(minlength=data.num_classes)
             assert set(counts.tolist()) == {1}, stage
         for limit in (10_000, 1.0):
-            data.trainer = trainer_of(**{f"limit_{stage}_batches": limit}, predicting=stage == "predict")
+            data.trainer = trainer_of(limits={f"limit_{stage}_batches": limit, "predicting": stage == "predict"})
             loader = getattr(data, f"{stage}_dataloader")()
             assert torch.equal(torch.cat([labels for _, labels in loader]), plain)
 
@@ -100,7 +106,7 @@ def test_the_sample_is_shared_out_among_processes_and_is_that_of_one_of_larger_b
         found = []
         for rank in range(world_size):
             data = Digits(batch_size=batch_size)
-            data.trainer = trainer_of(rank, world_size, limit_test_batches=3)
+            data.trainer = trainer_of(rank, world_size, {"limit_test_batches": 3})
             loader = iter(data.test_dataloader())
             found += [float(image.sum()) for _ in range(3) for image in next(loader)[0]]
         return sorted(found)
@@ -120,7 +126,7 @@ def test_processes_agree_where_a_limit_cuts_one_of_them_only() -> None:
     loaders = []
     for rank in range(2):
         data = Odd(batch_size=89)
-        data.trainer = trainer_of(rank, 2, limit_test_batches=2)
+        data.trainer = trainer_of(rank, 2, {"limit_test_batches": 2})
         loaders.append(data.test_dataloader())
     assert [len(loader) for loader in loaders] == [3, 2]
     one, other = (loader.sampler.order for loader in loaders)
@@ -176,3 +182,33 @@ def test_lightning_takes_samples_of_all_classes(options: dict[str, int], fixed: 
     if "fast_dev_run" not in options:
         assert all(torch.equal(one, other) for one, other in zip(val[:2], val[2:], strict=True))
         assert all(torch.equal(one, other) for one, other in zip(train[:2], train[2:], strict=True)) == fixed
+
+
+def test_figures_of_a_part_say_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
+    words += ["--output_dir", str(tmp_path), "--data.batch_size", "40"]
+    limits = ["--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "3"]
+    assert main(["fit", *words, *limits]) == 0
+    out = capsys.readouterr().out
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink())
+    run = json.loads((folder / "run.json").read_text())
+    assert run["val_part"] == "80 of 200 samples"
+    assert run["test"]["part"] == run["test_last"]["part"] == "120 of 360 samples"
+    counted = pd.read_csv(folder / "class_accuracy.csv")
+    assert counted["images"].tolist() == [12] * 10
+    assert re.search(r"test figures of\W+120 of 360 samples", out)
+    assert re.search(r"best val accuracy of\W+80 of 200 samples", out)
+    assert main(["list", "runs", "--output_dir", str(tmp_path)]) == 0
+    listed = capsys.readouterr().out
+    assert re.search(r"best val accuracy 0\.\d+ \(of 80 of 200 samples\), test accuracy 0\.\d+ \(of 120 of", listed)
+    assert main(["test", *words, *limits[:2], "--ckpt_path", "best"]) == 0
+    assert "test figures of" not in capsys.readouterr().out
+    assert json.loads((folder / "run.json").read_text())["test"]["part"] is None
+
+
+@pytest.mark.parametrize(("limit", "part"), [(1.0, None), (2, "the first 2 of 3 batches"), (3, None)])
+def test_of_another_loader_the_batches_are_given(limit: int | float, part: str | None) -> None:
+    loader = DataLoader(TensorDataset(torch.zeros(12, 1)), batch_size=4)
+    taken = min(limit, 3) if isinstance(limit, int) else 3
+    trainer = SimpleNamespace(test_dataloaders=loader, num_test_batches=[taken], limit_test_batches=limit)
+    assert part_seen(trainer, "test") == part  # type: ignore[arg-type]
