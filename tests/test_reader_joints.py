@@ -137,6 +137,10 @@ UNKNOWN: dict[str, Callable[[Tensor, Tensor, Any], Any]] = {
     "cat, pixel shuffle, pool": lambda x, f, m: F.avg_pool2d(F.pixel_shuffle(torch.cat([x, f], 1), 4), 4),
     "cat of four, view, sum": lambda x, f, m: torch.cat([x, f, f, x], 1).view(1, 2, 16, 6, 6).sum(1),
     "cat of three, view, maximum": lambda x, f, m: torch.cat([x, f, f], 1).view(1, 3, 8, 6, 6).amax(1),
+    "cat, pool, view, sum": lambda x, f, m: F.avg_pool2d(torch.cat([x, f], 1), 2).view(1, 2, 8, 3, 3).sum(1),
+    "cat of positions, pool, sum": lambda x, f, m: F.avg_pool3d(
+        torch.cat([x.unsqueeze(2), f.unsqueeze(2)], 2), (1, 2, 2)
+    ).sum(2),
     "cat, rolled and added": lambda x, f, m: (y := torch.cat([x, f], 1)) + y.roll(8, 1),
     "cat, channels last, pool": lambda x, f, m: F.avg_pool1d(torch.cat([x, f, f], 1).flatten(2).mT, 3).mT.unflatten(
         2, (6, 6)
@@ -164,6 +168,22 @@ def test_a_sum_by_a_fixed_matrix_is_not_judged(product: str) -> None:
     }
     record = topology(Joined(ways[product], (8,)), 8)
     assert (record.nn_mass, len(record.not_judged)) == (0.0, 1)
+
+
+class ResidualOfMoved(nn.Module):
+    """Two branches are joined, their channels put last, and a layer adds to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        joined = torch.cat([self.first(x), self.second(x)], 1).permute(0, 2, 3, 1)
+        return joined + self.third(joined)
+
+
+def test_a_residual_around_a_layer_mixes_no_parts_of_what_was_joined() -> None:
+    assert topology(ResidualOfMoved(), SIZE).not_judged == ()
 
 
 # One stream of values, or a gate: nothing is joined.

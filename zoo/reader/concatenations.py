@@ -9,14 +9,12 @@ skip over channels that could, and the mass is density times the units' output c
 last layer that is joined no more counts with the mean width of the joined ones, as the papers' MLP classifier does.
 """
 
-from math import prod
-
 import numpy as np
 
 from zoo.reader.blocks import Block, Joint, Verdict, Wiring, judged
-from zoo.reader.flow import Flow, members
+from zoo.reader.flow import Flow
+from zoo.reader.mixing import is_mixed, is_moved
 from zoo.reader.operation import Operation, common_names
-from zoo.reader.operators import REDUCTIONS
 
 __all__ = ["judge_concatenations"]
 
@@ -43,11 +41,11 @@ def judge_concatenations(flow: Flow) -> tuple[dict[int, Joint], dict[int, Block]
         if operation.kind == "concatenation":
             by_axis[_channel_axis(flow, position)].append(position)
     for position in by_axis[None]:
-        if _is_mixed(flow, position):
+        if is_mixed(flow, position):
             joints[position] = judged(flow.operations[position], "not judged", MIXED)
         elif flow.operations[position].axis == 0 and flow.users[position]:
             joints[position] = judged(flow.operations[position], "not judged", "joins a batch that shares its layers")
-        elif _is_moved(flow, position):
+        elif is_moved(flow, position):
             joints[position] = judged(flow.operations[position], "not judged", MOVED)
         else:
             joints[position] = judged(flow.operations[position], "not a skip", "joins positions, not channels")
@@ -58,7 +56,7 @@ def judge_concatenations(flow: Flow) -> tuple[dict[int, Joint], dict[int, Block]
                 reason, block = _judge_cell(flow, compositions, together, sources)
                 verdict: Verdict = "skip" if block else "not judged" if reason == MOVED else "not a skip"
                 for position in together:
-                    mixed = _is_mixed(flow, position)
+                    mixed = is_mixed(flow, position)
                     told: Verdict = "not judged" if mixed else verdict
                     joints[position] = judged(flow.operations[position], told, MIXED if mixed else reason)
                 if block is not None:
@@ -131,59 +129,6 @@ class Compositions:
         if self.axis == 1:
             return len(before) > 1 and before[:2] == after[:2]
         return bool(before and after) and (before[0], before[-1]) == (after[0], after[-1])
-
-
-def _is_mixed(flow: Flow, position: int) -> bool:
-    """Whether joined values are added to each other, or multiplied by fixed numbers, before a layer reads them."""
-    joined = flow.operations[position]
-    if joined.written:
-        sizes = {prod(joined.shape) // joined.shape[joined.axis] * len(joined.written)}
-    else:
-        sizes = {prod(flow.operations[part].shape) for part in joined.inputs if part >= 0}
-    waiting, seen = [(user, False) for user in flow.users[position]], set()
-    while waiting:
-        reader, moved = waiting.pop()
-        operation = flow.operations[reader]
-        if (reader, moved) in seen or operation.kind not in ("other", "slice", "concatenation", "addition"):
-            continue
-        seen.add((reader, moved))
-        if operation.mixes or (moved and operation.kind == "addition"):
-            return True
-        if operation.kind == "addition":
-            continue
-        before = flow.operations[operation.inputs[0]].shape
-        if operation.kind != "other" or operation.keeps_channels or operation.written:
-            waiting += [(user, moved) for user in flow.users[reader]]
-        elif operation.is_view or operation.rearranges:
-            waiting += [(user, moved or not _keeps_place(operation, before, joined)) for user in flow.users[reader]]
-        elif moved and prod(operation.shape) < prod(before):
-            return True
-        else:
-            pooled = before == joined.shape and _is_pooled(operation, joined)
-            if len(operation.inputs) == 1 and prod(operation.shape) in sizes and not pooled:
-                return True
-    return False
-
-
-def _keeps_place(operation: Operation, before: tuple[int, ...], joined: Operation) -> bool:
-    """Whether the dimension that a concatenation joined stays the same one in another shape."""
-    return operation.is_view and before[: joined.axis + 1] == operation.shape[: joined.axis + 1]
-
-
-def _is_pooled(operation: Operation, joined: Operation) -> bool:
-    """Whether an operator on joined values takes entries together, but none along the dimension that they lie in."""
-    if operation.operator in REDUCTIONS:
-        return joined.axis not in operation.taken
-    return operation.shape[joined.axis : joined.axis + 1] == joined.shape[joined.axis : joined.axis + 1]
-
-
-def _is_moved(flow: Flow, position: int) -> bool:
-    """Whether a joined value's dimensions change places before a convolution, whose channels they then may be."""
-    later = range(position + 1, len(flow.operations))
-    ends = (end for end in later if flow.operations[end].kind in ("layer", "product") and flow.is_above(position, end))
-    end = next(ends, position)
-    region = flow.between(position, end) if flow.operations[end].is_convolution else 0
-    return any(flow.operations[inner].rearranges for inner in members(region) if inner != position)
 
 
 def _channel_axis(flow: Flow, position: int) -> int | None:

@@ -1,0 +1,96 @@
+"""What becomes of joined values before a layer reads them: mixed with each other, moved, or neither."""
+
+from math import prod
+
+from zoo.reader.flow import Flow, members
+from zoo.reader.operation import Operation
+from zoo.reader.operators import REDUCTIONS
+
+__all__ = ["is_mixed", "is_moved"]
+
+
+def is_mixed(flow: Flow, position: int) -> bool:
+    """Whether joined values are added to each other, or multiplied by fixed numbers, before a layer reads them.
+
+    Args:
+        flow: The trace.
+        position: A concatenation.
+    """
+    joined = flow.operations[position]
+    parts = _sizes(flow, joined)
+    # Of each operation: which value it takes, and whether the joined dimension has changed its place on the way.
+    waiting = [(position, user, False) for user in flow.users[position]]
+    seen = set(waiting)
+    while waiting:
+        _, reader, moved = waiting.pop()
+        operation = flow.operations[reader]
+        if operation.kind == "addition":
+            arrived = {(source, turned) for source, user, turned in seen if user == reader}
+            if len({source for source, _ in arrived}) > 1 and any(turned for _, turned in arrived):
+                return True
+        if operation.kind not in ("other", "slice", "concatenation"):
+            continue
+        before = flow.operations[operation.inputs[0]].shape
+        if operation.mixes or _takes_together(operation, before, joined, parts, moved):
+            return True
+        if not _passes(operation) and (moved or not _is_pooled(operation, joined)):
+            continue
+        if operation.kind == "other" and (operation.is_view or operation.rearranges) and not operation.keeps_channels:
+            moved = moved or not _keeps_place(operation, before, joined)
+        steps = [(reader, user, moved) for user in flow.users[reader]]
+        waiting += [step for step in steps if step not in seen]
+        seen.update(steps)
+    return False
+
+
+def is_moved(flow: Flow, position: int) -> bool:
+    """Whether a joined value's dimensions change places before a convolution, whose channels they then may be.
+
+    Args:
+        flow: The trace.
+        position: A concatenation.
+    """
+    later = range(position + 1, len(flow.operations))
+    ends = (end for end in later if flow.operations[end].kind in ("layer", "product") and flow.is_above(position, end))
+    end = next(ends, position)
+    region = flow.between(position, end) if flow.operations[end].is_convolution else 0
+    return any(flow.operations[inner].rearranges for inner in members(region) if inner != position)
+
+
+def _sizes(flow: Flow, joined: Operation) -> set[int]:
+    """Numbers of entries of the values that a concatenation joins."""
+    if joined.written:
+        return {prod(joined.shape) // joined.shape[joined.axis] * len(joined.written)}
+    return {prod(flow.operations[part].shape) for part in joined.inputs if part >= 0}
+
+
+def _passes(operation: Operation) -> bool:
+    """Whether an operation hands on the entries of what it takes, one by one."""
+    if operation.kind != "other":
+        return True
+    return operation.keeps_channels or operation.is_view or operation.rearranges or bool(operation.written)
+
+
+def _takes_together(
+    operation: Operation, before: tuple[int, ...], joined: Operation, parts: set[int], moved: bool
+) -> bool:
+    """Whether an operation makes one entry of several that may lie in different parts of what was joined."""
+    if _passes(operation) or len(operation.inputs) > 1:
+        return False
+    if moved:
+        return prod(operation.shape) < prod(before)
+    # As much is left as one of the parts has of the whole: the parts are added up, where the dimension is not kept.
+    left = prod(operation.shape) * prod(joined.shape)
+    return not _is_pooled(operation, joined) and left in {part * prod(before) for part in parts}
+
+
+def _keeps_place(operation: Operation, before: tuple[int, ...], joined: Operation) -> bool:
+    """Whether the dimension that a concatenation joined stays the same one in another shape."""
+    return operation.is_view and before[: joined.axis + 1] == operation.shape[: joined.axis + 1]
+
+
+def _is_pooled(operation: Operation, joined: Operation) -> bool:
+    """Whether an operator on joined values takes entries together, but none along the dimension that they lie in."""
+    if operation.operator in REDUCTIONS:
+        return joined.axis not in operation.taken
+    return operation.shape[joined.axis : joined.axis + 1] == joined.shape[joined.axis : joined.axis + 1]
