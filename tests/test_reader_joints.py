@@ -175,7 +175,7 @@ class ResidualOfMoved(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.third = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1), nn.Linear(16, 16)
+        self.first, self.second, self.third = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1), nn.Linear(16, 16)
 
     def forward(self, x: Tensor) -> Tensor:
         joined = torch.cat([self.first(x), self.second(x)], 1).permute(0, 2, 3, 1)
