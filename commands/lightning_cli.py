@@ -47,7 +47,7 @@ from commands.run_identity import configuration_id, plain
 from commands.sentences import sentence
 from commands.start_ups import StartUps
 from commands.stop_signals import COME_BACK, Stopped, StopSignals
-from commands.trainer_rules import require_devices, require_sensible
+from commands.trainer_rules import left_out, require_devices, require_sensible, require_work
 from commands.training_links import link_data_to_network, require_left_to_data
 from zoo.precision import tf32
 
@@ -112,6 +112,7 @@ class TrainingCLI(LightningCLI):
         link_data_to_network(parser)
 
     @staticmethod
+        require_work(args[0], self.config[args[0]])
     def subcommands() -> dict[str, set[str]]:
         """Lightning's subcommands, and the arguments of each that are not the user's."""
         skipped = LightningCLI.subcommands()
@@ -208,6 +209,8 @@ class TrainingCLI(LightningCLI):
             epochs, planned = self.trainer.current_epoch, self.trainer.max_epochs
             print(f"The training has ended after {epochs} of {planned} epochs: {reason}")
 
+        for line in left_out(self.config.fit) if self.trainer.is_global_zero else ():
+            print(line)
     @rank_zero_only
     def _note_the_end(self) -> None:
         folder = self.place.folder

@@ -8,10 +8,29 @@ from typing import Any
 import torch
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
-__all__ = ["require_devices", "require_sensible"]
+__all__ = ["left_out", "require_devices", "require_sensible", "require_work"]
 
-_LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "gradient_clip_val": 0, "max_epochs": -1}
+_LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "max_epochs": -1,
+    "max_steps": -1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_nodes": 1,
+    "num_sanity_val_steps": -1,
+    "overfit_batches": 0,
+    "reload_dataloaders_every_n_epochs": 0,
+}
+_MOST = 2**31 - 1  # of anything that is counted; torch and its loaders count no further
 _HIGHEST_SEED = 2**32 - 1
+_MOST_OF = {"seed": _HIGHEST_SEED, "split_seed": _HIGHEST_SEED, "num_workers": 1024}
+_WITHOUT_END = 1000  # epochs that Lightning trains where nothing says how many
+
+# The batches that a subcommand sees, and what becomes of it where it is told to see none.
+_LIMITS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 _PROCESSES_PER_CORE = 4
 
 
@@ -34,6 +53,81 @@ def require_sensible(config: Any) -> None:
         value = config.trainer.get(name)
         if value is not None and not value >= least:
             raise ValueError(f"Expected trainer.{name} to be at least {least}, but got {value}.")
+    _require_countable("trainer", config.trainer)
+    _require_countable("data", config.data.get("init_args") or {})
+    for stage in (*_LIMITS.values(), "overfit"):
+        _require_share(stage, config.trainer)
+
+
+def require_work(subcommand: str, config: Any) -> None:
+    """Refuse a command that is told to do nothing, and a schedule that does not fit into the training.
+
+    Args:
+        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        config: Its configuration, parsed.
+
+    Raises:
+        ValueError: If nothing would be done, or the learning rate would not come to its schedule; the message says
+            what to set.
+    """
+    trainer, stage = config.trainer, _LIMITS[subcommand]
+    if trainer.get(f"limit_{stage}_batches") == 0:
+        raise ValueError(f"Expected trainer.limit_{stage}_batches to let {subcommand} see batches, but got 0.")
+    if subcommand != "fit":
+        return
+    for name in ("max_epochs", "max_steps"):
+        if trainer.get(name) == 0:
+            hint = "validate and test evaluate without training"
+            raise ValueError(f"Expected trainer.{name} to be at least 1, or -1 for no end, but got 0; {hint}.")
+    model, epochs = config.model, _planned_epochs(trainer)
+    if model.warmup_epochs >= epochs > 0 and not trainer.fast_dev_run:
+        raise ValueError(
+            f"Expected model.warmup_epochs to be less than trainer.max_epochs, {epochs}, but got "
+            f"{model.warmup_epochs}; --model.warmup_epochs {epochs // 10} warms up for a tenth of the training."
+        )
+    endless = epochs < 0 and (model.interval == "epoch" or trainer.max_steps < 0)
+    if model.schedule == "cosine" and endless and not trainer.fast_dev_run:
+        raise ValueError(
+            "Expected trainer.max_epochs to be set for the cosine schedule, whose length it is, but got "
+            f"{trainer.max_epochs}; --model.schedule constant needs no end."
+        )
+
+
+def left_out(config: Any) -> list[str]:
+    """What a training that is told to see no batches of a kind leaves out, a sentence for each.
+
+    Args:
+        config: Of ``fit``, parsed.
+    """
+    said = {
+        "val": "trainer.limit_val_batches is 0: nothing is validated, and there is no best checkpoint.",
+        "test": "trainer.limit_test_batches is 0: nothing is tested.",
+    }
+    return [text for stage, text in said.items() if config.trainer.get(f"limit_{stage}_batches") == 0]
+
+
+def _planned_epochs(trainer: Any) -> int:
+    """Epochs as Lightning understands the options; -1 for no end."""
+    if trainer.max_epochs is not None:
+        return int(trainer.max_epochs)
+    return _WITHOUT_END if trainer.max_steps == -1 and trainer.max_time is None else -1
+
+
+def _require_countable(section: str, options: Any) -> None:
+    for name, value in dict(options).items():
+        most = _MOST_OF.get(name, _MOST)
+        if isinstance(value, int) and value > most:
+            raise ValueError(f"Expected {section}.{name} to be at most {most}, but got {value}.")
+
+
+def _require_share(stage: str, trainer: Any) -> None:
+    """Hold a limit against what it may be: a share of the batches, or their number."""
+    name = "overfit_batches" if stage == "overfit" else f"limit_{stage}_batches"
+    value = trainer.get(name)
+    if value is not None and not (0 <= value <= 1 or (value > 1 and isinstance(value, int))):
+        raise ValueError(
+            f"Expected trainer.{name} to be a share from 0.0 to 1.0 or a number of batches, but got {value}."
+        )
 
 
 def require_devices(trainer: Any) -> None:
