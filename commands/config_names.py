@@ -4,6 +4,7 @@ import json
 from difflib import get_close_matches
 from pathlib import Path
 
+from callbacks.names import require_name
 from commands.strict_yaml import read_yaml
 
 __all__ = [
@@ -75,15 +76,19 @@ def _find(name: str, folder: Path, argument: str, kind: str) -> Path:
 
 
 def config_name(path: Path) -> str:
-    """A configuration's name; that of a run folder's ``config.yaml`` is the run's.
+    """A configuration's name, which its runs bear; that of a run folder's ``config.yaml`` is the run's.
 
     Args:
         path: The file.
+
+    Raises:
+        ValueError: If no folder could be named after it.
     """
-    run = path.parent / "run.json"
+    name, run = path.stem, path.parent / "run.json"
     if path.name == "config.yaml" and run.is_file():
-        return str(json.loads(run.read_text()).get("name", path.stem))
-    return path.stem
+        name = str(json.loads(run.read_text()).get("name", path.stem))
+    require_name("the configuration's name", name)
+    return name
 
 
 def _readable(path: Path) -> Path:

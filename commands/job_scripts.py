@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import which
 
+from callbacks.names import is_one_line, require_name
 from commands.stop_signals import COME_BACK
 
 __all__ = ["job_script", "largest_array", "sbatch_options"]
@@ -95,21 +96,22 @@ def job_script(
         notes: Comment on what the job does.
         environment: Variables to set.
 
+    Raises:
+        ValueError: If an option or its value would not stay in its line, where bash would take the rest for a command.
+
     Example:
         >>> text = job_script("study", {"array": "1-4"}, Path("log.txt"), ["nnmass", "study", "run"], "# All.", {})
         >>> [line for line in text.splitlines() if "signal" in line or "array" in line]
         ['#SBATCH --array=1-4', '#SBATCH --signal=SIGUSR1@120']
     """
-    defaults = {"job-name": name, "output": str(log), "open-mode": "append", "requeue": None, "signal": "SIGUSR1@120"}
+    literal = str(log.parent).replace("%", "%%")  # sbatch has patterns of its own
+    defaults = {"job-name": name, "output": f"{literal}/{log.name}"}
+    defaults |= {"open-mode": "append", "requeue": None, "signal": "SIGUSR1@120"}
     if "no-requeue" in options:
         del defaults["requeue"]
-    lines = [
-        f"#SBATCH --{option}" if value is None else f"#SBATCH --{option}={shlex.quote(value)}"
-        for option, value in {
-            **options,
-            **{key: value for key, value in defaults.items() if key not in options},
-        }.items()
-    ]
+    chosen = {**options, **{key: value for key, value in defaults.items() if key not in options}}
+    require_name("--job-name", chosen["job-name"] or "")
+    lines = [_option(option, value) for option, value in chosen.items()]
     exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in environment.items())
     return _SCRIPT.format(
         options="\n".join(lines),
@@ -118,6 +120,15 @@ def job_script(
         command=shlex.join(command),
         come_back=COME_BACK,
     )
+
+
+def _option(name: str, value: str | None) -> str:
+    """A line of the job file that sbatch reads; to bash it is a comment, which ends with the line."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
+        raise ValueError(f"Expected an option of sbatch such as --time, but got {f'--{name}'!r}.")
+    if not is_one_line(value or ""):
+        raise ValueError(f"Expected --{name} to be one line without control characters, but got {value!r}.")
+    return f"#SBATCH --{name}" if value is None else f"#SBATCH --{name}={shlex.quote(value)}"
 
 
 def largest_array() -> int:

@@ -8,13 +8,17 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import product
+from math import prod
 from typing import Any, Literal
 
+from callbacks.names import require_name
 from zoo.variants import VARIANTS, list_models
 
 __all__ = ["JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows", "takes_one_device"]
 
 Grid = dict[str, list]
+
+_MOST_ROWS = 100_000  # of one study; each is a folder and, with the engine fit, a training
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Study:
     report: ReportChoice = field(default_factory=ReportChoice)
 
     def __post_init__(self) -> None:
+        require_name("the study's name", self.name)
         if self.engine == "published":
             _require(bool(self.accuracies), "accuracies", "to give the accuracy of each network", "none")
             for key in ("configs", "networks", "changes"):
@@ -86,10 +91,20 @@ class Study:
         else:
             _require(bool(self.configs), "configs", "to name at least one configuration", "none")
             _require(not self.accuracies, "accuracies", "to be absent unless the engine is published", "some")
+        if isinstance(self.seeds, int):
+            _require(self.seeds <= _MOST_ROWS, "seeds", f"to be at most {_MOST_ROWS:,}, or a list of seeds", self.seeds)
         _require(bool(self.seed_list), "seeds", "to be a number of at least 1, or a list of seeds", self.seeds)
         _require(min(self.seed_list, default=0) >= 0, "seeds", "to be at least 0", self.seeds)
+        _require(max(self.seed_list, default=0) < 2**32, "seeds", "to be below 2**32", self.seeds)
         if self.jacobian is not None:
-            _require(self.jacobian.samples >= 1, "jacobian.samples", "to be at least 1", self.jacobian.samples)
+            samples = self.jacobian.samples
+            _require(1 <= samples <= _MOST_ROWS, "jacobian.samples", f"to lie in 1 to {_MOST_ROWS:,}", samples)
+        for entry in (entry for entry in self.networks if not isinstance(entry, str)):
+            for key, choices in entry.items():
+                _require(isinstance(choices, list) and bool(choices), f"networks.{key}", "to list choices", choices)
+        grids = [prod(map(len, entry.values())) for entry in self.networks if not isinstance(entry, str)]
+        least = max(len(self.configs), 1) * max(sum(grids), 1) * len(self.seed_list)
+        _require(least <= _MOST_ROWS, "networks and seeds", f"to make at most {_MOST_ROWS:,} rows", f"{least:,}")
 
     @property
     def seed_list(self) -> list[int]:
@@ -137,6 +152,9 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
         ]
     rows: dict[str, Row] = {}
     for config, content in configurations.items():
+        for section in ("model", "data", "trainer"):
+            value = study.changes.get(section, {})
+            _require(isinstance(value, dict), f"changes.{section}", "to hold keys and values", value)
         base = _merged(content, study.changes)
         for name, network in _networks(study.networks, base, config):
             for seed in study.seed_list:
@@ -194,8 +212,6 @@ def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> It
                 kept = own.get("init_args", {}) if own_class == class_name else {}
                 yield name, {"class_path": f"zoo.{class_name}", "init_args": {**kept, **VARIANTS[name].arguments}}
         else:
-            for key, choices in entry.items():
-                _require(isinstance(choices, list) and bool(choices), f"networks.{key}", "to list choices", choices)
             for values in product(*entry.values()):
                 arguments = dict(zip(entry, values, strict=True))
                 name = "_".join(f"{key}{_word(value)}" for key, value in arguments.items())

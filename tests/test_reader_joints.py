@@ -183,7 +183,7 @@ class ResidualOfMoved(nn.Module):
 
 
 def test_a_residual_around_a_layer_mixes_no_parts_of_what_was_joined() -> None:
-    assert topology(ResidualOfMoved(), SIZE).not_judged == ()
+    assert not topology(ResidualOfMoved(), SIZE).not_judged
 
 
 # One stream of values, or a gate: nothing is joined.

@@ -1,5 +1,6 @@
 """submit: the job file that is written for SLURM, and what is refused before anything is queued."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 import yaml
 
 from cli import main
-from commands.job_scripts import largest_array
+from commands.config_names import CONFIG_FOLDER
+from commands.job_scripts import job_script, largest_array
 
 
 def job_file(folder: Path) -> str:
@@ -154,6 +156,77 @@ def test_limits_are_for_rows_that_are_trained_one_by_one(tmp_path: Path, capsys:
     assert "Expected --runs-per-task only for a study of the engine fit" in capsys.readouterr().err
     assert main([*words, "--runs-per-task", "3", "--tasks", "2"]) == 2
     assert "Expected either --tasks or --runs-per-task" in capsys.readouterr().err
+
+
+HOSTILE = ["a\ntouch PWNED", "a\rb", "a/b", "..", "-rf", "a\u2028b", "", "\x1b[31m", "x" * 200]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_name_is_neither_a_path_nor_an_option_nor_a_further_command(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    written = study(tmp_path, rows=1)
+    written.write_text(yaml.safe_dump({"name": name, "configs": ["digits_dense.yaml"]}))
+    out = ["--output_dir", str(tmp_path / "out"), "--dry-run"]
+    assert main(["study", "submit", str(written), *out]) == 2
+    error = capsys.readouterr().err
+    assert "Expected the study's name to" in error
+    assert error.count("\n") == 1
+    assert submit(tmp_path, "-J", name, config="digits_dense.yaml") == 2
+    assert "Expected --job-name to" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="Expected --job-name to"):
+        job_script(name, {}, Path("log.txt"), ["true"], "#", {})
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"name": name}))
+    (run / "config.yaml").write_text("trainer: {max_epochs: 1}")
+    assert main(["fit", "--config", str(run / "config.yaml"), "--output_dir", str(tmp_path / "runs")]) == 2
+    assert "Expected the configuration's name to" in capsys.readouterr().err
+    assert not (tmp_path / "jobs").exists()
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_configuration_of_such_a_name_names_no_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    config = tmp_path / "a\ntouch PWNED\n.yaml"
+    config.write_text((CONFIG_FOLDER / "digits_dense.yaml").read_text())
+    for words in (["fit"], ["submit", "fit", "--dry-run"]):
+        assert main([*words, "--config", str(config), "--output_dir", str(tmp_path / "out")]) == 2
+        assert "Expected the configuration's name to be one line" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_bash_runs_the_command_of_a_job_file_and_nothing_else(tmp_path: Path) -> None:
+    """Whatever stands in options, paths and arguments; srun is a program that prints its own."""
+    odd = """blank 'quote" $(touch PWNED) `touch PWNED` ; touch PWNED # \\ % {} * ~ \t \u00fc"""
+    place = tmp_path / "bin"
+    place.mkdir()
+    (place / "srun").write_text('#!/bin/sh\nshift\nprintf "%s\\0" "$NNMASS_DATA" "$@"\n')
+    (place / "srun").chmod(0o755)
+    options = {name: odd.replace("\t", "") for name in ("partition", "account", "time", "comment", "output")}
+    command = [f"/{odd}/python", "cli.py", odd, "a\nb", "", "-x"]
+    text = job_script(
+        "name of blanks", options, Path(odd.replace("\t", "")) / "%j.txt", command, "# Notes.", {"NNMASS_DATA": odd}
+    )
+    (tmp_path / "job.sh").write_text(text)
+    done = subprocess.run(
+        ["bash", str(tmp_path / "job.sh")],
+        cwd=tmp_path,
+        env={"PATH": f"{place}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\0") == [odd, *command, ""]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "job.sh"]
+    for option, value in (("partition", "a\ntouch PWNED"), ("time", "1\r2"), ("a\ntouch PWNED", None), ("chdir", "\0")):
+        with pytest.raises(ValueError, match="Expected (--|an option of sbatch)"):
+            job_script("name", {option: value}, Path("log.txt"), command, "#", {})
+
+
+def test_a_folder_of_percent_signs_is_no_pattern_of_sbatch(tmp_path: Path) -> None:
+    text = job_script("name", {}, Path("/50%x/jobs/%x_%j.txt"), ["true"], "#", {})
+    assert "#SBATCH --output=/50%%x/jobs/%x_%j.txt" in text.splitlines()
 
 
 def test_a_cluster_is_asked_how_large_an_array_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
