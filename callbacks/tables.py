@@ -67,6 +67,7 @@ def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:
         ("MACs", f"{topology['macs']:,}"),
         *([("not in the MACs", calls(uncounted))] if uncounted else []),
         ("input (px)", " x ".join(map(str, topology["input_size"]))),
+        *(("note", note) for note in topology.get("notes", ())),
     ]
 
 
