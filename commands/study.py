@@ -143,6 +143,9 @@ def _read_study(path: Path) -> "Study":
         raise ValueError(f"{path.name}: {message}") from error
     jacobian = checked["jacobian"] and JacobianChoice(**checked["jacobian"])
     report = ReportChoice(**checked["report"])
+    for key in ("jacobian", "report"):
+        if not isinstance(content.get(key, {}), dict):
+            raise ValueError(f"{path.name}: Expected the study's {key} to be keys and values, but got {content[key]}.")
     return Study(**{**checked, "jacobian": jacobian, "report": report, "changes": changes})
 
 
