@@ -1,5 +1,6 @@
 """What the commands say on narrow terminals, of options that nothing would read, and of plausible mistakes."""
 
+import io
 import shlex
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from callbacks.tables import print_rows
+from callbacks.tables import print_rows, results_table
 from cli import main
+from zoo import RandomSkipMLP, topology
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = {
@@ -156,3 +158,11 @@ def test_a_row_without_a_trainer_section_is_kept_to_one_device() -> None:
     for configuration in ({}, {"trainer": None}):
         with one_device(Row("a", "a", "c", 0, {}, configuration), Queue()) as chosen:
             assert chosen == (["--trainer.devices", "1"], {})
+
+
+def test_a_run_s_table_says_what_a_reading_warns_of() -> None:
+    record = topology(RandomSkipMLP(width=8, depth=4, tc=10, in_features=8, num_classes=10), 8).as_dict()
+    note = "layers.3 takes channels by fixed indices"
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(results_table({"topology": record | {"notes": [note]}}, {}))
+    assert note in console.export_text()
