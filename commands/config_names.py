@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from callbacks.names import require_name
+from commands.config_shape import require_shape
 from commands.strict_yaml import read_yaml
 
 __all__ = [
@@ -92,13 +93,7 @@ def config_name(path: Path) -> str:
 
 
 def _readable(path: Path) -> Path:
-    content = read_yaml(path)
-    for section in ("model", "data", "trainer"):
-        value = content.get(section, {})
-        is_class = section == "data" and isinstance(value, str)  # by its name alone
-        if not isinstance(value, dict) and not is_class:
-            found = "nothing" if value is None else value
-            raise ValueError(f"Expected keys and values under {section} in {path}, but it holds {found}.")
+    require_shape(read_yaml(path), path)
     return path
 
 

@@ -23,6 +23,7 @@ _MISSING = re.compile(r"arguments are required: (.+)")
 _KEY = re.compile(r'[Pp]arser key "([^"]+)"')
 _VALUE = re.compile(r"(?:Given value|Got value): ?(.*?)(?:\.? ?(?:Got value:|- Expected a ).*)?\s*$")
 _TYPE = re.compile(r"Expected an? <class '([^']+)'>")
+_HELP = re.compile(r" (?:Subclass types expect|Given value)\b")  # what jsonargparse appends to a value
 _CHOICES = re.compile(r"typing\.Literal\[([^\]]+)\]")
 
 # A class to name as an example, and modules whose classes may have been meant, by the key that takes a class.
@@ -114,7 +115,7 @@ def _wrong_value(text: str, key: str, parser: ArgumentParser) -> str:
     if not key or not value:
         return ""
     classes = _CLASS_PATH.findall(value[1])
-    given = classes[0] if classes else value[1]
+    given = classes[0] if classes else _HELP.split(value[1])[0]
     return f"Expected {key} to be {_expected(key, text, parser, given)}, but got {given or repr('')}."
 
 

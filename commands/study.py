@@ -128,6 +128,7 @@ def _read_study(path: Path) -> "Study":
 
     from commands.option_errors import explain
     from commands.strict_yaml import read_yaml
+    from commands.config_shape import require_shape
     from studies.definition import JacobianChoice, ReportChoice, Study
 
     parser = ArgumentParser(exit_on_error=False)
@@ -138,6 +139,7 @@ def _read_study(path: Path) -> "Study":
     changes = content.pop("changes") if isinstance(content.get("changes"), dict) else {}
     try:
         checked = parser.parse_object({"study": content}).study.as_dict()
+    require_shape(changes, path)
     except ArgumentError as error:
         message = explain(error, parser).replace("'study.", "'").replace("study.", "the study's ")
         raise ValueError(f"{path.name}: {message}") from error

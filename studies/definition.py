@@ -152,9 +152,6 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
         ]
     rows: dict[str, Row] = {}
     for config, content in configurations.items():
-        for section in ("model", "data", "trainer"):
-            value = study.changes.get(section, {})
-            _require(isinstance(value, dict), f"changes.{section}", "to hold keys and values", value)
         base = _merged(content, study.changes)
         for name, network in _networks(study.networks, base, config):
             for seed in study.seed_list:

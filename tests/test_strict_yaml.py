@@ -85,6 +85,37 @@ def test_whatever_yaml_writes_is_read_as_yaml_reads_it(content: dict) -> None:
         ("trainer:\n", "Expected keys and values under trainer in {path}, but it holds nothing."),
         ("model: 3\n", "Expected keys and values under model in {path}, but it holds 3."),
         ("data: [1]\n", "Expected keys and values under data in {path}, but it holds [1]."),
+        ("model: true\n", "Expected keys and values under model in {path}, but it holds True."),
+        ("", "Expected keys and values in {path}, but it is empty."),
+        ("5: 3\n", "Expected keys in {path} to be words, but got 5."),
+        ("model: {null: 3}\n", "Expected keys under model in {path} to be words, but got None."),
+        (
+            "model: {network: 5}\n",
+            "Expected model.network in {path} to be a class by its full name, or keys and values, but",
+        ),
+        ("model: {network: [1]}\n", "or keys and values, but got [1]."),
+        ("model: {optimizer: 5}\n", "Expected model.optimizer in {path} to be a class by its full name, or keys and"),
+        (
+            "model: {network: {class_path: zoo.RandomSkipDenseNet, init_args: 5}}\n",
+            "Expected keys and values under model.network.init_args in {path}, but it holds 5.",
+        ),
+        (
+            "model: {network: {class_path: 5}}\n",
+            "model.network.class_path in {path} to be the full name of a class, but",
+        ),
+        (
+            "data: {class_path: datamodules.Digits, init_args: [1]}\n",
+            "Expected keys and values under data.init_args in {path}, but it holds [1].",
+        ),
+        (
+            "trainer: {callbacks: [{class_path: EarlyStopping, init_args: 5}]}\n",
+            "Expected keys and values under trainer.callbacks[0].init_args in {path}, but it holds 5.",
+        ),
+        (
+            "trainer: {callbacks: [5]}\n",
+            "Expected trainer.callbacks to be a class by its full name, such as pytorch_lightning.callbacks.EarlyStopping, but got 5.",
+        ),
+        ("trainer: {callbacks: 5}\n", "Expected trainer.callbacks to be a list, but got 5."),
         ("trainer: {}\ntrainer: {}\n", "the key 'trainer' stands in line 1 already."),
     ],
 )

@@ -22,8 +22,8 @@ STUDIES = {
     "samples": ({"jacobian": {"samples": 10**12}}, "jacobian.samples to lie in 1 to 100,000, but got 1000000000000."),
     "report": ({"report": 5}, "report to be keys and values, but got 5."),
     "jacobian": ({"jacobian": 5}, "the study's jacobian to be "),
-    "section": ({"changes": {"trainer": 5}}, "changes.trainer to hold keys and values, but got 5."),
-    "model": ({"changes": {"model": True}}, "changes.model to hold keys and values, but got True."),
+    "section": ({"changes": {"trainer": 5}}, "keys and values under trainer in {path}, but it holds 5."),
+    "model": ({"changes": {"model": True}}, "keys and values under model in {path}, but it holds True."),
 }
 
 
@@ -36,6 +36,6 @@ def test_it_is_refused_at_once(what: str, tmp_path: Path, capsys: pytest.Capture
         dry = ["--dry-run"] if action == "submit" else []
         assert main(["study", action, str(tmp_path / "x.yaml"), *dry]) == 2
         message = capsys.readouterr().err
-        assert sentence in message
+        assert sentence.format(path=tmp_path / "x.yaml") in message
         assert message.count("\n") == 1
         assert time.perf_counter() - began < 10
