@@ -32,6 +32,7 @@ _ACTIONS = {
 _ACTIONS_OF = {
     "workers": ("run", "submit"),
     "limit": ("run",),
+    "time": ("plan",),
     **dict.fromkeys(("tasks", "runs_per_task", "parallel", "sbatch", "dry_run"), ("submit",)),
     "output_dir": ("run", "submit", "status", "report", "compare"),
 }
@@ -61,6 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--output_dir", type=user_path, help="the study's folder (runs/study_<name>)")
     parser.add_argument("--data_dir", type=user_path, help="where the data sets lie")
     parser.add_argument("--workers", type=at_least("--workers", 1), help="trainings at once (ensemble: a core each)")
+    parser.add_argument("--time", action="store_true", help="plan: take a few steps of each network, to tell its time")
     parser.add_argument("--limit", type=at_least("--limit", 1), help="run: end after so many rows (fit)")
     parser.add_argument("--tasks", type=at_least("--tasks", 1), help="submit: tasks of the job array (1)")
     parser.add_argument(
@@ -126,9 +128,9 @@ def _open(name: str, output_dir: Path | None) -> _Opened:
 def _read_study(path: Path) -> "Study":
     from jsonargparse import ArgumentError, ArgumentParser
 
+    from commands.config_shape import require_shape
     from commands.option_errors import explain
     from commands.strict_yaml import read_yaml
-    from commands.config_shape import require_shape
     from studies.definition import JacobianChoice, ReportChoice, Study
 
     parser = ArgumentParser(exit_on_error=False)
@@ -137,17 +139,17 @@ def _read_study(path: Path) -> "Study":
     content = {"name": path.stem} | {key: value for key, value in written.items() if value is not None}
     # The classes that the changes name are for the training to load, which takes seconds; the rows need their names.
     changes = content.pop("changes") if isinstance(content.get("changes"), dict) else {}
+    require_shape(changes, path)
     try:
         checked = parser.parse_object({"study": content}).study.as_dict()
-    require_shape(changes, path)
     except ArgumentError as error:
         message = explain(error, parser).replace("'study.", "'").replace("study.", "the study's ")
         raise ValueError(f"{path.name}: {message}") from error
-    jacobian = checked["jacobian"] and JacobianChoice(**checked["jacobian"])
-    report = ReportChoice(**checked["report"])
     for key in ("jacobian", "report"):
         if not isinstance(content.get(key, {}), dict):
             raise ValueError(f"{path.name}: Expected the study's {key} to be keys and values, but got {content[key]}.")
+    jacobian = checked["jacobian"] and JacobianChoice(**checked["jacobian"])
+    report = ReportChoice(**checked["report"])
     return Study(**{**checked, "jacobian": jacobian, "report": report, "changes": changes})
 
 
@@ -339,7 +341,8 @@ def _plan(opened: _Opened, options: Any) -> None:
     study, _, rows, _ = opened
     console = terminal()
     total = len({(row.config, row.network) for row in rows})
-    lines = list(track(planned(study, rows, _build), "Measuring", total=total, console=console, transient=True))
+    found = planned(study, rows, _build, options.time)
+    lines = list(track(found, "Measuring", total=total, console=console, transient=True))
     several = len(study.configs) > 1
     headings = [
         "network",
@@ -349,7 +352,7 @@ def _plan(opened: _Opened, options: Any) -> None:
         "parameters",
         "MACs",
         "training MACs",
-        "time each",
+        *(["time each"] if options.time else []),
     ]
     shown = [
         (
@@ -360,7 +363,7 @@ def _plan(opened: _Opened, options: Any) -> None:
             f"{line['num_params']:,}",
             f"{line['macs']:,}",
             f"{line['training_macs']:.2e}" if "training_macs" in line else "",
-            _duration(line["seconds"]) if "seconds" in line else "",
+            *([_duration(line["seconds"]) if "seconds" in line else ""] if options.time else []),
         )
         for line in lines
     ]
@@ -370,8 +373,13 @@ def _plan(opened: _Opened, options: Any) -> None:
     if seconds:
         steps = f"About {_duration(seconds)} of training steps on this machine, one row at a time"
         console.print(f"{steps}; starting, evaluating and measuring come on top.", highlight=False)
+    for data, samples in dict.fromkeys(line["published"] for line in lines if "published" in line):
+        console.print(f"{data} is taken as it is published: {samples:,} samples to train on.", highlight=False)
     for reason in dict.fromkeys(line["reason"] for line in lines if "reason" in line):
-        console.print(f"The time is not known: {reason}", highlight=False, markup=False)
+        unknown = "training MACs and time are" if options.time else "training MACs are"
+        console.print(f"The {unknown} not known: {reason}", highlight=False, markup=False)
+    if not options.time and study.engine != "published":
+        console.print("--time adds how long each takes on this machine, by a few of its steps.", highlight=False)
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from datamodules.augment import Augmentation
+from datamodules.facts import FACTS
 from datamodules.official import OfficialImages
 
 __all__ = ["CIFAR10", "CIFAR100"]
@@ -32,9 +33,9 @@ class CIFAR10(OfficialImages):
         Krizhevsky: "Learning multiple layers of features from tiny images", 2009.
     """
 
-    num_classes = 10
-    in_chans = 3
-    image_size = (32, 32)
+    num_classes = FACTS["CIFAR10"].num_classes
+    in_chans = FACTS["CIFAR10"].in_chans
+    image_size = FACTS["CIFAR10"].image_size
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
     official = "CIFAR10"
@@ -49,7 +50,7 @@ class CIFAR10(OfficialImages):
 class CIFAR100(CIFAR10):
     """60,000 colour photographs of 32 x 32 px in a hundred classes; layouts and split as in :class:`CIFAR10`."""
 
-    num_classes = 100
+    num_classes = FACTS["CIFAR100"].num_classes
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)
     official = "CIFAR100"

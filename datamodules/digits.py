@@ -6,6 +6,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from datamodules.base import Split
+from datamodules.facts import FACTS
 from datamodules.images import ImageDataModule
 
 __all__ = ["Digits"]
@@ -18,9 +19,9 @@ class Digits(ImageDataModule):
         Alpaydin, Kaynak: "Optical recognition of handwritten digits", UCI machine learning repository, 1998.
     """
 
-    num_classes = 10
-    in_chans = 1
-    image_size = (8, 8)
+    num_classes = FACTS["Digits"].num_classes
+    in_chans = FACTS["Digits"].in_chans
+    image_size = FACTS["Digits"].image_size
     mean = (0.3053,)
     std = (0.3760,)
 

@@ -3,6 +3,7 @@
 from math import prod
 from pathlib import Path
 
+from datamodules.facts import FACTS
 from datamodules.official import OfficialImages
 
 __all__ = ["MNIST", "FashionMNIST"]
@@ -18,9 +19,9 @@ class MNIST(OfficialImages):
         LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to document recognition", 1998.
     """
 
-    num_classes = 10
-    in_chans = 1
-    image_size = (28, 28)
+    num_classes = FACTS["MNIST"].num_classes
+    in_chans = FACTS["MNIST"].in_chans
+    image_size = FACTS["MNIST"].image_size
     mean = (0.1307,)
     std = (0.3081,)
     official = "MNIST"

@@ -7,11 +7,12 @@ import torch
 from torch import Generator, Tensor
 
 from datamodules.base import InMemoryDataModule, Split
+from datamodules.facts import FACTS
 from datamodules.loader import mixed_seed
 
 __all__ = ["Circle", "Seg"]
 
-_SAMPLES = {"train": 60_000, "test": 12_000}
+_SAMPLES = {"train": FACTS["Seg"].train_samples, "test": 12_000}
 
 
 class Seg(InMemoryDataModule):
@@ -31,8 +32,8 @@ class Seg(InMemoryDataModule):
         ICLR 2021 submission, table 4 and appendix F.
     """
 
-    num_classes = 2
-    in_chans = 2
+    num_classes = FACTS["Seg"].num_classes
+    in_chans = FACTS["Seg"].in_chans
 
     def __init__(self, segments: int = 20, data_seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,7 +46,7 @@ class Seg(InMemoryDataModule):
     @property
     def input_size(self) -> tuple[int, ...]:
         """Features of one sample."""
-        return (2,)
+        return FACTS["Seg"].input_size
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Features (N, 2) as float32 and labels (N,) of one split."""

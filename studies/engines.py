@@ -8,7 +8,8 @@ from studies.definition import Row, Study
 from studies.ensemble_engine import fill_together
 from studies.fit_engine import fill_by_fit
 from studies.rows import write_row
-from studies.work import Build, Work, begun, now, size_of
+from studies.sizes import Build, size_of
+from studies.work import Work, begun, now
 
 __all__ = ["run_study"]
 

@@ -1,122 +1,109 @@
 """What the rows of a study are and what they will cost, before anything is trained."""
 
-import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import nn
-
-from datamodules.base import DataModule
-from datamodules.loader import ResumableLoader
 from studies.definition import Row, Study
-from studies.ensemble import Samples, train_together
-from studies.ensemble_engine import ensemble_rate
-from studies.work import Build, closed_size, size_of
-from zoo.classifier import Classifier
+from studies.outline import outline
+from studies.sizes import Build, closed_size, size_by, size_of
+
+if TYPE_CHECKING:
+    from datamodules.base import DataModule
+    from datamodules.loader import ResumableLoader
 
 __all__ = ["planned"]
 
-_TIMED_STEPS = 3  # after one that warms up
-_ENSEMBLE_BATCHES = 30
 
-
-def planned(study: Study, rows: Sequence[Row], build: Build) -> Iterator[dict[str, Any]]:
+def planned(study: Study, rows: Sequence[Row], build: Build, timed: bool = False) -> Iterator[dict[str, Any]]:
     """Topology, size and cost of every architecture of a study.
 
-    The time is that of a few steps of the real thing on this machine, times the number of steps.
+    Where a configuration is plain and its network has closed forms, nothing is built, and the data set is taken as it
+    is published; else the data at hand are counted.
 
     Args:
         study: The study.
         rows: Its rows.
         build: Makes model and data of a row's configuration.
+        timed: Whether to take a few steps of the real thing on this machine, and of the data at hand.
 
     Yields:
         ``config``, ``network``, ``seeds``, topology and size; where something is to be trained also ``training_macs``
-        (three times the MACs, for the way forward and back, of all samples of all epochs) and ``seconds`` of one
-        training. The last two are missing where the data is not at hand, and ``reason`` says what is missing.
+        (three times the MACs, for the way forward and back, of all samples of all epochs), ``published`` (data set and
+        number of samples, where these are the published ones), and ``seconds`` of one training if it is timed. Both
+        figures are missing where no number of epochs is given, and where the data are needed and not at hand;
+        ``reason`` says what of these is.
     """
-    first: dict[tuple[str, str], Row] = {}
-    seeds: dict[tuple[str, str], int] = {}
-    for row in rows:
-        first.setdefault((row.config, row.network), row)
-        seeds[row.config, row.network] = seeds.get((row.config, row.network), 0) + 1
-    configurations: dict[str, _Configuration] = {}
-    for key, row in first.items():
-        facts = {"config": row.config, "network": row.network, "seeds": seeds[key]}
+    seeds = Counter((row.config, row.network) for row in rows)
+    first = {(row.config, row.network): row for row in reversed(rows)}
+    shared: dict[str, _Data] = {}
+    for key, number in seeds.items():
+        row = first[key]
+        facts = {"config": row.config, "network": row.network, "seeds": number}
         if not row.configuration:
             yield facts | size_of(row, build)
             continue
-        if row.config not in configurations:
-            configurations[row.config] = _configuration(row, build)
-        facts |= _size_and_cost(study, row, build, configurations[row.config])
-        yield facts
+        cost = None if timed else _as_published(row)
+        if cost is None:
+            if row.config not in shared:
+                shared[row.config] = _at_hand(row, build)
+            cost = _as_at_hand(study, row, build, shared[row.config], timed)
+        yield facts | cost
 
 
-class _Configuration(NamedTuple):
-    """What the rows of one configuration share: a model like theirs, the data, and its batches if it is at hand."""
+def _as_published(row: Row) -> dict[str, Any] | None:
+    """Size and cost by what the configuration says; None where it does not say enough."""
+    found = outline(row.configuration)
+    size = None if found is None else closed_size(row, found.facts)
+    if found is None or size is None:
+        return None
+    return size | _training_macs(row, size, found.samples) | {"published": (found.data, found.samples)}
 
-    model: Classifier
-    data: DataModule
-    loader: ResumableLoader | None
+
+class _Data(NamedTuple):
+    """What the rows of one configuration share: the data, and their batches if they are at hand."""
+
+    data: "DataModule"
+    loader: "ResumableLoader | None"
     reason: str
 
 
-def _configuration(row: Row, build: Build) -> _Configuration:
-    model, data = build(row.configuration, row.id)
+def _at_hand(row: Row, build: Build) -> _Data:
+    _, data = build(row.configuration, row.id)
     if hasattr(data, "download"):
         data.download = False
     try:
         data.prepare_data()
-        return _Configuration(model, data, data.training_batches(), "")
+        return _Data(data, data.training_batches(), "")
     except (OSError, ValueError) as error:
-        return _Configuration(model, data, None, str(error))
+        return _Data(data, None, str(error))
 
 
-def _size_and_cost(study: Study, row: Row, build: Build, shared: _Configuration) -> dict[str, Any]:
-    size = closed_size(row, shared.model, shared.data)
+def _as_at_hand(study: Study, row: Row, build: Build, shared: _Data, timed: bool) -> dict[str, Any]:
+    """Size and cost by the data themselves, and by a few steps if it is timed."""
+    size = closed_size(row, shared.data)
     if shared.loader is None:
         return (size or size_of(row, build)) | {"reason": shared.reason}
-    model, _ = build(row.configuration, row.id)
-    size = size or size_of(row, build)
-    per_step = (_together if study.engine == "ensemble" else _alone)(model, shared.data, row)
-    epochs = row.configuration.get("trainer", {}).get("max_epochs") or 0
     samples, steps = shared.loader.sampler.num_samples, len(shared.loader)
-    return size | {"training_macs": 3 * size["macs"] * samples * epochs, "seconds": per_step * steps * epochs}
+    if not timed:
+        size = size or size_of(row, build)
+        return size | _training_macs(row, size, samples)
+    from studies.timing import seconds_alone, seconds_together
+
+    model, _ = build(row.configuration, row.id)
+    size = size or size_by(row, model, shared.data)
+    per_step = (seconds_together if study.engine == "ensemble" else seconds_alone)(model, shared.data, row)
+    epochs = _epochs(row)
+    seconds = {} if epochs is None else {"seconds": per_step * steps * epochs}
+    return size | _training_macs(row, size, samples) | seconds
 
 
-def _alone(model: Classifier, data: DataModule, row: Row) -> float:
-    """Seconds of one step of a training by ``fit``."""
-    precision = str(row.configuration.get("trainer", {}).get("precision", ""))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device).train()
-    parameters = list(model.parameters())
-    optimizer = model.optimizer(parameters)
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(data.batch_size, *data.input_size, generator=generator).to(device)
-    labels = torch.randint(data.num_classes, (data.batch_size,), generator=generator).to(device)
-
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=precision.startswith("bf16")):
-            loss = nn.functional.cross_entropy(model(inputs), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        loss.item()  # waits for the device
-
-    step()
-    start = time.perf_counter()
-    for _ in range(_TIMED_STEPS):
-        step()
-    return (time.perf_counter() - start) / _TIMED_STEPS
+def _epochs(row: Row) -> int | None:
+    """Epochs of a training; None where nothing, or something else, ends it."""
+    epochs = (row.configuration.get("trainer") or {}).get("max_epochs")
+    return epochs if isinstance(epochs, int) and epochs > 0 else None
 
 
-def _together(model: Classifier, data: DataModule, row: Row) -> float:
-    """Seconds of one step of one member of an ensemble."""
-    rate = ensemble_rate(model, data, row)
-    batches = list(islice(data.training_batches(), _ENSEMBLE_BATCHES))
-    few = Samples.of(torch.cat([inputs for inputs, _ in batches]), torch.cat([labels for _, labels in batches]))
-    networks: Any = [model.network, model.network]  # the first one waits for the compiler
-    results = list(train_together(networks, [0, 0], few, {}, 1, data.batch_size, rate, workers=1))
-    return results[-1].seconds / len(batches)
+def _training_macs(row: Row, size: dict[str, Any], samples: int) -> dict[str, int]:
+    epochs = _epochs(row)
+    return {} if epochs is None else {"training_macs": 3 * size["macs"] * samples * epochs}

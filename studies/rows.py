@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
 from callbacks.run_file import read_json, write_atomically
 from studies.definition import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "claimed",
@@ -63,7 +65,7 @@ def write_row(study_folder: Path, row: Row, record: Mapping[str, Any]) -> None:
     write_atomically(row_folder(study_folder, row) / "row.json", json.dumps(record, indent=2) + "\n")
 
 
-def write_curve(study_folder: Path, row: Row, curve: pd.DataFrame) -> None:
+def write_curve(study_folder: Path, row: Row, curve: "pd.DataFrame") -> None:
     """Write what the row's training reached, one line per epoch."""
     write_atomically(row_folder(study_folder, row) / "curve.csv", curve.to_csv(index=False))
 
@@ -122,7 +124,7 @@ def statuses(study_folder: Path, rows: Sequence[Row]) -> dict[str, str]:
     return found
 
 
-def load(study_folder: str | Path) -> pd.DataFrame:
+def load(study_folder: str | Path) -> "pd.DataFrame":
     """The results of a study, one row per training.
 
     Args:
@@ -135,6 +137,8 @@ def load(study_folder: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: If there is no study in the folder.
     """
+    import pandas as pd  # which takes longer to load than all that only asks of rows
+
     records = [record for path in _row_folders(study_folder) if (record := read_json(path / "row.json"))]
     table = pd.DataFrame(records)
     for name in table.columns:  # an argument may be a number of one network and a list, so a text, of another
@@ -143,7 +147,7 @@ def load(study_folder: str | Path) -> pd.DataFrame:
     return table
 
 
-def load_curves(study_folder: str | Path) -> pd.DataFrame:
+def load_curves(study_folder: str | Path) -> "pd.DataFrame":
     """What every training has reached after each epoch.
 
     Args:
@@ -155,6 +159,8 @@ def load_curves(study_folder: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: If there is no study in the folder.
     """
+    import pandas as pd
+
     parts = [
         pd.read_csv(path / "curve.csv").assign(row=path.name)
         for path in _row_folders(study_folder)

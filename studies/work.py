@@ -1,10 +1,8 @@
 """What the engines of a study share: which rows are theirs, how a network is measured, what a record holds."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from inspect import signature
-from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -17,28 +15,20 @@ from callbacks.device_facts import device_facts
 from datamodules.base import DataModule
 from studies.definition import JacobianChoice, Row, Study
 from studies.rows import claimed, read_row
+from studies.sizes import Build, size_by
 from zoo.classifier import Classifier
-from zoo.closed_forms import ClosedForm, closed_form
 from zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
-from zoo.measure import Topology, topology
-from zoo.variants import VARIANTS, create_model
 
 __all__ = [
-    "Build",
     "Measurer",
     "Work",
     "begun",
-    "closed_size",
     "failed",
     "now",
     "protocol",
     "reached_by",
     "rounds_to_tf32",
-    "size_of",
 ]
-
-Build = Callable[[Mapping[str, Any], str], tuple[Classifier, DataModule]]
-"""Makes model and data of a configuration; its name is for messages."""
 
 
 class Work(NamedTuple):
@@ -84,43 +74,6 @@ def _jacobian_word(study: Study) -> str | None:
     return None if study.jacobian is None else f"{study.jacobian.samples} samples, bn {study.jacobian.bn}"
 
 
-def size_of(row: Row, build: Build) -> dict[str, Any]:
-    """Topology and size of a row's network.
-
-    Args:
-        row: The row.
-        build: Makes model and data of its configuration.
-    """
-    if not row.configuration:
-        variant = VARIANTS[row.network]
-        return _size(closed_form(variant.builder, variant.arguments) or topology(create_model(row.network)))
-    model, data = build(row.configuration, row.id)
-    return closed_size(row, model, data) or _size(topology(model.network, data.input_size))
-
-
-def closed_size(row: Row, model: Classifier, data: DataModule) -> dict[str, Any] | None:
-    """Topology and size of a row's network by closed forms; None where it must be read off the network.
-
-    Args:
-        row: The row.
-        model: What was built of it, or of another row of its configuration.
-        data: The data, which decide classes and channels.
-    """
-    class_path = row.configuration["model"]["network"]["class_path"]
-    if class_path.rpartition(".")[2] != type(model.network).__name__:
-        return None
-    decided = {"num_classes": data.num_classes, "in_chans": data.in_chans, "in_features": prod(data.input_size)}
-    taken = signature(type(model.network)).parameters
-    arguments = {**row.arguments, **{name: value for name, value in decided.items() if name in taken}}
-    record = closed_form(class_path, arguments, data.input_size)
-    return None if record is None else _size(record)
-
-
-def _size(record: Topology | ClosedForm) -> dict[str, Any]:
-    names = ("nn_mass", "nn_density", "average_degree", "num_params", "macs", "flops", "num_layers")
-    return {name: getattr(record, name) for name in names}
-
-
 class Measurer:
     """Topology and Jacobians of one row after another; topology is read once per architecture, samples once per data.
 
@@ -137,7 +90,7 @@ class Measurer:
         """Topology and size of the row's network, and its Jacobians' mean singular value where it is wanted."""
         key = (row.config, row.network)
         if key not in self.sizes:
-            self.sizes[key] = closed_size(row, model, data) or _size(topology(model.network, data.input_size))
+            self.sizes[key] = size_by(row, model, data)
         figures = dict(self.sizes[key])
         if self.choice is not None:
             spectra = list(layer_spectra(model.network, self._images(row.config, data), self.choice.bn, seed=row.seed))

@@ -253,13 +253,18 @@ def test_a_plan_says_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["study", "plan", write(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "8 rows, ensemble" in out
+    assert "Digits is taken as it is published: 1,294 samples to train on." in out
+    assert "time each" not in out
+    assert main(["study", "plan", write(tmp_path), "--time"]) == 0
+    out = capsys.readouterr().out
+    assert "8 rows, ensemble" in out
     assert "of training steps on this machine" in out
-    assert main(["study", "plan", write(tmp_path, engine="fit", networks=["mlp_d16_w8_t2"])]) == 0
+    assert main(["study", "plan", write(tmp_path, engine="fit", networks=["mlp_d16_w8_t2"]), "--time"]) == 0
     assert "2 rows, fit" in capsys.readouterr().out
-    assert main(["study", "plan", "mnist_mlp", "--data_dir", str(tmp_path)]) == 0
+    assert main(["study", "plan", "mnist_mlp", "--data_dir", str(tmp_path), "--time"]) == 0
     out = capsys.readouterr().out
     assert "375 rows" in out
-    assert "The time is not known: Expected" in out
+    assert "The training MACs and time are not known: Expected" in out
 
 
 def test_studies_are_compared(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from zoo.mass import average_degree, cell_density, nn_mass
+from zoo.mass import average_degree, cell_density, nn_mass, whole_number
 from zoo.size import Size, cell_widths, densenet_size, mlp_size
 
 __all__ = ["ClosedForm", "closed_form"]
@@ -87,7 +87,9 @@ def _of_densenet(given: dict[str, Any], input_size: Sequence[int] | None) -> Clo
     side = 224 if stem else 32
     size = tuple(input_size or (channels, side, side))
     expansion = given.get("expansion")
-    if len(size) != 3 or size[0] != channels or size[1] != size[2] or (expansion is not None and expansion < 1):
+    if expansion is not None:
+        whole_number("expansion", expansion, 1)
+    if len(size) != 3 or size[0] != channels or size[1] != size[2]:
         return None
     cost = densenet_size(depths, widths, tcs, classes, channels, size[1], stem, expansion)
     convolutions = [3 if expansion is not None else 1] * sum(depths)

@@ -1,0 +1,75 @@
+"""Topology and size of a row's network, by closed forms where there are any; torch is loaded where there are none."""
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from datamodules.facts import Facts
+from studies.definition import Row
+from zoo.closed_forms import ClosedForm, closed_form
+from zoo.variants import VARIANTS, create_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from datamodules.base import DataModule
+    from zoo.classifier import Classifier
+    from zoo.measure import Topology
+
+__all__ = ["Build", "closed_size", "size_by", "size_of"]
+
+Build = Callable[[Mapping[str, Any], str], "tuple[Classifier, DataModule]"]
+"""Makes model and data of a configuration; its name is for messages."""
+
+# What the data decide of each network that has closed forms.
+_DECIDED = {"RandomSkipDenseNet": ("num_classes", "in_chans"), "RandomSkipMLP": ("num_classes", "in_features")}
+
+
+def size_of(row: Row, build: Build) -> dict[str, Any]:
+    """Topology and size of a row's network.
+
+    Args:
+        row: The row.
+        build: Makes model and data of its configuration.
+    """
+    if not row.configuration:
+        variant = VARIANTS[row.network]
+        return _size(closed_form(variant.builder, variant.arguments) or _read(create_model(row.network)))
+    model, data = build(row.configuration, row.id)
+    return size_by(row, model, data)
+
+
+def size_by(row: Row, model: "Classifier", data: "DataModule") -> dict[str, Any]:
+    """Topology and size of a row's network, which has been built.
+
+    Args:
+        row: The row.
+        model: Holds its network.
+        data: The data of its configuration.
+    """
+    return closed_size(row, data) or _size(_read(model.network, data.input_size))
+
+
+def closed_size(row: Row, data: "DataModule | Facts") -> dict[str, Any] | None:
+    """Topology and size of a row's network by closed forms; None where it must be read off the network.
+
+    Args:
+        row: The row.
+        data: The data, or what is known of them, which decide classes and channels.
+    """
+    class_path = row.configuration["model"]["network"]["class_path"]
+    all_decided = {"num_classes": data.num_classes, "in_chans": data.in_chans, "in_features": prod(data.input_size)}
+    decided = {name: all_decided[name] for name in _DECIDED.get(class_path.rpartition(".")[2], ())}
+    record = closed_form(class_path, {**row.arguments, **decided}, data.input_size)
+    return None if record is None else _size(record)
+
+
+def _read(network: "nn.Module", input_size: tuple[int, ...] | None = None) -> "Topology":
+    from zoo.measure import topology
+
+    return topology(network, input_size)
+
+
+def _size(record: "Topology | ClosedForm") -> dict[str, Any]:
+    names = ("nn_mass", "nn_density", "average_degree", "num_params", "macs", "flops", "num_layers")
+    return {name: getattr(record, name) for name in names}

@@ -1,0 +1,70 @@
+"""Seconds of one step of a row's training on this machine, by taking a few."""
+
+import time
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from datamodules.base import DataModule
+from studies.definition import Row
+from studies.ensemble import Samples, train_together
+from studies.ensemble_engine import ensemble_rate
+from zoo.classifier import Classifier
+
+__all__ = ["seconds_alone", "seconds_together"]
+
+_STEPS = 3  # after one that warms up
+_ENSEMBLE_BATCHES = 30
+
+
+def seconds_alone(model: Classifier, data: DataModule, row: Row) -> float:
+    """Seconds of one step of a training by ``fit``.
+
+    Args:
+        model: The row's.
+        data: The row's.
+        row: Says in which precision.
+    """
+    precision = str((row.configuration.get("trainer") or {}).get("precision", ""))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device).train()
+    parameters = list(model.parameters())
+    optimizer = model.optimizer(parameters)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(data.batch_size, *data.input_size, generator=generator).to(device)
+    labels = torch.randint(data.num_classes, (data.batch_size,), generator=generator).to(device)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=precision.startswith("bf16")):
+            loss = nn.functional.cross_entropy(model(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+
+    step()
+    start = time.perf_counter()
+    for _ in range(_STEPS):
+        step()
+    return (time.perf_counter() - start) / _STEPS
+
+
+def seconds_together(model: Classifier, data: DataModule, row: Row) -> float:
+    """Seconds of one step of one member of an ensemble.
+
+    Args:
+        model: The row's.
+        data: The row's, which must be at hand.
+        row: Says by which optimizer.
+
+    Raises:
+        ValueError: If the row cannot be trained so.
+    """
+    rate = ensemble_rate(model, data, row)
+    batches = list(islice(data.training_batches(), _ENSEMBLE_BATCHES))
+    few = Samples.of(torch.cat([inputs for inputs, _ in batches]), torch.cat([labels for _, labels in batches]))
+    networks: Any = [model.network, model.network]  # the first one waits for the compiler
+    results = list(train_together(networks, [0, 0], few, {}, 1, data.batch_size, rate, workers=1))
+    return results[-1].seconds / len(batches)
