@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from commands import SUBCOMMANDS, Subcommand
+from commands.streams import indifferent, open_closed_streams
 
 HELP = """usage: nnmass SUBCOMMAND [options]
 
@@ -37,30 +38,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; by default ``sys.argv[1:]``.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # classes of one's own, behind everything else
-    if not arguments or arguments[0] in ("-h", "--help"):
-        lines = (f"  {name:<10}{command.summary}" for name, command in SUBCOMMANDS.items())
-        print(HELP.format(subcommands="\n".join(lines)), end="")
-        return 0
-    if arguments == ["--version"]:
-        print(f"nnmass {_version()}")
-        return 0
+    open_closed_streams()
+    # A training goes on though nobody reads what it prints any more; what others print is their result.
+    with indifferent("stderr", *(("stdout",) if arguments[:1] == ["fit"] else ())):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a subcommand, and say in one sentence what was wrong."""
     try:
-        status = import_module(_subcommand(arguments[0]).module).run(arguments)
+        _look_for_classes_here()
+        if not arguments or arguments[0] in ("-h", "--help"):
+            lines = (f"  {name:<10}{command.summary}" for name, command in SUBCOMMANDS.items())
+            print(HELP.format(subcommands="\n".join(lines)), end="")
+            status = 0
+        elif arguments == ["--version"]:
+            print(f"nnmass {_version()}")
+            status = 0
+        else:
+            status = import_module(_subcommand(arguments[0]).module).run(arguments)
         sys.stdout.flush()  # here, and not when the interpreter ends: nobody may be reading any more
         return status
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except KeyboardInterrupt as stop:
-        return _report(str(stop) or "Stopped.", status=130)
+        return _report(str(stop) or "Stopped.", getattr(stop, "exit_status", 130))
     except Exception as error:
         if os.environ.get("NNMASS_DEBUG") == "1":
             raise
         from commands.sentences import sentence
 
         return _report(sentence(error), getattr(error, "exit_status", 2))
+
+
+def _look_for_classes_here() -> None:
+    """Let a configuration name classes of one's own in the current folder, behind everything else.
+
+    Raises:
+        FileNotFoundError: If that folder was deleted.
+    """
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError as error:
+        raise FileNotFoundError("Expected the current folder to exist, but it was deleted; cd to another.") from error
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def _version() -> str:

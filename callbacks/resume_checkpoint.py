@@ -23,7 +23,7 @@ __all__ = ["ResumeCheckpoint", "StopRequest", "TrainingStopped"]
 # What the processes tell each other after each batch; the highest wins.
 _GO_ON, _SAVE, _STOP = 0, 1, 2
 # Any other signal outranks these: it asks to be queued again.
-_ORDER = {None: _GO_ON, signal.SIGTERM: _STOP, signal.SIGINT: _STOP}
+_ORDER = {None: _GO_ON, **{getattr(signal, name, name): _STOP for name in ("SIGTERM", "SIGINT", "SIGHUP")}}
 _REQUEUE = 3
 
 

@@ -105,7 +105,7 @@ def job_script(
         ['#SBATCH --array=1-4', '#SBATCH --signal=SIGUSR1@120']
     """
     literal = str(log.parent).replace("%", "%%")  # sbatch has patterns of its own
-    defaults = {"job-name": name, "output": f"{literal}/{log.name}"}
+    defaults: dict[str, str | None] = {"job-name": name, "output": f"{literal}/{log.name}"}
     defaults |= {"open-mode": "append", "requeue": None, "signal": "SIGUSR1@120"}
     if "no-requeue" in options:
         del defaults["requeue"]

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,8 @@ class TrainingCLI(LightningCLI):
             output_dir = Path(self.config.fit.output_dir).expanduser()
             self.start_ups = StartUps(output_dir, self.launch, configuration_id(self._plain_config()))
             self.start_ups.note()
-        super().instantiate_classes()
+        with self.signals.before_the_first_step() if self.subcommand == "fit" else nullcontext():
+            super().instantiate_classes()
         build = self.model.optimizer  # refers to this command, of which there can be no copy
         self.model.optimizer = lambda parameters: build(parameters)
 

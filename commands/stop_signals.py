@@ -2,19 +2,23 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["COME_BACK", "INTERRUPTED", "STAY_STOPPED", "StopSignals", "Stopped"]
+__all__ = ["COME_BACK", "INTERRUPTED", "STAY_STOPPED", "StopSignals", "Stopped", "StoppedEarly"]
 
 COME_BACK = 75
 """Exit status after SIGUSR1, with which a cluster announces the end of a job's time: it should be queued again."""
 
 STAY_STOPPED = 76
-"""Exit status after SIGTERM: somebody wants the command to end."""
+"""Exit status after SIGTERM or SIGHUP: somebody wants the command to end, or its terminal is gone."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+_HANG_UP: Any = getattr(signal, "SIGHUP", None)
 
 _FIRST_INTERRUPT = b"\nStopping after this batch, with the state saved; Ctrl-C once more stops at once.\n"
 
@@ -32,12 +36,25 @@ class Stopped(Exception):  # noqa: N818 -- no error
         self.exit_status = exit_status
 
 
+class StoppedEarly(KeyboardInterrupt):
+    """A command ended on request before it had anything to save; as Ctrl-C it passes by whoever handles errors.
+
+    Args:
+        message: One sentence.
+        exit_status: ``COME_BACK`` or ``STAY_STOPPED``.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
 class StopSignals:
-    """Inside the block, SIGUSR1 and SIGTERM end nothing: the first one is noted, to be asked for.
+    """Inside the block, SIGUSR1, SIGTERM and SIGHUP end nothing: the first one is noted, to be asked for.
 
     So is Ctrl-C once somebody watches, who will ask; a second one ends the process at once.
     SLURM sends signals to every process of a job. What is forked from this process has its handler too, which does
-    nothing there.
+    nothing there. SIGHUP does nothing where it did nothing before, as under nohup.
 
     Attributes:
         received: The signal; None as long as there is none.
@@ -48,13 +65,15 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.deaf_afterwards = False
-        self._at_once = False
+        self._at_once: type[Stopped | StoppedEarly] | None = None
         self._owner = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        names = ("SIGUSR1", "SIGTERM")  # Windows has no SIGUSR1
+        names = ("SIGUSR1", "SIGTERM", "SIGHUP")  # of which Windows has the second
         self._before = {number: signal.getsignal(number) for name in names if (number := getattr(signal, name, None))}
+        if self._before.get(_HANG_UP) is signal.SIG_IGN:
+            del self._before[_HANG_UP]
         self._set()
         return self
 
@@ -84,8 +103,22 @@ class StopSignals:
         Raises:
             Stopped: In the main thread, wherever that is.
         """
-        self._at_once = True
+        self._at_once = Stopped
         self._raise()
+
+    @contextmanager
+    def before_the_first_step(self) -> Iterator[None]:
+        """Inside the block, let a signal raise, for there is nothing to save; at once, if it has come already.
+
+        Raises:
+            StoppedEarly: In the main thread, wherever that is.
+        """
+        self._at_once = StoppedEarly
+        try:
+            self._raise()
+            yield
+        finally:
+            self._at_once = None
 
     def give_back(self) -> None:
         """Let the signals do what they did before; one that has come meanwhile does it now."""
@@ -112,11 +145,13 @@ class StopSignals:
         if self.received is None or number == signal.SIGINT:
             self.received = signal.Signals(number)  # noted first: a second Ctrl-C may interrupt the next line
             if number == signal.SIGINT:
-                os.write(2, _FIRST_INTERRUPT)
+                with suppress(OSError):  # nobody may be reading
+                    os.write(2, _FIRST_INTERRUPT)
             self._raise()
 
     def _raise(self) -> None:
-        if self._at_once and self.received is not None:
-            come_back = self.received != signal.SIGTERM
-            message = f"Stopped by {self.received_name}; the same command goes on with what is missing."
-            raise Stopped(message, COME_BACK if come_back else STAY_STOPPED)
+        if self._at_once is not None and self.received is not None:
+            come_back = self.received not in (signal.SIGTERM, _HANG_UP)
+            begun = self._at_once is Stopped
+            rest = "; the same command goes on with what is missing." if begun else " before the first step."
+            raise self._at_once(f"Stopped by {self.received_name}{rest}", COME_BACK if come_back else STAY_STOPPED)

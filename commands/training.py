@@ -25,10 +25,10 @@ def run(arguments: Sequence[str]) -> int:
     # Where to keep what it gets, if the configuration does not say: MLflow refuses its own default, a folder.
     os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     everything = ["--help" if word == "--help-all" else word for word in words]
-    resolved, name = resolve_config_arguments(everything)
-    launched()  # before Lightning is loaded, which reads the same variables
     # First of all, because loading torch takes seconds, in which a signal would end the process.
     with StopSignals() as signals:
+        resolved, name = resolve_config_arguments(everything)
+        launched()  # before Lightning is loaded, which reads the same variables
         # Only now, because it loads torch: a misspelt name is answered at once.
         from commands.lightning_cli import TrainingCLI
         from commands.quiet import quieten
