@@ -11,7 +11,17 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from callbacks.run_file import write_atomically
 
-__all__ = ["AtomicCheckpointIO", "read_checkpoint"]
+__all__ = ["AtomicCheckpointIO", "read_checkpoint", "require_resumable"]
+
+_KINDS: dict[str, type] = {
+    "global_step": int,
+    "epoch": int,
+    "state_dict": dict,
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
 
 _CODE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
 
@@ -34,7 +44,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint as plain tensors and numbers.
 
     Raises:
-        ValueError: If the file is damaged, is no Lightning checkpoint, or carries code; the message names it.
+        ValueError: If the file is damaged, is no Lightning checkpoint, carries code, or holds weights that are not
+            numbers; the message names it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -51,7 +62,26 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     for key in ("state_dict", "global_step", "pytorch-lightning_version"):
         if not isinstance(checkpoint, dict) or key not in checkpoint:
             raise ValueError(f"Expected a Lightning checkpoint in {path}, but it has no {key}.")
-    if not isinstance(checkpoint["state_dict"], dict):
-        kind = type(checkpoint["state_dict"]).__name__
-        raise ValueError(f"Expected a Lightning checkpoint in {path}, but its state_dict is of the type {kind}.")
+    for key, kind in _KINDS.items():
+        if key in checkpoint and not isinstance(checkpoint[key], kind):
+            found = type(checkpoint[key]).__name__
+            raise ValueError(f"Expected a Lightning checkpoint in {path}, but its {key} is of the type {found}.")
+    for name, value in checkpoint["state_dict"].items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.isnan().any():
+            raise ValueError(f"Expected weights that are numbers in {path}, but {name} holds NaN.")
     return checkpoint
+
+
+def require_resumable(checkpoint: dict[str, Any], path: Path) -> None:
+    """Hold a checkpoint against what a training goes on with, beside the weights.
+
+    Args:
+        checkpoint: Its content.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: If something is missing.
+    """
+    for key in _KINDS:
+        if key not in checkpoint:
+            raise ValueError(f"Expected a checkpoint that a training can go on from in {path}, but it has no {key}.")

@@ -1,4 +1,4 @@
-"""Stop a training whose loss is no longer a number, and say at which step that began."""
+"""Stop a training whose loss or weights are no longer numbers, and say at which step that began."""
 
 from typing import Any
 
@@ -7,13 +7,15 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 __all__ = ["FiniteLoss", "NonFiniteLossError"]
 
+_WEIGHTS = 2**62  # in place of a step: the loss was finite, and the weights are not numbers
+
 
 class NonFiniteLossError(RuntimeError):
-    """The training loss became infinite or not a number."""
+    """The training loss became infinite or not a number, or the weights did."""
 
 
 class FiniteLoss(Callback):
-    """Raises when a training loss was infinite or not a number.
+    """Raises when a training loss was infinite or not a number, or when weights are not numbers after an epoch.
 
     The first bad step is noted on the device; reading it there costs a synchronisation, so that happens only every
     ``every_n_steps`` steps and at the end of each epoch, before that epoch's checkpoint is written.
@@ -47,13 +49,26 @@ class FiniteLoss(Callback):
             self._look(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look once more before the epoch's checkpoint."""
+        """Look once more before the epoch's checkpoint, at the weights too: no loss tells of the last step's."""
+        flags = [_local(weights).isnan().any() for weights in pl_module.parameters()]
+        if flags and self._first_bad is not None:
+            spoilt = (self._first_bad < 0) & torch.stack(flags).any()
+            self._first_bad = torch.where(spoilt, _WEIGHTS, self._first_bad)
         self._look(trainer)
 
     def _look(self, trainer: Trainer) -> None:
         step = -1 if self._first_bad is None else int(self._first_bad)
         if step >= 0:
-            raise NonFiniteLossError(
-                f"The training loss was not finite at step {step} (epoch {trainer.current_epoch}); "
-                "try a lower learning rate, a warm-up or precision 32-true."
+            what = (
+                f"training loss was not finite at step {step}"
+                if step < _WEIGHTS
+                else f"weights hold NaN by step {self._step}"
             )
+            remedy = "try a lower learning rate, a warm-up or precision 32-true"
+            raise NonFiniteLossError(f"The {what} (epoch {trainer.current_epoch}); {remedy}.")
+
+
+def _local(weights: torch.Tensor) -> torch.Tensor:
+    """The part of sharded weights that this process has."""
+    part: torch.Tensor = getattr(weights, "to_local", weights.detach)()
+    return part

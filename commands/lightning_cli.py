@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import callbacks
 import datamodules
 import zoo
-from callbacks.checkpoint_io import read_checkpoint
+from callbacks.checkpoint_io import read_checkpoint, require_resumable
 from callbacks.partial import part_seen
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
@@ -377,6 +377,8 @@ class TrainingCLI(LightningCLI):
             return False
         if chosen in (None, True):
             purge_step = self.place.resume_step or None
+        if self.subcommand == "fit":
+            require_resumable(content, checkpoint)
             chosen = TensorBoardLogger(
                 folder, name="tensorboard", version="", purge_step=purge_step, default_hp_metric=False
             )

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from textwrap import shorten
+from typing import Any
 
 from commands.config_names import CONFIG_FOLDER, STUDY_FOLDER
 from commands.parser import Parser, refuse_unread, user_path
@@ -79,7 +81,13 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
                 if value is not None
             ]
             status = run.get("status", "not begun")
-            yield path.name, ", ".join([f"{run['network']}: {status}" if "network" in run else status, *known])
+            reason = [_why(run)] if run.get("reason") and status != "running" else []
+            yield path.name, ", ".join([f"{run['network']}: {status}" if "network" in run else status, *known, *reason])
+
+
+def _why(run: dict[str, Any]) -> str:
+    """Why a run came to no end, in one line."""
+    return shorten(f"because of {run['reason']}", width=300, placeholder=" ...")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:

@@ -62,6 +62,21 @@ def test_runs_are_listed_with_what_came_out(tmp_path: Path, capsys: pytest.Captu
     assert "Expected --output_dir to be a folder with runs" in capsys.readouterr().err
 
 
+def test_a_failed_run_tells_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for status, reason in (
+        ("failed", "ValueError('Expected\\nthis.')"),
+        ("running", "old"),
+        ("interrupted", "x" * 999),
+    ):
+        (tmp_path / status).mkdir()
+        (tmp_path / status / "run.json").write_text(json.dumps(RUN | {"status": status, "reason": reason}))
+    assert main(["list", "runs", "--output_dir", str(tmp_path)]) == 0
+    failed, interrupted, running = capsys.readouterr().out.splitlines()
+    assert failed.endswith("because of ValueError('Expected\\nthis.')")
+    assert "because" not in running
+    assert len(interrupted) < 500
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"nnmass \d+\.\d+\.\d+\n", capsys.readouterr().out)
