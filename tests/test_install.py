@@ -106,6 +106,23 @@ def test_the_console_script_inspects(installed: Path, project: Path) -> None:
     assert "3,392.000" in done.stdout
 
 
+def test_uninstalling_leaves_nothing_behind(installed: Path, project: Path, tmp_path: Path) -> None:
+    """A folder that is left over would hide the next installation; compilers keep their files elsewhere."""
+    code = "import numpy as np; from zoo.jacobian.gram import scaled_gram_singular_values as values; "
+    code += "values(np.eye(2)[None], np.ones((1, 1, 2)))"
+    done = in_project(installed, project, "python", "-c", code, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "cache" / "nnmass" / "numba").rglob("*.nbi"))
+    site = next(installed.parent.glob("lib/python*/site-packages"))
+    (record,) = site.glob("nnmass-*.dist-info/RECORD")
+    recorded = {line.partition(",")[0] for line in record.read_text().splitlines()}
+    folders = {name.partition("/")[0] for name in recorded if name.endswith("/__init__.py")}
+    assert folders == {name for name in SHIPPED if "." not in name} - {"LICENSE"}
+    for path in (path for folder in folders for path in (site / folder).rglob("*") if path.is_file()):
+        source = path.parent.parent / f"{path.name.partition('.')[0]}.py" if path.suffix == ".pyc" else path
+        assert str(source.relative_to(site)) in recorded
+
+
 def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
     for arguments in (["--help"], ["fit", "--config", "nothing.yaml"]):
         script = in_project(installed, project, "nnmass", *arguments)

@@ -13,6 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.shared.kept import kept
+
 __all__ = ["scaled_gram_singular_values"]
 
 LANES = 32
@@ -22,10 +24,7 @@ _TINY = 1e-290
 def _compiled(function: Callable) -> Callable:
     """The function, compiled; what the compiler made is kept on disk where there is a place for it."""
     rules: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}  # NaN and infinity may occur
-    try:
-        return numba.njit(cache=True, **rules)(function)
-    except RuntimeError:  # no folder that can be written to
-        return numba.njit(**rules)(function)
+    return kept(lambda cache: numba.njit(cache=cache, **rules)(function))
 
 
 def scaled_gram_singular_values(gram: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ import torch
 from numba import carray, cfunc, types
 from numba.extending import intrinsic, overload
 
+from zoo.shared.kept import kept
 from zoo.shared.threads import TEAM_SIZE, THREAD_NUMBER
 
 __all__ = ["LOOPS"]
@@ -25,10 +26,7 @@ _options: dict[str, Any] = {"fastmath": {"contract", "nsz", "reassoc"}, "error_m
 
 def _compiled(function: Callable) -> Any:
     """The function, compiled; what the compiler made is kept on disk where there is a place for it."""
-    try:
-        return cfunc(_signature, cache=True, **_options)(function)
-    except RuntimeError:  # no folder that can be written to
-        return cfunc(_signature, **_options)(function)
+    return kept(lambda cache: cfunc(_signature, cache=cache, **_options)(function))
 
 
 def _at_address(typing: Any, address: Any, number: Any) -> Any:
