@@ -7,7 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from callbacks.averages import AverageNotes
     from callbacks.checkpoint_io import AtomicCheckpointIO
+    from callbacks.complete_resume import CompleteResume
     from callbacks.confusion_matrix import ConfusionMatrix
     from callbacks.curves import LearningCurves
     from callbacks.data_wait import DataWait
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AtomicCheckpointIO": "checkpoint_io",
+    "AverageNotes": "averages",
+    "CompleteResume": "complete_resume",
     "ConfusionMatrix": "confusion_matrix",
     "DataWait": "data_wait",
     "EpochLines": "progress",
@@ -48,6 +52,8 @@ _HOME = {
 
 __all__ = [
     "AtomicCheckpointIO",
+    "AverageNotes",
+    "CompleteResume",
     "ConfusionMatrix",
     "DataWait",
     "EpochLines",

@@ -15,7 +15,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch.distributed import ReduceOp
 
 from callbacks.hosts import hosts
-from callbacks.lightning_internals import leave_signals_to_us
+from callbacks.lightning_internals import follows_another_batch, leave_signals_to_us, takes_statistics_only
 from callbacks.run_file import part_of
 
 __all__ = ["ResumeCheckpoint", "StopRequest", "TrainingStopped"]
@@ -93,9 +93,10 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save or stop, if it is time; the last batch is followed by the validation or by the epoch's end."""
-        self._between_steps = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if self._between_steps and not trainer.is_last_batch:
+        """Save or stop, if it is time and neither a validation nor the epoch's end follows: there it is done, too."""
+        has_stepped = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        self._between_steps = has_stepped or takes_statistics_only(trainer)
+        if self._between_steps and follows_another_batch(trainer):
             self._agree(trainer, may_save=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,9 +11,9 @@ from shutil import which
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.trainer.states import TrainerFn
 
+from callbacks.complete_resume import stopped_early, time_is_over
 from callbacks.device_facts import device_facts
 from callbacks.partial import part_seen
 from callbacks.resume_checkpoint import TrainingStopped
@@ -94,12 +94,8 @@ class RunRecorder(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that the training came to its end, and why, if before its last epoch."""
-        timers = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
-        over = any((remaining := timer.time_remaining()) is not None and remaining <= 0 for timer in timers)
-        stoppers = (callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping))  # type: ignore[attr-defined]
-        reasons = [callback.stopping_reason_message for callback in stoppers]
-        early = next((reason.removesuffix(" Signaling Trainer to stop.") for reason in reasons if reason), None)
-        self._note(trainer, status="interrupted" if over else "trained", ended=_now(), stopped_early=early)
+        status = "interrupted" if time_is_over(trainer) else "trained"
+        self._note(trainer, status=status, ended=_now(), stopped_early=stopped_early(trainer))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the test figures, and which checkpoint they belong to; those of the last weights are kept beside."""

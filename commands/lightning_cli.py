@@ -32,11 +32,14 @@ from commands.launch import PLACE_VARIABLE, Launch, launched, require_launcher
 from commands.option_errors import explain
 from commands.predictions import predictions_table
 from commands.processes import agreed, is_lost_connection, number_of_devices
+from commands.resumable import for_beginning, for_going_on
 from commands.run_folders import (
     Place,
     checkpoints,
     claim,
     continued_run,
+from commands.lightning_options import require_optimizer, require_supported
+from commands.monitors import require_logged
     find_run,
     new_run,
     newest_intact,
@@ -48,7 +51,13 @@ from commands.sentences import sentence
 from commands.start_ups import StartUps
 from commands.stop_signals import COME_BACK, Stopped, StopSignals
 from commands.trainer_rules import left_out, require_devices, require_sensible, require_work
-from commands.training_links import link_data_to_network, require_left_to_data
+from commands.training_links import (
+    link_data_to_network,
+    require_left_to_data,
+    require_network_class,
+    require_weights,
+)
+from commands.written_config import readable_again, write_devices
 from zoo.precision import tf32
 
 __all__ = ["TrainingCLI"]
@@ -109,6 +118,9 @@ class TrainingCLI(LightningCLI):
         """What the data decides is linked to the network, and the one seed to both."""
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
         parser.add_argument("--tf32", type=bool, default=True, help="On NVIDIA GPUs, round the factors of float32.")
+        write_devices()
+        require_work(args[0], self.config[args[0]])
+        require_network_class(self.config[args[0]].model.network.class_path)
         link_data_to_network(parser)
 
     @staticmethod
@@ -159,6 +171,10 @@ class TrainingCLI(LightningCLI):
             if self.launch.world_size > 1:
                 message = f"Expected predict to run in one process, but {self.launch.by} has started"
                 raise ValueError(f"{message} {self.launch.world_size}.")
+        if self.subcommand == "fit":
+            require_weights(self.model.network)
+            require_logged(trainer_config.callbacks, self.datamodule.num_classes)
+            require_optimizer(self.model.optimizer, list(self.model.parameters()))
             kwargs |= {"devices": _one_of(trainer_config.devices), "num_nodes": 1}
         if self.launch.by == "SLURM":
             plugins.append(SLURMEnvironment(auto_requeue=False))  # the job file does that
@@ -364,10 +380,11 @@ class TrainingCLI(LightningCLI):
     def _plain_config(self) -> dict[str, Any]:
         """The whole resolved configuration as plain values, without what the command alone decides."""
         parser = self._parser(self.subcommand)
-        dump = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_none=False, skip_link_targets=True))
+        config = self.config[self.subcommand]
+        dump = yaml.safe_load(parser.dump(config, skip_none=False, skip_link_targets=True))
         return {
             key: value
-            for key, value in dump.items()
+            for key, value in readable_again(dump, config).items()
             if key not in ("config", "ckpt_path", "checkpoint_minutes", *_PREDICTING)
         }
 
@@ -387,15 +404,18 @@ class TrainingCLI(LightningCLI):
 
     def _callbacks(self, trainer_config: Namespace, folder: Path | None) -> list[Callback]:
         """The configuration's callbacks and those that every run has."""
-        chosen = trainer_config.callbacks or []
-        own: list[Callback] = [*(chosen if isinstance(chosen, list) else [chosen])]
+        own = _listed(trainer_config.callbacks)
+        resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if self.subcommand != "fit":
             own = [part for part in own if not isinstance(part, WeightAveraging)]  # a checkpoint holds the average
+        if self.subcommand == "fit":
+            if resumable:
+                own = for_going_on(own) if self.place.checkpoint else for_beginning(own)
+            own += [callbacks.CompleteResume(), callbacks.AverageNotes()]  # after those whose state is completed
         own += [callbacks.FiniteLoss(), callbacks.DataWait(), _progress(trainer_config)]
         if self.subcommand == "fit":
             own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets(), callbacks.StepProtocol()]
             own += [self.start_ups] if self.start_ups is not None else []
-        resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if not resumable:
             self.signals.give_back()
         if folder is None or self.subcommand == "predict":
@@ -429,6 +449,11 @@ class TrainingCLI(LightningCLI):
         Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics, parts))
         if folder is not None and self.subcommand != "validate":
             print(f"The results are in {folder}.")
+
+
+def _listed(chosen: Any) -> list[Callback]:
+    """The callbacks of a configuration, which may name one or none."""
+    return [*chosen] if isinstance(chosen, list) else [chosen] if chosen else []
 
 
 def _one_of(devices: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -21,10 +22,17 @@ from datamodules import ImageNet
 
 
 class DropoutNetwork(nn.Sequential):
-    """Draws from the global generator in every step."""
+    """Draws from the global generator in every step.
 
-    def __init__(self, features: int, num_classes: int) -> None:
-        hidden = [nn.Linear(features, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.3)]
+    Args:
+        features: Inputs.
+        num_classes: Outputs.
+        normalise: Whether it has running statistics.
+    """
+
+    def __init__(self, features: int, num_classes: int, normalise: bool = True) -> None:
+        norm = nn.BatchNorm1d(24) if normalise else nn.Identity()
+        hidden = [nn.Linear(features, 24), norm, nn.ReLU(), nn.Dropout(0.3)]
         super().__init__(nn.Flatten(), *hidden, nn.Linear(24, num_classes))
         self.num_classes = num_classes
 
@@ -163,6 +171,38 @@ class Signal(Callback):
 
     def on_test_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._pass("test")
+
+
+class Snapshots(Callback):
+    """Copies the run's folder, as a kill at that moment would leave it, before batches of all kinds.
+
+    The copy of a moment is ``<stage> <epoch> <batch>`` in the folder; the second test is that of the best checkpoint.
+
+    Args:
+        folder: Where the copies lie.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.tests = Path(folder), 0
+
+    def _copy(self, trainer: Trainer, stage: str, number: int, batch: int) -> None:
+        run = Path(trainer.default_root_dir)
+        shutil.copytree(run, self.folder / f"{stage} {number} {batch}" / run.name)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._copy(trainer, "train", trainer.current_epoch, batch_idx)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        if not trainer.sanity_checking:
+            self._copy(trainer, f"val after {trainer.global_step} in", trainer.current_epoch, batch_idx)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        self.tests += batch_idx == 0
+        self._copy(trainer, "test", self.tests, batch_idx)
 
 
 class FillDisk(Callback):
