@@ -29,6 +29,7 @@ from callbacks.partial import part_seen
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.launch import PLACE_VARIABLE, Launch, launched, require_launcher
+from commands.monitors import require_logged
 from commands.option_errors import explain
 from commands.predictions import predictions_table
 from commands.processes import agreed, is_lost_connection, number_of_devices
@@ -38,8 +39,6 @@ from commands.run_folders import (
     checkpoints,
     claim,
     continued_run,
-from commands.lightning_options import require_optimizer, require_supported
-from commands.monitors import require_logged
     find_run,
     new_run,
     newest_intact,
@@ -107,6 +106,8 @@ class TrainingCLI(LightningCLI):
         except ArgumentError as error:
             raise ValueError(explain(error, self._subcommand_parsers[args[0]])) from error
         require_sensible(self.config[args[0]])
+        require_work(args[0], self.config[args[0]])
+        require_network_class(self.config[args[0]].model.network.class_path)
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The seed; an integer only, because Lightning takes ``true`` for the seed 0."""
@@ -119,12 +120,9 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
         parser.add_argument("--tf32", type=bool, default=True, help="On NVIDIA GPUs, round the factors of float32.")
         write_devices()
-        require_work(args[0], self.config[args[0]])
-        require_network_class(self.config[args[0]].model.network.class_path)
         link_data_to_network(parser)
 
     @staticmethod
-        require_work(args[0], self.config[args[0]])
     def subcommands() -> dict[str, set[str]]:
         """Lightning's subcommands, and the arguments of each that are not the user's."""
         skipped = LightningCLI.subcommands()
@@ -159,6 +157,9 @@ class TrainingCLI(LightningCLI):
             )
         described = self.config[self.subcommand].model.network.get("init_args") or {}
         require_left_to_data(described, self.model.network, self.datamodule)
+        if self.subcommand == "fit":
+            require_weights(self.model.network)
+            require_logged(trainer_config.callbacks, self.datamodule.num_classes)
         self.cleanup.enter_context(tf32(self.config[self.subcommand].tf32))
         if not trainer_config.fast_dev_run:
             self._decide_place()
@@ -171,10 +172,6 @@ class TrainingCLI(LightningCLI):
             if self.launch.world_size > 1:
                 message = f"Expected predict to run in one process, but {self.launch.by} has started"
                 raise ValueError(f"{message} {self.launch.world_size}.")
-        if self.subcommand == "fit":
-            require_weights(self.model.network)
-            require_logged(trainer_config.callbacks, self.datamodule.num_classes)
-            require_optimizer(self.model.optimizer, list(self.model.parameters()))
             kwargs |= {"devices": _one_of(trainer_config.devices), "num_nodes": 1}
         if self.launch.by == "SLURM":
             plugins.append(SLURMEnvironment(auto_requeue=False))  # the job file does that
@@ -206,6 +203,8 @@ class TrainingCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train, then test the last weights and the best checkpoint, then show what came out."""
+        for line in left_out(self.config.fit) if self.trainer.is_global_zero else ():
+            print(line)
         self._call(self.trainer.fit, **kwargs)
         self._say_why_early()
         trainer: Any = self.trainer
@@ -226,8 +225,6 @@ class TrainingCLI(LightningCLI):
             epochs, planned = self.trainer.current_epoch, self.trainer.max_epochs
             print(f"The training has ended after {epochs} of {planned} epochs: {reason}")
 
-        for line in left_out(self.config.fit) if self.trainer.is_global_zero else ():
-            print(line)
     @rank_zero_only
     def _note_the_end(self) -> None:
         folder = self.place.folder
@@ -370,6 +367,8 @@ class TrainingCLI(LightningCLI):
 
     def _hold_against(self, content: dict[str, Any], checkpoint: Path) -> None:
         """Whether a checkpoint fits the network; if not, where the configuration is that it fits."""
+        if self.subcommand == "fit":
+            require_resumable(content, checkpoint)
         try:
             self.model.on_load_checkpoint(content)
         except ValueError as error:
@@ -394,8 +393,6 @@ class TrainingCLI(LightningCLI):
             return False
         if chosen in (None, True):
             purge_step = self.place.resume_step or None
-        if self.subcommand == "fit":
-            require_resumable(content, checkpoint)
             chosen = TensorBoardLogger(
                 folder, name="tensorboard", version="", purge_step=purge_step, default_hp_metric=False
             )

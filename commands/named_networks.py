@@ -16,7 +16,7 @@ import zoo
 from callbacks.checkpoint_io import read_checkpoint
 from commands.config_names import config_name, find_config
 from commands.option_errors import explain
-from commands.training_links import link_data_to_network
+from commands.training_links import link_data_to_network, require_network_class
 from zoo.architecture import require_same_architecture
 from zoo.seeding import seeded
 
@@ -89,7 +89,9 @@ def instantiate(content: Mapping[str, Any], name: str) -> tuple[zoo.Classifier, 
     link_data_to_network(parser)
     known = {key: content[key] for key in ("model", "data", "seed_everything") if key in content}
     try:
-        built: Any = parser.instantiate_classes(parser.parse_object(known))
+        parsed: Any = parser.parse_object(known)
+        require_network_class(parsed.model.network.class_path)
+        built: Any = parser.instantiate_classes(parsed)
     except ArgumentError as error:
         raise ValueError(f"{name}: {explain(error, parser)}") from error
     return built.model, built.data

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from math import prod
+from pydoc import locate
 from typing import Any
 
 from pytorch_lightning.cli import LightningArgumentParser
@@ -10,7 +11,7 @@ from torch import nn
 
 from datamodules import DataModule
 
-__all__ = ["link_data_to_network", "require_left_to_data"]
+__all__ = ["link_data_to_network", "require_left_to_data", "require_network_class", "require_weights"]
 
 
 def link_data_to_network(parser: LightningArgumentParser) -> None:
@@ -29,6 +30,40 @@ def link_data_to_network(parser: LightningArgumentParser) -> None:
     )
     for key in ("model.network", "data"):
         parser.link_arguments("seed_everything", f"{key}.init_args.seed")
+
+
+def require_network_class(class_path: str) -> None:
+    """Refuse a class that takes any arguments, and so none that the data could decide.
+
+    Args:
+        class_path: Its full name.
+
+    Raises:
+        ValueError: If none of its arguments has a name.
+
+    Example:
+        >>> require_network_class("torch.nn.Identity")
+        Traceback (most recent call last):
+            ...
+        ValueError: Expected model.network to be a class whose arguments have names, but got torch.nn.Identity.
+    """
+    network: Any = locate(class_path)
+    kinds = {part.kind for part in inspect.signature(network).parameters.values()}
+    if kinds and kinds <= {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise ValueError(f"Expected model.network to be a class whose arguments have names, but got {class_path}.")
+
+
+def require_weights(network: nn.Module) -> None:
+    """Refuse to train a network that has nothing to be trained.
+
+    Args:
+        network: The network.
+
+    Raises:
+        ValueError: If it has no weights, or none of them takes gradients.
+    """
+    if not any(weights.requires_grad for weights in network.parameters()):
+        raise ValueError(f"Expected model.network to have weights to train, but {type(network).__name__} has none.")
 
 
 def require_left_to_data(given: Mapping[str, Any], network: nn.Module, data: DataModule) -> None:
