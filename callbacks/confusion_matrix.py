@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.csv_text import csv_text
 from callbacks.hosts import hosts
 from callbacks.pictures import log_picture
 from callbacks.recorder import Recorder, reason
@@ -95,12 +96,12 @@ def _write(trainer: Trainer, counts: Tensor) -> None:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     classes = getattr(data, "class_names", None) or [str(label) for label in range(len(counts))]
     table = pd.DataFrame(counts.numpy(), index=pd.Index(classes, name="true class"), columns=classes)
-    write_atomically(folder / "confusion_matrix.csv", table.to_csv())
+    write_atomically(folder / "confusion_matrix.csv", csv_text(table, index=True))
     images = counts.sum(1)
     accuracy = pd.DataFrame(
         {"class": classes, "images": images.tolist(), "accuracy": (counts.diag() / images.clamp(min=1)).tolist()}
     )
-    write_atomically(folder / "class_accuracy.csv", accuracy.to_csv(index=False))
+    write_atomically(folder / "class_accuracy.csv", csv_text(accuracy))
     write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts, classes))
     best = getattr(trainer.checkpoint_callback, "best_model_path", None)
     if trainer.ckpt_path or not best:  # else the last weights', which the best one's follows

@@ -7,6 +7,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from callbacks.csv_text import csv_text
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -110,7 +112,7 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
         path: The CSV; the other file has the ending ``.parquet``.
         table: Its columns; the index is left out.
     """
-    write_atomically(path, table.to_csv(index=False))
+    write_atomically(path, csv_text(table))
     content = io.BytesIO()
     table.to_parquet(content, index=False)
     write_atomically(path.with_suffix(".parquet"), content.getvalue())

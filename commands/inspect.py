@@ -86,12 +86,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def _write(options: "Namespace", rows: Callable[..., "pd.DataFrame"], records: Mapping[str, object]) -> None:
     """Write the table to the files that are asked for."""
+    from callbacks.csv_text import csv_text
     from callbacks.run_file import write_atomically
 
     if options.csv or options.json:
         table = rows(records)
     if options.csv:
-        write_atomically(options.csv, table.to_csv(index=False))
+        write_atomically(options.csv, csv_text(table))
     if options.json:
         write_atomically(options.json, json.dumps(json.loads(table.to_json(orient="records")), indent=2) + "\n")
 

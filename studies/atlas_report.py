@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from callbacks.csv_text import csv_text
 from callbacks.run_file import write_atomically, write_figures
 from callbacks.tables import rich_table
 from studies.atlas import EXPLAINING, explained, join_accuracies
@@ -30,7 +31,7 @@ def write_report(atlas: pd.DataFrame, folder: Path, accuracies: Path | None) -> 
     Raises:
         ValueError: If the accuracies lack a column.
     """
-    write_atomically(folder / "atlas.csv", atlas.to_csv(index=False))
+    write_atomically(folder / "atlas.csv", csv_text(atlas))
     without = atlas[atlas.get("attention_products", pd.Series(dtype=float)) == 0]
     write_atomically(folder / "without_attention.txt", "".join(f"{name}\n" for name in without["name"]))
     yield _as_table("Architectures", coverage(atlas))
@@ -40,8 +41,8 @@ def write_report(atlas: pd.DataFrame, folder: Path, accuracies: Path | None) -> 
     if joined.empty:
         raise ValueError(f"Expected {accuracies} to name architectures of the atlas, but it names none that was read.")
     fits = explained(joined)
-    write_atomically(folder / "accuracy.csv", joined[["name", "family", "top1", "top1_in1k"]].to_csv(index=False))
-    write_atomically(folder / "explained.csv", fits.to_csv(index=False))
+    write_atomically(folder / "accuracy.csv", csv_text(joined[["name", "family", "top1", "top1_in1k"]]))
+    write_atomically(folder / "explained.csv", csv_text(fits))
     write_figures(folder / "explained", draw_accuracies(joined))
     for networks in ("all", "without attention"):
         for accuracy in ("top1", "top1_in1k"):
