@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from contextlib import ExitStack, nullcontext
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import (
+    Callback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+    TQDMProgressBar,
+    WeightAveraging,
+)
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.plugins.io import CheckpointIO
@@ -30,6 +38,7 @@ from callbacks.csv_text import csv_text
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.launch import PLACE_VARIABLE, Launch, launched, require_launcher
+from commands.lightning_options import require_optimizer, require_supported
 from commands.option_errors import explain
 from commands.predictions import predictions_table
 from commands.processes import agreed, is_lost_connection, number_of_devices
@@ -58,6 +67,9 @@ _PREDICTING = ("images", "predictions")
 
 # Loaded, so that a configuration may name them without their module.
 _CALLBACKS = [getattr(callbacks, name) for name in callbacks.__all__]
+
+# Defaults of some classes are words of an enumeration, such as that of Timer's interval.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, word: dumper.represent_data(word.value))
 
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
@@ -128,6 +140,7 @@ class TrainingCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build data, network and trainer, so that the network can be copied: callbacks that average weights do."""
         require_devices(self.config[self.subcommand].trainer)
+        require_supported(self.config[self.subcommand].trainer)
         self._fit_to_launch(self.config[self.subcommand].trainer)
         if self.subcommand == "fit" and not self.config.fit.trainer.fast_dev_run:
             output_dir = Path(self.config.fit.output_dir).expanduser()
@@ -148,6 +161,8 @@ class TrainingCLI(LightningCLI):
             )
         described = self.config[self.subcommand].model.network.get("init_args") or {}
         require_left_to_data(described, self.model.network, self.datamodule)
+        if self.subcommand == "fit":
+            require_optimizer(self.model.optimizer, list(self.model.parameters()))
         self.cleanup.enter_context(tf32(self.config[self.subcommand].tf32))
         if not trainer_config.fast_dev_run:
             self._decide_place()
@@ -392,7 +407,7 @@ class TrainingCLI(LightningCLI):
         own: list[Callback] = [*(chosen if isinstance(chosen, list) else [chosen])]
         if self.subcommand != "fit":
             own = [part for part in own if not isinstance(part, WeightAveraging)]  # a checkpoint holds the average
-        own += [callbacks.FiniteLoss(), callbacks.DataWait(), _progress(trainer_config)]
+        own = _with_progress([*own, callbacks.FiniteLoss(), callbacks.DataWait()], trainer_config)
         if self.subcommand == "fit":
             own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets(), callbacks.StepProtocol()]
             own += [self.start_ups] if self.start_ups is not None else []
@@ -438,8 +453,9 @@ def _one_of(devices: Any) -> Any:
     return [int(named[0])] if isinstance(named, list) else 1
 
 
-def _progress(trainer_config: Namespace) -> Callback:
+def _with_progress(own: list[Callback], trainer_config: Namespace) -> list[Callback]:
+    """These callbacks with a progress bar, theirs or Lightning's; without a terminal, with a line per epoch instead."""
     if sys.stdout.isatty() and trainer_config.enable_progress_bar is not False:
-        return TQDMProgressBar()
+        return own if any(isinstance(part, ProgressBar) for part in own) else [*own, TQDMProgressBar()]
     trainer_config.enable_progress_bar = False
-    return callbacks.EpochLines()
+    return [*(part for part in own if not isinstance(part, ProgressBar)), callbacks.EpochLines()]

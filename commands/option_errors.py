@@ -19,7 +19,8 @@ _NO_SUCH_CLASS = re.compile(
     r"Expected a path but (\S+) either|Expected a dot import path string: (\S+)"
     r"|Problem with given class_path '([^']+)': (?:module '|No module named)|Import path (\S+) does not correspond"
 )
-_MISSING = re.compile(r"arguments are required: (.+)")
+_MISSING = re.compile(r"arguments are required: ([\w.]+(?:, [\w.]+)*)")
+_INCOMPLETE = re.compile(r"given class_path '([^']+)': the following arguments are required: ([\w.]+(?:, [\w.]+)*)")
 _KEY = re.compile(r'[Pp]arser key "([^"]+)"')
 _VALUE = re.compile(r"(?:Given value|Got value): ?(.*?)(?:\.? ?(?:Got value:|- Expected a ).*)?\s*$")
 _TYPE = re.compile(r"Expected an? <class '([^']+)'>")
@@ -88,6 +89,8 @@ def _lacking(text: str) -> str:
     """Something that should be there."""
     if found := _NO_VALUE.search(text):
         return f"Expected {found[1]} to be followed by a value, but got nothing."
+    if found := _INCOMPLETE.search(text):
+        return f"Expected {found[1]} to be given {found[2]}, but got nothing."
     if found := _MISSING.search(text):
         return (
             f"Expected {found[1]} to be given, in a --config file or as options, but got nothing; "

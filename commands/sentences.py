@@ -39,6 +39,8 @@ def sentence(error: BaseException) -> str:
     text = re.sub(
         r"^Does not validate against any of the Union subtypes.*?- (Expected .*?\.) - Expected a .*$", r"\1", text
     )
+    if type(error).__name__ == "MisconfigurationException" and not text.startswith("Expected "):
+        return f"Expected options that Lightning can follow, but: {text}"
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"Expected to use {error.filename}, but: {error.strerror}."
     if not text or isinstance(error, LookupError):

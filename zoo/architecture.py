@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["require_same_architecture"]
@@ -32,4 +33,8 @@ def require_same_architecture(ours: Mapping[str, Tensor], theirs: Mapping[str, A
 
 
 def _shape(value: Any) -> tuple[int, ...] | str:
-    return tuple(value.shape) if isinstance(value, Tensor) else f"no tensor but {type(value).__name__}"
+    if not isinstance(value, Tensor):
+        return f"no tensor but {type(value).__name__}"
+    if value.is_meta or value.is_complex() or value.layout is not torch.strided:
+        return f"no tensor of plain numbers but of {value.dtype}, {value.layout}, on {value.device}"
+    return tuple(value.shape)

@@ -100,6 +100,7 @@ class Classifier(LightningModule):
             network.compile()
         self.num_classes = num_classes = int(num_classes)
         self.optimizer = optimizer
+        self.lr: float | None = None  # of a whole step, once Lightning's LearningRateFinder has found it
         self.schedule = schedule
         self.interval = interval
         self.lr_scaling = lr_scaling
@@ -187,6 +188,11 @@ class Classifier(LightningModule):
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
         self._logged.add(stage)
 
+    def on_fit_start(self) -> None:
+        """Begin with the learning rate that a LearningRateFinder has found, and with the schedule from there."""
+        if self.lr is not None:
+            self.trainer.strategy.setup_optimizers(self.trainer)
+
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's figures."""
         self._logged.discard("train")
@@ -226,7 +232,8 @@ class Classifier(LightningModule):
         optimizer = self.optimizer(self.parameters())
         batches = self.trainer.world_size * self.trainer.accumulate_grad_batches
         for group in optimizer.param_groups:
-            group["lr"] *= batches ** _LR_EXPONENTS[self.lr_scaling]
+            scaled = group["lr"] * batches ** _LR_EXPONENTS[self.lr_scaling]
+            group["lr"] = scaled if self.lr is None else self.lr
         epochs = self.trainer.max_epochs or 0
         total = epochs if self.interval == "epoch" else int(self.trainer.estimated_stepping_batches)
         if total < 1 and self.schedule == "cosine":
