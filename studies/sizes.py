@@ -22,7 +22,11 @@ Build = Callable[[Mapping[str, Any], str], "tuple[Classifier, DataModule]"]
 """Makes model and data of a configuration; its name is for messages."""
 
 # What the data decide of each network that has closed forms.
-_DECIDED = {"RandomSkipDenseNet": ("num_classes", "in_chans"), "RandomSkipMLP": ("num_classes", "in_features")}
+_DECIDED = {
+    "RandomSkipDenseNet": ("num_classes", "in_chans"),
+    "RandomSkipMLP": ("num_classes", "in_features"),
+    "ResNet": ("num_classes", "in_chans"),
+}
 
 
 def size_of(row: Row, build: Build) -> dict[str, Any]:

@@ -8,13 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo import RandomSkipDenseNet, RandomSkipMLP, create_model, topology
+from zoo import RandomSkipDenseNet, RandomSkipMLP, ResNet, create_model, topology
 from zoo.closed_forms import ClosedForm, closed_form
 from zoo.variants import VARIANTS
 
-NAMES = [
-    name for name, variant in VARIANTS.items() if variant.builder.endswith(("RandomSkipDenseNet", "RandomSkipMLP"))
-]
+NAMES = [name for name, variant in VARIANTS.items() if not variant.builder.endswith("MobileNetV2")]
 
 
 def require_same(found: ClosedForm | None, network: Any, input_size: tuple[int, ...] | None = None) -> None:
@@ -24,7 +22,17 @@ def require_same(found: ClosedForm | None, network: Any, input_size: tuple[int, 
         assert getattr(found, name) == pytest.approx(getattr(record, name)), name
 
 
-@pytest.mark.parametrize("name", ["dense_digits", "dense_40_w2_chain", "dsconv_31_w2_e6_50_70_145", "mlp_d16_w8_t0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dense_digits",
+        "dense_40_w2_chain",
+        "dsconv_31_w2_e6_50_70_145",
+        "mlp_d16_w8_t0",
+        "wrn18_1p5",
+        "resnet18_cifar",
+    ],
+)
 def test_a_named_networks_closed_form_is_what_is_read_off_it(name: str) -> None:
     require_same(closed_form(VARIANTS[name].builder, VARIANTS[name].arguments), create_model(name))
 
@@ -63,7 +71,7 @@ def test_mlps_of_any_shape(depth: int, width: int, tc: int, features: int) -> No
 @pytest.mark.parametrize(
     ("network", "arguments", "input_size"),
     [
-        ("zoo.ResNet", {"depth": 18}, None),
+        ("zoo.MobileNetV2", {}, None),
         ("mine.RandomSkipMLP", {"depth": 3, "width": 2, "tc": 1}, None),
         ("zoo.RandomSkipMLP", {"depth": 3, "width": 2, "tc": 1, "dropout": 0.1}, None),
         ("zoo.RandomSkipMLP", {"depth": 3, "width": 2, "tc": 1}, (3, 4)),
@@ -76,10 +84,37 @@ def test_mlps_of_any_shape(depth: int, width: int, tc: int, features: int) -> No
         ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "expansion": 0}, None),
         ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "stem": "big"}, None),
         ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1}, (3, 32, 40)),
+        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "activation": "elu"}, None),
+        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "expansion": 1.5}, None),
+        ("zoo.ResNet", {"depth": 20}, None),
+        ("zoo.ResNet", {"depth": 18, "width_factor": 0.3}, None),
+        ("zoo.ResNet", {"depth": 18, "cardinality": 2}, None),
+        ("zoo.ResNet", {"depth": 50, "activation": "elu"}, None),
+        ("zoo.ResNet", {"depth": 50, "small_images": 1}, None),
+        ("zoo.ResNet", {"depth": 50, "num_classes": -1}, None),
+        ("zoo.ResNet", {"depth": 50}, (3, 32, 40)),
     ],
 )
 def test_what_has_no_closed_form_must_be_built(network: str, arguments: dict[str, Any], input_size: Any) -> None:
     assert closed_form(network, arguments, input_size) is None
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    depth=st.sampled_from([18, 50]),
+    factor=st.sampled_from([0.25, 0.5, 1]),
+    classes=st.sampled_from([0, 3]),
+    channels=st.integers(1, 2),
+    small=st.booleans(),
+    side=st.sampled_from([32, 45]),
+)
+def test_residual_networks_of_any_shape(
+    depth: Any, factor: float, classes: int, channels: int, small: bool, side: int
+) -> None:
+    arguments = {"depth": depth, "width_factor": factor, "num_classes": classes, "in_chans": channels}
+    arguments |= {"small_images": small, **({"cardinality": 4, "base_width": 8} if depth == 50 else {})}
+    size = (channels, side, side)
+    require_same(closed_form("zoo.ResNet", arguments, size), ResNet(**arguments), size)
 
 
 def test_no_library_is_loaded() -> None:

@@ -20,8 +20,8 @@ from zoo.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parent.parent
 CIFAR10 = yaml.safe_load((ROOT / "configs" / "cifar10_dense.yaml").read_text())
-DIGITS = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 64, "val_size": 250}}
-MLP = {"class_path": "zoo.RandomSkipMLP", "init_args": {"depth": 5, "width": 8, "tc": 2}}
+DIGITS: dict[str, Any] = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 64, "val_size": 250}}
+MLP: dict[str, Any] = {"class_path": "zoo.RandomSkipMLP", "init_args": {"depth": 5, "width": 8, "tc": 2}}
 
 
 def build(configuration: Any, name: str) -> Any:
@@ -44,7 +44,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 def test_facts_of_a_data_set_are_those_of_its_class(name: str) -> None:
     module, facts = getattr(datamodules, name)(), FACTS[name]
     assert (module.num_classes, module.in_chans, module.input_size) == facts[:3]
-    taken = {key for one in type(module).__mro__[:-1] for key in inspect.signature(one.__init__).parameters}
+    taken = {key for one in type(module).__mro__[:-1] for key in inspect.signature(one).parameters}
     assert set(facts.arguments) <= taken
     assert set(facts.arguments) <= set(outline._DATA)
 

@@ -1,6 +1,6 @@
-"""Topology and size of the zoo's random-skip networks from their arguments alone: nothing is built, traced or counted.
+"""Topology and size of the zoo's random-skip networks and ResNets from their arguments alone.
 
-It needs neither torch nor any other library.
+Nothing is built, traced or counted. It needs neither torch nor any other library.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from zoo.mass import average_degree, cell_density, nn_mass, whole_number
+from zoo.resnet_size import resnet_size
 from zoo.size import Size, cell_widths, densenet_size, mlp_size
 
 __all__ = ["ClosedForm", "closed_form"]
@@ -19,7 +20,7 @@ class ClosedForm(NamedTuple):
     nn_mass: float
     nn_density: float
     cell_densities: tuple[float, ...]
-    average_degree: float
+    average_degree: float | None
     num_layers: int
     num_params: int
     macs: int
@@ -67,8 +68,8 @@ def closed_form(
     name = network.replace(":", ".").rpartition(".")[2]
     if name not in _FORMS or not network.startswith(("zoo.", "nnmass.zoo.", name)):
         return None
-    formula, known = _FORMS[name]
-    if not set(arguments) <= known | _WITHOUT_INFLUENCE:
+    formula, known, others = _FORMS[name]
+    if not set(arguments) <= known | others:
         return None
     try:
         return formula({key: value for key, value in arguments.items() if key in known}, input_size)
@@ -108,6 +109,32 @@ def _of_mlp(given: dict[str, Any], input_size: Sequence[int] | None) -> ClosedFo
     return _assembled([depth], [width], [tc], depth, cost, size)
 
 
+def _of_resnet(given: dict[str, Any], input_size: Sequence[int] | None) -> ClosedForm | None:
+    channels, classes = given.get("in_chans", 3), given.get("num_classes", 1000)
+    small = given.get("small_images", False)
+    side = 32 if small else 224
+    size = tuple(input_size or (channels, side, side))
+    whole_number("in_chans", channels, 1)
+    whole_number("num_classes", classes, 0)
+    if len(size) != 3 or size[0] != channels or size[1] != size[2] or not isinstance(small, bool):
+        return None
+    cost, blocks, layers = resnet_size(**{**given, "in_chans": channels}, side=size[1])
+    densities = []
+    for widths in blocks:  # Eq. 3
+        possible = sum((len(widths) - j) * width for j, width in enumerate(widths, start=1))
+        densities.append(widths[0] / possible)
+    return ClosedForm(
+        nn_mass=sum(sum(widths) * density for widths, density in zip(blocks, densities, strict=True)),
+        nn_density=sum(densities) / len(densities),
+        cell_densities=tuple(densities),
+        average_degree=None,
+        num_layers=layers,
+        num_params=cost.num_params,
+        macs=cost.macs,
+        input_size=size,
+    )
+
+
 def _assembled(
     depths: list[int], widths: list[int], tcs: list[int], layers: int, cost: Size, size: tuple[int, ...]
 ) -> ClosedForm:
@@ -126,8 +153,10 @@ def _assembled(
 
 _DENSENET = {"cell_depth", "width_multiplier", "tc", "num_classes", "in_chans", "base_widths", "stem", "expansion"}
 _MLP = {"depth", "width", "tc", "num_classes", "in_features"}
-_WITHOUT_INFLUENCE = {"activation", "seed", "share_outputs"}
-_FORMS: dict[str, tuple[Callable[[dict[str, Any], Sequence[int] | None], ClosedForm | None], set[str]]] = {
-    "RandomSkipDenseNet": (_of_densenet, _DENSENET),
-    "RandomSkipMLP": (_of_mlp, _MLP),
+_RESNET = {"depth", "width_factor", "cardinality", "base_width", "num_classes", "in_chans", "small_images"}
+# By class: the formula, the arguments that it takes, and those that change nothing of this.
+_FORMS: dict[str, tuple[Callable[[dict[str, Any], Sequence[int] | None], ClosedForm | None], set[str], set[str]]] = {
+    "RandomSkipDenseNet": (_of_densenet, _DENSENET, {"seed", "share_outputs"}),
+    "RandomSkipMLP": (_of_mlp, _MLP, {"activation", "seed", "share_outputs"}),
+    "ResNet": (_of_resnet, _RESNET, {"seed"}),
 }

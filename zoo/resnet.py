@@ -1,17 +1,18 @@
 """ResNet: the residual networks of the papers' ImageNet study, built by timm, wide ones and small stems included."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import timm.models.resnet
 from torch import nn
 
 from zoo.mass import whole_number
+from zoo.resnet_size import RESNET_BLOCKS, resnet_channels, resnet_size
 from zoo.seeding import seeded
+from zoo.size import require_room
 
 __all__ = ["ResNet"]
 
 Depth = Literal[18, 34, 50, 101, 152]
-_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 class ResNet(timm.models.resnet.ResNet):
@@ -51,28 +52,19 @@ class ResNet(timm.models.resnet.ResNet):
         small_images: bool = False,
         seed: int = 0,
     ) -> None:
-        if depth not in get_args(Depth):
-            raise ValueError(f"Expected depth to be one of {', '.join(map(str, get_args(Depth)))}, but got {depth!r}.")
+        channels = resnet_channels(depth, width_factor, cardinality, base_width)
         num_classes = whole_number("num_classes", num_classes, 0)
-        cardinality, base_width = whole_number("cardinality", cardinality, 1), whole_number("base_width", base_width, 1)
-        if depth < 50 and (cardinality, base_width) != (1, 64):
-            raise ValueError(
-                f"Expected cardinality 1 and base_width 64 for the basic blocks of depth {depth}, "
-                f"but got {cardinality} and {base_width}."
-            )
-        channels = [stage * width_factor for stage in (64, 128, 256, 512)]
-        if channels[0] < 1 or channels[0] != round(channels[0]):
-            raise ValueError(
-                f"Expected width_factor times 64 to be a whole number of at least 1, but got {channels[0]}."
-            )
+        in_chans = whole_number("in_chans", in_chans, 1)
+        cost = resnet_size(depth, width_factor, cardinality, base_width, num_classes, in_chans).size
+        require_room(cost.num_params)
         block: Any = timm.models.resnet.BasicBlock if depth < 50 else timm.models.resnet.Bottleneck
         with seeded(seed):
             super().__init__(
                 block=block,
-                layers=_BLOCKS[depth],
+                layers=RESNET_BLOCKS[depth],
                 num_classes=num_classes,
-                in_chans=whole_number("in_chans", in_chans, 1),
-                channels=tuple(round(stage) for stage in channels),
+                in_chans=in_chans,
+                channels=tuple(channels),
                 cardinality=cardinality,
                 base_width=base_width,
             )
