@@ -31,7 +31,7 @@ def log_picture(trainer: Trainer, file: Path) -> None:
 
 
 def _send(logger: Logger, file: Path, step: int) -> None:
-    with Image.open(file) as opened:
+    with Image.open(file, formats=["PNG"]) as opened:
         picture = opened.convert("RGB")
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(file.stem, np.asarray(picture), step, dataformats="HWC")

@@ -40,7 +40,7 @@ from callbacks.tables import results_table
 from commands.launch import PLACE_VARIABLE, Launch, launched, require_launcher
 from commands.lightning_options import require_optimizer, require_supported
 from commands.option_errors import explain
-from commands.predictions import predictions_table
+from commands.predictions import predictions_table, some_unread
 from commands.processes import agreed, is_lost_connection, number_of_devices
 from commands.run_folders import (
     Place,
@@ -252,9 +252,14 @@ class TrainingCLI(LightningCLI):
         if file.exists():
             raise ValueError(f"Expected --predictions to be a file that does not exist yet, but {file} does.")
         batches = self._call(self.trainer.predict, **kwargs)
-        table = predictions_table(images.paths, torch.cat(batches), names)
+        if not batches:
+            raise ValueError("Expected trainer.limit_predict_batches to be more than 0, but got 0.")
+        table = predictions_table(images.paths, images.read, torch.cat(batches), names)
         write_atomically(file, csv_text(table))
-        print(f"Written to {file}: {len(images.paths):,} images.")
+        part = f" of {len(images.paths):,}" if len(table) + len(images.unread) < len(images.paths) else ""
+        print(f"Written to {file}: {len(table):,}{part} images.")
+        if images.unread:
+            raise Stopped(some_unread(images.unread, file), 1)
 
     def _prepare_subcommand_parser(self, klass: Any, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """``fit`` alone writes checkpoints; ``predict`` alone says what to predict, and where to write it."""

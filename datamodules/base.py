@@ -112,6 +112,10 @@ class DataModule(LightningDataModule, ABC):
     def predict_dataloader(self) -> Any:
         """The chosen images; without a choice, the test set in order."""
         if self.images is not None:
+            number = len(self.images.paths)
+            in_order = ShardedBatches(number, self.batch_size, shuffle=False)
+            if in_order.seen(limit_of(self.trainer, "predict")) < number:
+                self.images.mix(mixed_seed(self.split_seed))
             return self.images
         return self.test_dataloader()
 

@@ -81,11 +81,11 @@ def _found(path: Path, says_why: bool = False) -> dict[str, Tensor] | None:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """Changes with any file's path, size or time of change."""
+    """Changes with any file's path, size or time of change, also that of its state, which no program can set."""
     digest = hashlib.sha256()
     for file in files:
         state = file.stat()
-        digest.update(f"{file.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(f"{file.absolute()} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n"))
     return digest.hexdigest()[:16]
 
 

@@ -1,17 +1,40 @@
-"""Image files: their suffixes and pixels, what is said of a broken one, folders of them with labels and without."""
+"""Image files: which formats are decoded, what is said of a broken one, and batches of a folder's."""
 
+import stat
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFiles", "class_folders", "converted", "decoding", "names_of_classes"]
+from datamodules.listing import FORMAT_OF, images_below, say_left_out
+from datamodules.sample import mixed_order
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+__all__ = ["ImageFiles", "converted", "decoding", "open_image"]
+
+_FORMATS = sorted(set(FORMAT_OF.values()))
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image file; no decoder is tried but those of the formats in :data:`datamodules.listing.FORMAT_OF`.
+
+    Others start programs, as Pillow's of PostScript does.
+
+    Args:
+        path: The file; its content decides the format, whatever its name.
+
+    Raises:
+        OSError: If it is no file, or of another format.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        raise OSError("it is no file")
+    with warnings.catch_warnings():  # of large photographs; what is too large is refused
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path, formats=_FORMATS)
 
 
 @contextmanager
@@ -28,6 +51,12 @@ def decoding(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"its content is none of {', '.join(_FORMATS)}"
+        elif isinstance(error, Image.DecompressionBombError):
+            reason = f"it claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} px"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
         raise ValueError(f"Expected an image in {path}, but it cannot be decoded: {reason}.") from error
 
 
@@ -37,41 +66,22 @@ def converted(image: Image.Image, mode: str) -> Image.Image:
     Args:
         image: Of any mode.
         mode: ``L`` or ``RGB``.
+
+    Raises:
+        ValueError: If its numbers have another range.
     """
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its pixels are from {values.min()} to {values.max()}, not from 0 to 65535")
+        image = Image.fromarray((values // 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, of no certain range")
     return image.convert(mode)
 
 
-def class_folders(folder: Path, num_classes: int) -> list[Path]:
-    """The folders of the classes, in the order of their names.
-
-    Raises:
-        ValueError: If there are more or fewer than ``num_classes``.
-    """
-    found = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    if len(found) != num_classes:
-        raise ValueError(f"Expected {num_classes} class folders in {folder}, but got {len(found)}.")
-    return found
-
-
-def names_of_classes(first: Path, second: Path, num_classes: int) -> list[str]:
-    """The names of the class folders of two splits.
-
-    Raises:
-        ValueError: If they are not the same: one number would mean two classes.
-    """
-    names, others = ([entry.name for entry in class_folders(split, num_classes)] for split in (first, second))
-    for name, other in zip(names, others, strict=True):
-        if name != other:
-            raise ValueError(
-                f"Expected the same class folders in {first} and {second}, but got {name!r} and {other!r}."
-            )
-    return names
-
-
 class ImageFiles:
-    """Batches of the images of a folder and of the folders in it, by name.
+    """Batches of the images of a folder and of the folders in it, by name; those that cannot be decoded are left out.
 
     Args:
         folder: Where to look.
@@ -80,6 +90,8 @@ class ImageFiles:
 
     Attributes:
         paths: The files, in order.
+        read: Of the newest pass, the places among the paths of the images that were handed out, in that order.
+        unread: Of the newest pass, a sentence about each file that could not be decoded.
 
     Raises:
         ValueError: If there is no such folder, or no image in it.
@@ -89,12 +101,19 @@ class ImageFiles:
         if not folder.is_dir():
             raise ValueError(f"Expected --images to be a folder, but got {folder}.")
         self.decode, self.batch_size = decode, batch_size
-        self.paths = sorted(
-            path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        )
+        self.paths, others = images_below(folder)
         if not self.paths:
-            known = ", ".join(sorted(IMAGE_SUFFIXES))
+            known = ", ".join(sorted(FORMAT_OF))
             raise ValueError(f"Expected images ({known}) in the folder of --images, but found none in {folder}.")
+        say_left_out(folder, others)
+        self.read: list[int] = []
+        self.unread: list[str] = []
+        self._order = torch.arange(len(self.paths))
+
+    def mix(self, seed: int) -> None:
+        """Go through the images in an order of which every beginning holds all folders in proportion."""
+        folders = {folder: number for number, folder in enumerate(sorted({path.parent for path in self.paths}))}
+        self._order = mixed_order(torch.tensor([folders[path.parent] for path in self.paths]), seed)
 
     def __len__(self) -> int:
         return -(-len(self.paths) // self.batch_size)
@@ -103,7 +122,22 @@ class ImageFiles:
         """Bytes (N, C, H, W), and the places of the images among the files (N,).
 
         Raises:
-            ValueError: If an image cannot be decoded.
+            ValueError: If no image can be decoded.
         """
-        for places in torch.arange(len(self.paths)).split(self.batch_size):
-            yield torch.stack([self.decode(self.paths[place]) for place in places]), places
+        self.read, self.unread = [], []
+        for places in self._order.split(self.batch_size):
+            decoded = [pair for place in places.tolist() if (pair := self._decoded(place)) is not None]
+            if decoded:
+                self.read += [place for _, place in decoded]
+                images, found = zip(*decoded, strict=True)
+                yield torch.stack(images), torch.tensor(found)
+        if not self.read:
+            of_all = f"Of {len(self.unread):,} images none can be decoded, of which the first is: "
+            raise ValueError(f"{of_all if len(self.unread) > 1 else ''}{self.unread[0]}")
+
+    def _decoded(self, place: int) -> tuple[Tensor, int] | None:
+        try:
+            return self.decode(self.paths[place]), place
+        except ValueError as error:
+            self.unread.append(str(error))
+            return None

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from datamodules.cache import cached, fingerprint
-from datamodules.image_files import IMAGE_SUFFIXES, class_folders, converted, decoding
+from datamodules.image_files import converted, decoding, open_image
+from datamodules.listing import files_of_classes
 
 __all__ = ["load_image_tree"]
 
@@ -19,7 +19,7 @@ __all__ = ["load_image_tree"]
 def load_image_tree(
     folder: Path, num_classes: int, image_size: tuple[int, int], cache_folder: Path
 ) -> tuple[Tensor, Tensor]:
-    """Read ``folder/CLASS/*.jpg`` (or png, bmp, webp); the classes are numbered in the order of their names.
+    """Read ``folder/CLASS/*.jpg``, or images of other endings; the classes are numbered in the order of their names.
 
     The images are decoded once and kept in ``cache_folder``; a changed, added or removed file is noticed.
 
@@ -36,14 +36,8 @@ def load_image_tree(
         ValueError: If the number of classes is another, a class is empty, or an image is broken or of another size;
             the message names the file or folder.
     """
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, path in enumerate(class_folders(folder, num_classes)):
-        images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not images:
-            raise ValueError(f"Expected images in the class folder {path}, but found none.")
-        files += images
-        labels += [label] * len(images)
+    names, labels, _ = files_of_classes(folder, num_classes)
+    files = [folder / name for name in names]
     tensors = cached(
         cache_folder,
         f"{folder.name}-{fingerprint(files)}",
@@ -58,7 +52,7 @@ def _decode(files: Sequence[Path], image_size: tuple[int, int]) -> Tensor:
     console = Console(stderr=True)
     progress = track(files, "Decoding images", console=console, transient=True, disable=not console.is_terminal)
     for index, file in enumerate(progress):
-        with decoding(file), Image.open(file) as image:
+        with decoding(file), open_image(file) as image:
             pixels = np.asarray(converted(image, "RGB"))
         if pixels.shape[:2] != image_size:
             found = " x ".join(map(str, pixels.shape[:2]))

@@ -1,6 +1,5 @@
 """ImageNet: photographs of any size in class folders, decoded, cropped and resized by worker processes."""
 
-import hashlib
 import math
 import os
 from pathlib import Path
@@ -14,9 +13,9 @@ from torch.utils.data import Dataset
 
 from datamodules.augment import normalise
 from datamodules.base import DataModule
-from datamodules.cache import cached
 from datamodules.cores import reading_processes
-from datamodules.image_files import IMAGE_SUFFIXES, class_folders, converted, decoding, names_of_classes
+from datamodules.image_files import converted, decoding, open_image
+from datamodules.listing import files_of_classes, names_of_classes, say_left_out
 from datamodules.loader import WorkerLoader, mixed_seed
 from datamodules.official import data_folder
 from datamodules.sample import Stage
@@ -68,6 +67,7 @@ class ImageNet(DataModule):
         self.resolution = resolution
         self._mean_and_std = Constants((self.mean, self.std))
         self._loaders: list[WorkerLoader] = []
+        self._files: dict[str, tuple[np.ndarray, Tensor]] = {}
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -90,12 +90,13 @@ class ImageNet(DataModule):
         return names if len(names) == self.num_classes else super().class_names
 
     def prepare_data(self) -> None:
-        """Index the files once, in one process of each machine."""
-        labels = self._index("train")[1]
-        self._index("val")
+        """List the files, in one process of each machine, and say what is wrong with them."""
+        self._files = {}
         names_of_classes(self._folder() / "train", self._folder() / "val", self.num_classes)
+        for split in ("train", "val"):
+            say_left_out(self._folder() / split, self._listed(split))
         if not self.val_on_test:
-            self.split(labels)
+            self.split(self._index("train")[1])
 
     def training_batches(self) -> WorkerLoader:
         """Shuffled batches of random crops."""
@@ -146,7 +147,16 @@ class ImageNet(DataModule):
         self.teardown("exception")
 
     def _index(self, split: str) -> tuple[np.ndarray, Tensor]:
-        return _index(self._folder() / split, self.num_classes, self.data_dir / ".cache")
+        """Paths below a split's folder, as bytes, and labels, as they were when first asked for."""
+        if split not in self._files:
+            self._listed(split)
+        return self._files[split]
+
+    def _listed(self, split: str) -> list[str]:
+        """List a split's files, and give what else is there."""
+        names, labels, others = files_of_classes(self._folder() / split, self.num_classes)
+        self._files[split] = np.array([os.fsencode(name) for name in names]), torch.tensor(labels)
+        return others
 
     def _folder(self) -> Path:
         for folder in (self.data_dir / "imagenet", self.data_dir):
@@ -186,7 +196,7 @@ class Photographs(Dataset):
 
 def open_photograph(path: Path, least: float) -> Image.Image:
     """Open an image as RGB; a JPEG is decoded at 1/2, 1/4 or 1/8 if its short side stays above ``least`` px."""
-    image = Image.open(path)
+    image = open_image(path)
     if image.format == "JPEG":
         shrink = min(image.size) / max(least, 1)
         image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
@@ -205,7 +215,7 @@ def random_resized_crop(path: Path, resolution: int, seed: int) -> Image.Image:
         Szegedy et al.: "Going deeper with convolutions", 2015; torchvision's ``RandomResizedCrop``.
     """
     generator = Generator().manual_seed(seed)
-    with Image.open(path) as head:
+    with open_image(path) as head:
         width, height = head.size
     left, top, crop_width, crop_height = _crop_box(width, height, generator)
     flip = torch.rand((), generator=generator) < 0.5
@@ -238,28 +248,3 @@ def _crop_box(width: int, height: int, generator: Generator) -> tuple[int, int, 
     crop_width = min(width, round(height * 4 / 3))
     crop_height = min(height, round(width * 4 / 3))
     return (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
-
-
-def _index(folder: Path, num_classes: int, cache_folder: Path) -> tuple[np.ndarray, Tensor]:
-    """Paths below ``folder``, as bytes, and labels; walked once and kept until a class folder changes."""
-    classes = class_folders(folder, num_classes)
-    state = "".join(f"{entry.name} {entry.stat().st_mtime_ns}\n" for entry in classes)
-    key = hashlib.sha256(f"{folder.absolute()}\n{state}".encode()).hexdigest()[:16]
-    tensors = cached(cache_folder, f"{folder.name}-index-{key}", lambda: _walk(folder, classes))
-    return tensors["paths"].numpy().view(f"S{tensors['paths'].shape[1]}").ravel(), tensors["labels"]
-
-
-def _walk(folder: Path, classes: list[Path]) -> dict[str, Tensor]:
-    paths: list[bytes] = []
-    labels: list[int] = []
-    for label, entry in enumerate(classes):
-        files = sorted(path for path in entry.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise ValueError(f"Expected images in the class folder {entry}, but found none.")
-        paths += [os.fsencode(path.relative_to(folder)) for path in files]
-        labels += [label] * len(files)
-    table = np.array(paths)
-    return {
-        "paths": torch.from_numpy(table.view(np.uint8).reshape(len(table), -1).copy()),
-        "labels": torch.tensor(labels),
-    }

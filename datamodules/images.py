@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Generator, Tensor
 
 from datamodules.augment import Augmentation, normalise
 from datamodules.base import InMemoryDataModule, Split
-from datamodules.image_files import converted, decoding
+from datamodules.image_files import converted, decoding, open_image
 from datamodules.transfer import Constants, to_device
 
 __all__ = ["ImageDataModule"]
@@ -56,7 +55,7 @@ class ImageDataModule(InMemoryDataModule, ABC):
     def decode(self, path: Path) -> Tensor:
         """An image file as bytes (C, H, W): grey where the data are, and resized to their size."""
         height, width = self.image_size
-        with decoding(path), Image.open(path) as image:
+        with decoding(path), open_image(path) as image:
             pixels = converted(image, "L" if self.in_chans == 1 else "RGB").resize((width, height))
         return torch.from_numpy(np.array(pixels).reshape(height, width, self.in_chans)).permute(2, 0, 1)
 

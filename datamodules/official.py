@@ -12,9 +12,9 @@ from torch import Tensor
 
 from datamodules.base import Split
 from datamodules.cache import cached, fingerprint
-from datamodules.image_files import names_of_classes
 from datamodules.image_tree import load_image_tree
 from datamodules.images import ImageDataModule
+from datamodules.listing import files_of_classes, names_of_classes, say_left_out
 
 __all__ = ["OfficialImages", "data_folder"]
 
@@ -54,10 +54,12 @@ class OfficialImages(ImageDataModule, ABC):
         """Download if need be, then load and so decode both splits once, in one process of each machine."""
         if self.download and self._tree() is None:
             self._fetch()
-        super().prepare_data()
         tree = self._tree()
         if tree is not None:
             names_of_classes(tree / "train", tree / "test", self.num_classes)
+            for split in ("train", "test"):
+                say_left_out(tree / split, files_of_classes(tree / split, self.num_classes).others)
+        super().prepare_data()
 
     @property
     def class_names(self) -> list[str]:

@@ -1,14 +1,14 @@
 """Smaller photographs in class folders: made once, so that every epoch after that decodes fewer pixels."""
 
 import os
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
-from datamodules.image_files import IMAGE_SUFFIXES, decoding
+from datamodules.image_files import decoding, open_image
 from datamodules.imagenet import open_photograph
+from datamodules.listing import FORMAT_OF, entries, folders_in, say_left_out
 
 __all__ = ["images_of_classes", "shrunk"]
 
@@ -19,14 +19,16 @@ def images_of_classes(folder: Path) -> list[str]:
     Raises:
         ValueError: If there are none.
     """
-    found = [
-        image
-        for first in _inside(folder, "", folders=True)
-        for place in (first, *_inside(folder, first, folders=True))
-        for image in _inside(folder, place, folders=False)
-    ]
+    found: list[str] = []
+    left_out: list[str] = []
+    for first in folders_in(folder):
+        for place in (first, *(os.path.join(first, second) for second in folders_in(folder / first))):
+            images, others = entries(folder / place)
+            found += [os.path.join(place, name) for name in images]
+            left_out += [path for name in others if not (folder / (path := os.path.join(place, name))).is_dir()]
     if not found:
         raise ValueError(f"Expected images in CLASS/ or SPLIT/CLASS/ below {folder}, but found none.")
+    say_left_out(folder, left_out)
     return found
 
 
@@ -40,13 +42,13 @@ def shrunk(path: Path, side: int, quality: int) -> bytes:
     Args:
         path: The image file.
         side: Most px of the short side.
-        quality: Of JPEG and WebP, from 1 to 95. PNG and BMP are exact.
+        quality: Of JPEG and WebP, from 1 to 95. GIF has 256 colours; the others are exact.
 
     Raises:
         ValueError: If the file cannot be decoded, also if it would stay as it is.
     """
     with decoding(path):
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
             short = min(width, height)
             if short <= side:
@@ -56,13 +58,6 @@ def shrunk(path: Path, side: int, quality: int) -> bytes:
         smaller = open_photograph(path, side).resize(size, Image.Resampling.BILINEAR)
         smaller.info = {}
         content = BytesIO()
-        smaller.save(content, Image.registered_extensions()[path.suffix.lower()], quality=quality)
+        kind = FORMAT_OF[path.suffix.lower()]
+        smaller.save(content, kind, **({"quality": quality} if kind in ("JPEG", "WEBP") else {}))
         return content.getvalue()
-
-
-def _inside(folder: Path, place: str, folders: bool) -> Iterator[str]:
-    """The folders, or else the images, that lie in a place of ``folder``, relative to it."""
-    with os.scandir(folder / place) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir() if folders else os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                yield os.path.join(place, entry.name)

@@ -27,7 +27,7 @@ def cell() -> Image.Image:
     figure.axes[0].set_title("a cell: all short-range links, some long-range ones", loc="left", fontsize=10)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=200)
-    return Image.open(picture)
+    return Image.open(picture, formats=["PNG"])
 
 
 def scatters() -> Image.Image:
@@ -57,7 +57,7 @@ def scatters() -> Image.Image:
     figure.colorbar(points, ax=figure.axes, label="layers")
     picture = io.BytesIO()
     figure.savefig(picture, dpi=200)
-    return Image.open(picture)
+    return Image.open(picture, formats=["PNG"])
 
 
 def main() -> None:

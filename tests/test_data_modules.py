@@ -201,7 +201,8 @@ def test_the_classes_of_a_tree_are_called_as_its_folders(tree: Path) -> None:
     data.prepare_data()
     assert data.class_names == [f"class_{label}" for label in range(10)]
     (tree / "test" / "class_3").rename(tree / "test" / "Class_3")
-    with pytest.raises(ValueError, match=r"same class folders in .*train and .*test, but got 'class_0' and 'Class_3'"):
+    lacking = r"same class folders in .*train and .*test, but .*test lacks class_3 and .*train lacks Class_3"
+    with pytest.raises(ValueError, match=lacking):
         data.prepare_data()
 
 
@@ -214,7 +215,7 @@ def test_two_splits_of_photographs_have_the_same_classes(tmp_path: Path) -> None
         for number in range(3):
             Image.new("RGB", (40, 40)).save(tmp_path / place / f"{number}.png")
     data = Pets(data_dir=str(tmp_path), val_size=2)
-    with pytest.raises(ValueError, match="but got 'cat' and 'Dog'"):
+    with pytest.raises(ValueError, match="val lacks dog and .*train lacks Dog"):
         data.prepare_data()
     (tmp_path / "val" / "Dog").rename(tmp_path / "val" / "dog")
     data.prepare_data()

@@ -84,7 +84,7 @@ def test_exported_networks_answer_alike(ending: str, folder: Path, nnmass: Calla
         ("predict {config} --ckpt_path best", "Expected predict.images to be given"),
         ("predict {config} --images images", "Expected predict to be given --ckpt_path (a file, last or best)"),
         ("predict {config} --ckpt_path best --images nowhere", "Expected --images to be a folder, but got nowhere."),
-        ("predict {config} --ckpt_path best --images empty", "Expected images (.bmp, .jpeg, .jpg, .png, .webp) in"),
+        ("predict {config} --ckpt_path best --images empty", "Expected images (.bmp, .gif, .jfif, .jpe, .jpeg, .jpg, "),
         (
             "predict {config} --ckpt_path best --images broken --predictions b.csv",
             "Expected an image in broken/a.png, but it cannot be",
