@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from torchvision.transforms import v2
 from datamodules.augment import Augmentation
 from datamodules.cifar import CIFAR10, PAPERS
 from datamodules.imagenet import Photographs, open_photograph, random_resized_crop
+from datamodules.listing import files_of_classes
 from datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
 from datamodules.policy import random_policy
 from datamodules.shrink import shrunk
@@ -230,6 +232,17 @@ def shrinking(files: list[Path], short: int) -> None:
     compare(f"Random crops, short side {short} px, one core", ways, len(files), time.process_time)
 
 
+def listing() -> None:
+    """How long it takes to list class folders, which every run does."""
+    place = Path(tempfile.mkdtemp())
+    for folder in (place / f"n{number:08}" for number in range(1000)):
+        folder.mkdir()
+        for number in range(20):
+            (folder / f"{folder.name}_{number}.JPEG").touch()
+    seconds = timeit.repeat(lambda: files_of_classes(place, 1000), number=1, repeat=ROUNDS)
+    Console().print(f"Listing 20,000 files in 1,000 folders: {statistics.median(seconds):.2f} s.")
+
+
 def share_of_a_step() -> None:
     """What the loader adds to a training step on a GPU."""
     device = torch.device("cuda")
@@ -268,6 +281,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cifar()
     policies()
+    listing()
     files = photographs(Path(sys.argv[1] if len(sys.argv) > 1 else "data"))
     decoders("photographs of the folder", files)
     decoders("1600 x 1200 px", drawn_photographs((1600, 1200)))
