@@ -33,15 +33,17 @@ import callbacks
 import datamodules
 import zoo
 from callbacks.checkpoint_io import read_checkpoint, require_resumable
-from callbacks.partial import part_seen
 from callbacks.csv_text import csv_text
+from callbacks.partial import part_seen
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.launch import PLACE_VARIABLE, Launch, launched, require_launcher
 from commands.lightning_options import require_optimizer, require_supported
+from commands.monitors import require_logged
 from commands.option_errors import explain
 from commands.predictions import predictions_table, some_unread
 from commands.processes import agreed, is_lost_connection, number_of_devices
+from commands.resumable import for_beginning, for_going_on
 from commands.run_folders import (
     Place,
     checkpoints,
@@ -58,7 +60,13 @@ from commands.sentences import sentence
 from commands.start_ups import StartUps
 from commands.stop_signals import COME_BACK, Stopped, StopSignals
 from commands.trainer_rules import left_out, require_devices, require_sensible, require_work
-from commands.training_links import link_data_to_network, require_left_to_data
+from commands.training_links import (
+    link_data_to_network,
+    require_left_to_data,
+    require_network_class,
+    require_weights,
+)
+from commands.written_config import readable_again, write_devices
 from zoo.precision import tf32
 
 __all__ = ["TrainingCLI"]
@@ -111,6 +119,8 @@ class TrainingCLI(LightningCLI):
         except ArgumentError as error:
             raise ValueError(explain(error, self._subcommand_parsers[args[0]])) from error
         require_sensible(self.config[args[0]])
+        require_work(args[0], self.config[args[0]])
+        require_network_class(self.config[args[0]].model.network.class_path)
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The seed; an integer only, because Lightning takes ``true`` for the seed 0."""
@@ -122,10 +132,10 @@ class TrainingCLI(LightningCLI):
         """What the data decides is linked to the network, and the one seed to both."""
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
         parser.add_argument("--tf32", type=bool, default=True, help="On NVIDIA GPUs, round the factors of float32.")
+        write_devices()
         link_data_to_network(parser)
 
     @staticmethod
-        require_work(args[0], self.config[args[0]])
     def subcommands() -> dict[str, set[str]]:
         """Lightning's subcommands, and the arguments of each that are not the user's."""
         skipped = LightningCLI.subcommands()
@@ -162,6 +172,8 @@ class TrainingCLI(LightningCLI):
         described = self.config[self.subcommand].model.network.get("init_args") or {}
         require_left_to_data(described, self.model.network, self.datamodule)
         if self.subcommand == "fit":
+            require_weights(self.model.network)
+            require_logged(trainer_config.callbacks, self.datamodule.num_classes)
             require_optimizer(self.model.optimizer, list(self.model.parameters()))
         self.cleanup.enter_context(tf32(self.config[self.subcommand].tf32))
         if not trainer_config.fast_dev_run:
@@ -206,6 +218,8 @@ class TrainingCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train, then test the last weights and the best checkpoint, then show what came out."""
+        for line in left_out(self.config.fit) if self.trainer.is_global_zero else ():
+            print(line)
         self._call(self.trainer.fit, **kwargs)
         self._say_why_early()
         trainer: Any = self.trainer
@@ -226,8 +240,6 @@ class TrainingCLI(LightningCLI):
             epochs, planned = self.trainer.current_epoch, self.trainer.max_epochs
             print(f"The training has ended after {epochs} of {planned} epochs: {reason}")
 
-        for line in left_out(self.config.fit) if self.trainer.is_global_zero else ():
-            print(line)
     @rank_zero_only
     def _note_the_end(self) -> None:
         folder = self.place.folder
@@ -375,6 +387,8 @@ class TrainingCLI(LightningCLI):
 
     def _hold_against(self, content: dict[str, Any], checkpoint: Path) -> None:
         """Whether a checkpoint fits the network; if not, where the configuration is that it fits."""
+        if self.subcommand == "fit":
+            require_resumable(content, checkpoint)
         try:
             self.model.on_load_checkpoint(content)
         except ValueError as error:
@@ -385,10 +399,11 @@ class TrainingCLI(LightningCLI):
     def _plain_config(self) -> dict[str, Any]:
         """The whole resolved configuration as plain values, without what the command alone decides."""
         parser = self._parser(self.subcommand)
-        dump = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_none=False, skip_link_targets=True))
+        config = self.config[self.subcommand]
+        dump = yaml.safe_load(parser.dump(config, skip_none=False, skip_link_targets=True))
         return {
             key: value
-            for key, value in dump.items()
+            for key, value in readable_again(dump, config).items()
             if key not in ("config", "ckpt_path", "checkpoint_minutes", *_PREDICTING)
         }
 
@@ -398,8 +413,6 @@ class TrainingCLI(LightningCLI):
             return False
         if chosen in (None, True):
             purge_step = self.place.resume_step or None
-        if self.subcommand == "fit":
-            require_resumable(content, checkpoint)
             chosen = TensorBoardLogger(
                 folder, name="tensorboard", version="", purge_step=purge_step, default_hp_metric=False
             )
@@ -408,15 +421,18 @@ class TrainingCLI(LightningCLI):
 
     def _callbacks(self, trainer_config: Namespace, folder: Path | None) -> list[Callback]:
         """The configuration's callbacks and those that every run has."""
-        chosen = trainer_config.callbacks or []
-        own: list[Callback] = [*(chosen if isinstance(chosen, list) else [chosen])]
+        own = _listed(trainer_config.callbacks)
+        resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if self.subcommand != "fit":
             own = [part for part in own if not isinstance(part, WeightAveraging)]  # a checkpoint holds the average
+        if self.subcommand == "fit":
+            if resumable:
+                own = for_going_on(own) if self.place.checkpoint else for_beginning(own)
+            own += [callbacks.CompleteResume(), callbacks.AverageNotes()]  # after those whose state is completed
         own = _with_progress([*own, callbacks.FiniteLoss(), callbacks.DataWait()], trainer_config)
         if self.subcommand == "fit":
             own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets(), callbacks.StepProtocol()]
             own += [self.start_ups] if self.start_ups is not None else []
-        resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if not resumable:
             self.signals.give_back()
         if folder is None or self.subcommand == "predict":
@@ -450,6 +466,11 @@ class TrainingCLI(LightningCLI):
         Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics, parts))
         if folder is not None and self.subcommand != "validate":
             print(f"The results are in {folder}.")
+
+
+def _listed(chosen: Any) -> list[Callback]:
+    """The callbacks of a configuration, which may name one or none."""
+    return [*chosen] if isinstance(chosen, list) else [chosen] if chosen else []
 
 
 def _one_of(devices: Any) -> Any:
