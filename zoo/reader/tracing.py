@@ -123,14 +123,15 @@ def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int
     twins: dict[int, Any] = {}
     reals: dict[int, Tensor] = {}
     on_meta = first_parameter(network).is_meta
-    for tensor in [*network.parameters(), *network.buffers()]:
-        if id(tensor) not in twins:
-            # Beside weights on the meta device, a buffer of indices may have values.
-            fake: Tensor = mode.from_tensor(tensor.detach().to("meta") if on_meta else tensor.detach())
-            if isinstance(tensor, nn.Parameter):
-                fake = nn.Parameter(fake, requires_grad=False)
-            twins[id(tensor)], reals[id(fake)] = fake, tensor
-    with unset_fake_temporarily():  # a tensor that is no buffer is copied with its values
+    # Within the mode each step takes longer, and a tensor that is no buffer would be copied without its values.
+    with unset_fake_temporarily():
+        for tensor in [*network.parameters(), *network.buffers()]:
+            if id(tensor) not in twins:
+                # Beside weights on the meta device, a buffer of indices may have values.
+                fake: Tensor = mode.from_tensor(tensor.detach().to("meta") if on_meta else tensor.detach())
+                if isinstance(tensor, nn.Parameter):
+                    fake = nn.Parameter(fake, requires_grad=False)
+                twins[id(tensor)], reals[id(fake)] = fake, tensor
         return replica(network, twins), reals
 
 
