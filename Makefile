@@ -42,6 +42,7 @@ test-oldest:  ## the quick tests with the oldest dependencies that pyproject.tom
 
 bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/jacobian.py --large
 	$(BIN)/python benchmarks/cells.py
