@@ -3,6 +3,11 @@
 import io
 import json
 import os
+import platform
+import re
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -23,6 +28,9 @@ __all__ = [
     "write_figures",
     "write_table",
 ]
+
+
+_PART = re.compile(r"\.(?P<host>[0-9a-f]{8})\.(?P<process>\d+)\.[0-9a-f]{8}\.part$")
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -69,6 +77,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         return
     target = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale_parts(target.parent)
     part = part_of(target)
     try:
         with open(part, "wb") as file:
@@ -88,8 +97,40 @@ def _is_written_through(path: Path) -> bool:
 
 
 def part_of(path: Path) -> Path:
-    """A name beside ``path`` for its unfinished content, which no other process chooses, on whatever machine."""
-    return path.with_name(f".{path.name}.{token_hex(4)}.part")
+    """A name beside ``path`` for its unfinished content, which tells of this process and which no other chooses."""
+    return path.with_name(f".{path.name[:50]}.{_host()}.{os.getpid()}.{token_hex(4)}.part")
+
+
+@cache
+def _remove_stale_parts(folder: Path) -> None:
+    """Remove, once, what processes of this host have left in a folder when they were killed while they wrote."""
+    for part in folder.glob(".*.part"):
+        told = _PART.search(part.name)
+        if told is not None and told["host"] == _host() and not _is_alive(int(told["process"])):
+            with suppress(OSError):
+                part.unlink()
+
+
+@cache
+def _host() -> str:
+    """Of this machine, and of the container in which the numbers of processes hold."""
+    try:
+        numbering = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbering = ""
+    return sha256(f"{platform.node()} {numbering}".encode()).hexdigest()[:8]
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_figure(path: Path, figure: "Figure") -> None:

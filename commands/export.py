@@ -4,6 +4,7 @@ import io
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from commands.parser import Parser
@@ -31,6 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("checkpoint", type=_checkpoint, help="checkpoint of a run")
     parser.add_argument("file", type=_new_file, help="file to write: its ending decides the format")
     options = parser.parse_args(list(arguments)[1:])
+    from callbacks.run_file import write_atomically
     from commands.named_networks import find_network
     from commands.quiet import quieten
 
@@ -45,17 +47,15 @@ def run(arguments: Sequence[str]) -> int:
     generator = torch.Generator().manual_seed(0)
     batches = [torch.randn(size, *named.input_size, generator=generator) for size in (2, 1, 5)]
     options.file.parent.mkdir(parents=True, exist_ok=True)
-    part = options.file.with_name(f".{options.file.stem}.part{options.file.suffix}")
-    try:
+    with TemporaryDirectory() as scratch:
+        part = Path(scratch) / f"network{options.file.suffix}"
         write = _write_onnx if options.file.suffix == ".onnx" else _write_program
         difference = write(network, batches, part)
         if not difference <= _TOLERANCE:
             raise ValueError(
                 f"Expected the exported network to answer as the network does, but it differs by {difference:.1e}."
             )
-        part.replace(options.file)
-    finally:
-        part.unlink(missing_ok=True)
+        write_atomically(options.file, part.read_bytes())
     shape = " x ".join(map(str, named.input_size))
     print(
         f"Written to {options.file}: inputs N x {shape}; its logits differ by at most {difference:.1e} of the largest."

@@ -43,6 +43,8 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path.with_suffix(".lock"))
             lock.acquire()
+            for stale in path.parent.glob(f"{path.name}.*.part"):  # of a process that was killed; the lock is ours
+                stale.unlink(missing_ok=True)
             part.touch()  # a folder that takes no files says so before the work is done
         except OSError as error:
             reasons.append(f"{path.parent}: {error}")

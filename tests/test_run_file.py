@@ -1,6 +1,8 @@
 """Files are whole on disk at every moment, and nothing but a file is ever replaced by one."""
 
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from callbacks.run_file import write_atomically
+from callbacks.run_file import part_of, write_atomically
 
 
 def test_a_file_is_on_the_disk_as_a_whole_before_it_takes_its_name(
@@ -92,3 +94,25 @@ def test_a_device_and_a_pipe_are_written_through(tmp_path: Path) -> None:
     assert heard == ["through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_parts_of_processes_that_were_killed_go_when_the_folder_is_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    dies = "import os, signal\nfrom pathlib import Path\nfrom callbacks.run_file import write_atomically\n"
+    dies += "os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)\n"
+    dies += f"write_atomically(Path({str(file)!r}), 'half')"
+    assert subprocess.run([sys.executable, "-c", dies], check=False).returncode == -signal.SIGKILL
+    (stale,) = tmp_path.iterdir()
+    ours = part_of(file)  # as of a thread that writes at this moment
+    there = file.with_name(re.sub(r"\.[0-9a-f]{8}\.(\d+)", r".00000000.\1", stale.name))  # of another machine
+    foreign = tmp_path / ".mine.part"
+    for path in (ours, there, foreign):
+        path.touch()
+    write_atomically(file, "whole")
+    assert set(tmp_path.iterdir()) == {file, ours, there, foreign}
+
+
+def test_the_part_of_a_long_name_is_no_longer_than_a_name_may_be(tmp_path: Path) -> None:
+    file = tmp_path / f"{'ü' * 124}.json"
+    write_atomically(file, "whole")
+    assert list(tmp_path.iterdir()) == [file]

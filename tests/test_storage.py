@@ -14,6 +14,7 @@ from interruptions import write_photographs
 
 from callbacks.run_file import write_atomically
 from cli import main
+from datamodules.cache import cached
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
 FIT = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs"]
@@ -102,6 +103,12 @@ def test_a_logger_that_fails_is_named_once_and_the_training_goes_on(
     error = capsys.readouterr().err
     assert error.count("UnreachableLogger has failed (no route to host); the training goes on without.") == 1
     assert json.loads((only_run(tmp_path) / "run.json").read_text())["epochs"] == 3
+
+
+def test_a_part_of_decoded_data_that_a_killed_process_has_left_goes_when_they_are_made(tmp_path: Path) -> None:
+    (tmp_path / "digits.safetensors.12345678.part").touch()
+    cached(tmp_path, "digits", lambda: {"images": torch.zeros(3)})
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
