@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from commands import SUBCOMMANDS, Subcommand
+from commands.launch import require_ranks
 from commands.streams import indifferent, open_closed_streams
 
 HELP = """usage: nnmass SUBCOMMAND [options]
@@ -56,6 +57,7 @@ def _run(arguments: list[str]) -> int:
             print(f"nnmass {_version()}")
             status = 0
         else:
+            require_ranks()
             status = import_module(_subcommand(arguments[0]).module).run(arguments)
         sys.stdout.flush()  # here, and not when the interpreter ends: nobody may be reading any more
         return status

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["PLACE_VARIABLE", "Launch", "launched", "require_launcher"]
+__all__ = ["PLACE_VARIABLE", "Launch", "launched", "require_launcher", "require_ranks"]
 
 PLACE_VARIABLE = "NNMASS_PLACE"
 """Set in the processes that a training starts itself, for further devices of its machine: its run folder."""
@@ -229,3 +229,16 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
     if text is None or not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
         raise ValueError(f"Expected {name} to be a whole number of at least {least}, but got {text!r}.")
     return int(text)
+
+
+def require_ranks(environment: Mapping[str, str] = os.environ) -> None:
+    """Hold the variables that Lightning reads as soon as it is loaded, whatever for, against what they may be.
+
+    Args:
+        environment: The process's variables.
+
+    Raises:
+        ValueError: If one is no whole number.
+    """
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
+        _number(environment, name, 0)
