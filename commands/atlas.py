@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands.parser import Parser, at_least, user_path
+from commands.parser import MOST_PROCESSES, Parser, at_least, user_path
 
 __all__ = ["run"]
 
@@ -22,7 +22,9 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--pattern", default="*", help="names to read, shell style (default: all)")
     parser.add_argument("--output_dir", type=user_path, default=Path("atlas"), help="folder (default: atlas)")
     parser.add_argument("--accuracies", type=user_path, help="CSV with columns model and top1, to be explained")
-    parser.add_argument("--workers", type=at_least("--workers", 1), help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=at_least("--workers", 1, MOST_PROCESSES), help="processes (default: one per core)"
+    )
     options = parser.parse_args(list(arguments)[1:])
     if options.accuracies is not None and not options.accuracies.is_file():
         reason = "is a folder" if options.accuracies.is_dir() else "does not exist"

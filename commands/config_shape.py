@@ -35,7 +35,8 @@ def require_shape(content: Mapping[Any, Any], path: Path) -> None:
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None and not isinstance(value, str | Mapping):
             raise ValueError(
-                f"Expected {'.'.join(way)} in {path} to be a class by its full name, or keys and values, but got {value}."
+                f"Expected {'.'.join(way)} in {path} to be a class by its full name, or keys and values, "
+                f"but got {value}."
             )
     _require_parts(content, "", path)
 

@@ -21,10 +21,11 @@ _NO_SUCH_CLASS = re.compile(
 )
 _MISSING = re.compile(r"arguments are required: ([\w.]+(?:, [\w.]+)*)")
 _INCOMPLETE = re.compile(r"given class_path '([^']+)': the following arguments are required: ([\w.]+(?:, [\w.]+)*)")
+_LINKED = re.compile(r"argument \S+ --> (\S+): ")
 _KEY = re.compile(r'[Pp]arser key "([^"]+)"')
 _VALUE = re.compile(r"(?:Given value|Got value): ?(.*?)(?:\.? ?(?:Got value:|- Expected a ).*)?\s*$")
-_TYPE = re.compile(r"Expected an? <class '([^']+)'>")
 _HELP = re.compile(r" (?:Subclass types expect|Given value)\b")  # what jsonargparse appends to a value
+_TYPE = re.compile(r"Expected an? <class '([^']+)'>")
 _CHOICES = re.compile(r"typing\.Literal\[([^\]]+)\]")
 
 # A class to name as an example, and modules whose classes may have been meant, by the key that takes a class.
@@ -35,6 +36,7 @@ _EXAMPLES = {
     "trainer.callbacks": "pytorch_lightning.callbacks.EarlyStopping",
     "trainer.logger": "pytorch_lightning.loggers.WandbLogger",
 }
+_SECTIONS = {"model": "--model.network zoo.RandomSkipMLP", "trainer": "--trainer.max_epochs 3"}
 _MODULES = {
     "model.network": ("zoo",),
     "model.optimizer": ("torch.optim",),
@@ -61,6 +63,11 @@ def explain(error: ArgumentError, parser: ArgumentParser) -> str:
     """
     text = " ".join(str(error).split())
     key = ".".join(_KEY.findall(text))
+    named = set(_KEY.findall(text))
+    for section in named & set(_SECTIONS) if len(named) == 1 else ():
+        return f"Expected {section} to be given key by key, such as {_SECTIONS[section]}."
+    if found := _LINKED.search(text):
+        return f"Expected {found[1]} to be left to the data."
     return (
         _unknown(text, key, parser)
         or _lacking(text)

@@ -7,7 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Parser", "at_least", "refuse_unread", "user_path"]
+__all__ = ["MOST_PROCESSES", "Parser", "at_least", "refuse_unread", "user_path"]
+
+MOST_PROCESSES = 1024  # that a command starts, on the largest machines that there are
 
 _CHOICE = re.compile(r"argument (\S+): invalid choice: (.+?) \(choose from (.+)\)")
 _NO_VALUE = re.compile(r"argument (?:\S+/)?(\S+): expected one argument")
@@ -67,17 +69,20 @@ def _near(name: str, known: list[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def at_least(name: str, least: int) -> Callable[[str], int]:
+def at_least(name: str, least: int, most: int | None = None) -> Callable[[str], int]:
     """A type for an option: whole numbers of at least ``least``.
 
     Args:
         name: The option, for the message.
         least: The smallest number allowed.
+        most: The largest; None for no limit.
     """
 
     def number(text: str) -> int:
         if not text.lstrip("-").isdigit() or int(text) < least:
             raise ArgumentTypeError(f"Expected {name} to be a whole number of at least {least}, but got {text}.")
+        if most is not None and int(text) > most:
+            raise ArgumentTypeError(f"Expected {name} to be at most {most:,}, but got {text}.")
         return int(text)
 
     return number

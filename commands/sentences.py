@@ -3,7 +3,11 @@
 import re
 import sys
 
+from commands.origins import being_made, raised_by
+
 __all__ = ["sentence"]
+
+_ALLOCATOR = "DefaultCPUAllocator"  # in torch's words for it, which a test holds
 
 _REQUIREMENT = re.compile(r"Requirement '([\w.-]+)[^']*' not met")
 _EXTRAS = {"wandb": "nnmass[wandb]", "mlflow": "nnmass[mlflow]"}
@@ -43,9 +47,32 @@ def sentence(error: BaseException) -> str:
         return f"Expected options that Lightning can follow, but: {text}"
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"Expected to use {error.filename}, but: {error.strerror}."
+    if _is_out_of_memory(error, text):
+        return (
+            f"Expected the memory to hold the batches and the network, but it does not ({text.rstrip('.')}); a smaller "
+            "--data.batch_size or network needs less."
+        )
     if not text or isinstance(error, LookupError):
-        return f"{type(error).__name__}: {text}." if text else f"{type(error).__name__}."
-    return text
+        text = f"{type(error).__name__}: {text}." if text else f"{type(error).__name__}."
+    return text if text.startswith("Expected ") else _with_its_origin(error, text)
+
+
+def _with_its_origin(error: BaseException, text: str) -> str:
+    """Say beside a library's words what it was about."""
+    package = raised_by(error)
+    if package is None:
+        return text
+    made = being_made(error)
+    if made is not None:
+        return f"Expected {made} to be made from its arguments, but {package} says: {text}"
+    return f"Expected {package} to do what it was asked for, but it says: {text}"
+
+
+def _is_out_of_memory(error: BaseException, text: str) -> bool:
+    """Tell by the type; torch has none for the processor's memory."""
+    torch = sys.modules.get("torch")
+    kinds = (MemoryError, *((torch.OutOfMemoryError,) if torch else ()))
+    return isinstance(error, kinds) or (type(error) is RuntimeError and _ALLOCATOR in text)
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Thread, Timer
 from types import FrameType
 
-from commands.parser import Parser, at_least, user_path
+from commands.parser import MOST_PROCESSES, Parser, at_least, user_path
 from commands.stop_signals import StopSignals
 
 __all__ = ["run"]
@@ -49,7 +49,9 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("dest", metavar="DEST", type=user_path, help="folder of the copy")
     parser.add_argument("--side", type=at_least("--side", _LEAST_SIDE), default=256, help="px of the short side (256)")
     parser.add_argument("--quality", type=at_least("--quality", 1), default=90, help="of JPEG and WebP, 1 to 95 (90)")
-    parser.add_argument("--workers", type=at_least("--workers", 1), help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=at_least("--workers", 1, MOST_PROCESSES), help="processes (default: one per core)"
+    )
     options = parser.parse_args(list(arguments)[1:])
     _require_places(options)
     with StopSignals() as signals:

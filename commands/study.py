@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from commands.parser import Parser, at_least, refuse_unread, user_path
+from commands.parser import MOST_PROCESSES, Parser, at_least, refuse_unread, user_path
 from commands.stop_signals import StopSignals
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("studies", nargs="+", metavar="STUDY", help="a study's YAML, by name or path, or its folder")
     parser.add_argument("--output_dir", type=user_path, help="the study's folder (runs/study_<name>)")
     parser.add_argument("--data_dir", type=user_path, help="where the data sets lie")
-    parser.add_argument("--workers", type=at_least("--workers", 1), help="trainings at once (ensemble: a core each)")
+    parser.add_argument(
+        "--workers", type=at_least("--workers", 1, MOST_PROCESSES), help="trainings at once (ensemble: a core each)"
+    )
     parser.add_argument("--time", action="store_true", help="plan: take a few steps of each network, to tell its time")
     parser.add_argument("--limit", type=at_least("--limit", 1), help="run: end after so many rows (fit)")
     parser.add_argument("--tasks", type=at_least("--tasks", 1), help="submit: tasks of the job array (1)")
