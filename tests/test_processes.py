@@ -172,7 +172,7 @@ def test_processes_that_nobody_starts_are_not_waited_for(
 def test_three_starts_that_come_to_no_first_step_end_the_requeueing(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a start-up dies of: here the network cannot be built, which comes before the data and the run folder."""
+    """Whatever a start-up dies of: here nothing can be built, which comes before the data and the run folder."""
     words = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--output_dir", str(tmp_path)]
     task = {**TASK, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "1"}
     for name, value in {**task, "SLURM_STEP_NUM_NODES": "1"}.items():
@@ -181,7 +181,7 @@ def test_three_starts_that_come_to_no_first_step_end_the_requeueing(
     def dies(*_: object, **__: object) -> None:
         raise MemoryError("Expected more memory.")
 
-    monkeypatch.setattr("zoo.RandomSkipDenseNet.__init__", dies)
+    monkeypatch.setattr("pytorch_lightning.cli.LightningCLI.instantiate_classes", dies)
     for restarts in range(4):
         monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
         assert main(words) == 2
