@@ -100,12 +100,11 @@ class ImageFiles:
     def __init__(self, folder: Path, decode: Callable[[Path], Tensor], batch_size: int) -> None:
         if not folder.is_dir():
             raise ValueError(f"Expected --images to be a folder, but got {folder}.")
-        self.decode, self.batch_size = decode, batch_size
-        self.paths, others = images_below(folder)
+        self.folder, self.decode, self.batch_size = folder, decode, batch_size
+        self.paths, self._others = images_below(folder)
         if not self.paths:
             known = ", ".join(sorted(FORMAT_OF))
             raise ValueError(f"Expected images ({known}) in the folder of --images, but found none in {folder}.")
-        say_left_out(folder, others)
         self.read: list[int] = []
         self.unread: list[str] = []
         self._order = torch.arange(len(self.paths))
@@ -128,6 +127,7 @@ class ImageFiles:
         for places in self._order.split(self.batch_size):
             decoded = [pair for place in places.tolist() if (pair := self._decoded(place)) is not None]
             if decoded:
+                say_left_out(self.folder, self._others)
                 self.read += [place for _, place in decoded]
                 images, found = zip(*decoded, strict=True)
                 yield torch.stack(images), torch.tensor(found)

@@ -95,10 +95,10 @@ def test_other_files_are_named_once_in_one_line(
     assert [record.getMessage() for record in caplog.records] == [f"{line}class_0/a.heic."]
     assert len(data._index("train")[1]) == 9
     caplog.clear()
-    ImageFiles(tmp_path / "train", data.decode, 4)
+    next(iter(ImageFiles(tmp_path / "train", data.decode, 4)))
     assert [record.getMessage() for record in caplog.records] == []  # said already
     monkeypatch.setattr(listing, "_said", set())
-    ImageFiles(tmp_path, data.decode, 4)
+    next(iter(ImageFiles(tmp_path, data.decode, 4)))
     assert "3 (.heic 2, no ending 1), such as train/class_0/a.heic." in caplog.text
 
 
