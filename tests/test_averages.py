@@ -68,7 +68,7 @@ def test_an_equal_mean_of_all_steps_and_a_stochastic_average_in_time_need_no_wor
     capsys: pytest.CaptureFixture,
 ) -> None:
     for average in (WeightAveraging(), StochasticWeightAveraging(0.1, swa_epoch_start=3)):
-        assert said(average, capsys) == ""
+        assert "Averaging" not in said(average, capsys)
 
 
 def test_the_epoch_that_stochastic_averaging_adds_is_said(capsys: pytest.CaptureFixture) -> None:
