@@ -57,8 +57,7 @@ def test_as_many_samples_are_trained_on_as_the_facts_say(name: str, val_size: in
     assert FACTS[name].trained_on(val_size, val_on_test) == module.training_batches().sampler.num_samples
 
 
-def test_mnist_and_cifar10_have_as_many_samples_as_the_facts_say(mnist_files: Path, cifar10_images: Path) -> None:
-    del cifar10_images  # a part of the images only is shared
+def test_mnist_has_as_many_samples_as_the_facts_say(mnist_files: Path) -> None:
     mnist = datamodules.MNIST(data_dir=str(mnist_files))
     assert mnist.training_batches().sampler.num_samples == FACTS["MNIST"].trained_on()
 
@@ -153,10 +152,11 @@ def test_a_training_without_a_number_of_epochs_has_no_figure(tmp_path: Path, cap
     assert not {"training_macs", "seconds"} & set(timed)
 
 
-def test_a_plan_of_closed_forms_loads_no_torch() -> None:
+def test_plans_and_inspections_of_closed_forms_load_no_torch() -> None:
     code = (
         "import sys, cli\nfor name in ('cifar10_dense', 'digits_mlp'): cli.main(['study', 'plan', name])\n"
         "cli.main(['study', 'status', 'digits_mlp'])\n"
+        "cli.main(['inspect', 'resnet50', 'mlp_d24_w8_t2'])\n"
         "sys.exit(str({'torch', 'pytorch_lightning', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
