@@ -321,6 +321,8 @@ class TrainingCLI(LightningCLI):
                 require_launcher(trainer_config.num_nodes, number)
             return
         self.signals.deaf_afterwards = launch.by == "SLURM"
+        if launch.by == "SLURM":
+            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(launch.per_node))  # Lightning asks for it
         if devices == "auto":
             trainer_config.devices = launch.per_node
         else:
