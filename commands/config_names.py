@@ -62,6 +62,9 @@ def _find(name: str, folder: Path, argument: str, kind: str) -> Path:
         inside = path / "config.yaml"
         hint = f"; it holds {inside}." if inside.is_file() else "."
         raise FileNotFoundError(f"Expected {argument} to be a file, but {name} is a folder{hint}")
+    if path.exists():  # what <(...) of a shell makes, or /dev/stdin behind a pipe
+        what = "can be read only once, and no run could be continued by it; write it to a file first"
+        raise ValueError(f"Expected {argument} to be a file, but {name} is a pipe or a device, which {what}.")
     if path.name != name:
         raise FileNotFoundError(f"Expected {argument} to be a file, but {name} does not exist.")
     shipped = folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")

@@ -1,5 +1,6 @@
 """A configuration means what it looks like, or is refused with its line, at once."""
 
+import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -113,7 +114,7 @@ def test_whatever_yaml_writes_is_read_as_yaml_reads_it(content: dict) -> None:
         ),
         (
             "trainer: {callbacks: [5]}\n",
-            "Expected trainer.callbacks to be a class by its full name, such as pytorch_lightning.callbacks.EarlyStopping, but got 5.",
+            "Expected trainer.callbacks to be a class by its full name, such as pytorch_lightning.callbacks.EarlyStopping,",
         ),
         ("trainer: {callbacks: 5}\n", "Expected trainer.callbacks to be a list, but got 5."),
         ("trainer: {}\ntrainer: {}\n", "the key 'trainer' stands in line 1 already."),
@@ -135,3 +136,15 @@ def test_a_studys_key_stands_once_too(tmp_path: Path, capsys: pytest.CaptureFixt
     path.write_text("configs: [digits_dense.yaml]\nseeds: 2\nseeds: 3\n")
     assert main(["study", "status", str(path)]) == 2
     assert "line 3: the key 'seeds' stands in line 2 already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["fit", "--config"], ["inspect", "--config"], ["study", "plan"], ["design", "--like"]]
+)
+def test_a_pipe_is_refused_for_what_it_is(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", Path("/dev/null")):
+        assert main([*words, str(path)]) == 2
+        message = capsys.readouterr().err
+        assert f"to be a file, but {path} is a pipe or a device, which can be read only once" in message
+        assert message.count("\n") == 1
