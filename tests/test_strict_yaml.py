@@ -114,7 +114,7 @@ def test_whatever_yaml_writes_is_read_as_yaml_reads_it(content: dict) -> None:
         ),
         (
             "trainer: {callbacks: [5]}\n",
-            "Expected trainer.callbacks to be a class by its full name, such as pytorch_lightning.callbacks.EarlyStopping,",
+            "Expected trainer.callbacks to be a class by its full name, such as pytorch_lightning.callbacks.EarlyS",
         ),
         ("trainer: {callbacks: 5}\n", "Expected trainer.callbacks to be a list, but got 5."),
         ("trainer: {}\ntrainer: {}\n", "the key 'trainer' stands in line 1 already."),
