@@ -20,6 +20,7 @@ import yaml
 from PIL import Image
 from test_fuzz import damaged, leaves
 
+import zoo
 from cli import main
 from commands import SUBCOMMANDS
 from zoo.architecture import require_same_architecture
@@ -367,3 +368,10 @@ def test_a_rank_that_is_no_number_is_named_by_every_subcommand(
 def test_weights_without_plain_numbers_are_refused(odd: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="but a is no tensor of plain numbers but of .* in the checkpoint"):
         require_same_architecture({"a": torch.zeros(2)}, {"a": odd})
+
+
+@pytest.mark.parametrize("figures", [[], {"train/loss": []}, {"train/loss": (1, {"total": 3})}, {"train/loss": None}])
+def test_foreign_sums_of_figures_are_refused(figures: Any) -> None:
+    model = zoo.Classifier(torch.nn.Linear(2, 3), num_classes=3)
+    with pytest.raises(ValueError, match="train_figures to be a Classifier's"):
+        model.on_load_checkpoint({"state_dict": model.state_dict(), "train_figures": figures})

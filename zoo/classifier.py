@@ -218,11 +218,11 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the epoch's training figures have summed up so far, process by process."""
         checkpoint["train_figures"] = {
-            name: (metric.update_count, {key: self._of_all(value) for key, value in _state(metric).items()})
+            name: (metric.update_count, {key: self._of_all(value) for key, value in metric.metric_state.items()})
             for name, metric in self._train_figures().items()
         }
 
-    def _of_all(self, value: Tensor) -> Tensor:
+    def _of_all(self, value: Any) -> Tensor:
         """The processes' values, (processes, ...)."""
         gathered: Any = self.all_gather(value)
         return gathered.reshape(-1, *value.shape)
@@ -260,12 +260,16 @@ class Classifier(LightningModule):
         """Go on with the epoch's training figures, and refuse a checkpoint of another architecture with one sentence.
 
         Raises:
-            ValueError: If a name or a shape differs; the message names the first.
+            ValueError: If a name or a shape differs, of which the message names the first, or figures are foreign.
         """
         require_same_architecture(self.state_dict(), checkpoint["state_dict"])
-        figures = {
-            key: value for key, value in checkpoint.get("train_figures", {}).items() if key in self._train_figures()
-        }
+        try:
+            self._load_figures(checkpoint.get("train_figures", {}))
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # of foreign entries
+            raise ValueError("Expected a checkpoint's train_figures to be a Classifier's, but they are not.") from error
+
+    def _load_figures(self, saved: dict[str, Any]) -> None:
+        figures = {key: value for key, value in saved.items() if key in self._train_figures()}
         self._resumed_epoch = any(count for count, _ in figures.values())
         rank, size = (self.trainer.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
         for name, (count, values) in figures.items() if self._resumed_epoch else ():
@@ -273,11 +277,6 @@ class Classifier(LightningModule):
 
     def _train_figures(self) -> dict[str, Metric]:
         return {"train/loss": self.train_loss_mean, "train/accuracy": self.train_accuracy}
-
-
-def _state(metric: Metric) -> dict[str, Tensor]:
-    state: dict[str, Any] = metric.metric_state
-    return state
 
 
 def _go_on_from(metric: Metric, count: int, values: dict[str, Tensor], rank: int, size: int) -> None:
