@@ -9,8 +9,10 @@ from secrets import token_hex
 
 from filelock import FileLock
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
+
+from datamodules.listing import as_text
 
 __all__ = ["cached", "fingerprint"]
 
@@ -58,7 +60,7 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
                 os.fsync(file.fileno())
             part.chmod(0o666 & ~_umask())  # safetensors lets only its owner read the file
             os.replace(part, path)
-            return load_file(path)
+            return _load(path)
         except (OSError, SafetensorError) as error:
             if tensors is None:  # making them failed, not keeping them
                 raise
@@ -66,7 +68,7 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
         finally:
             part.unlink(missing_ok=True)
             lock.release()
-    log.warning("No copy of the decoded data is kept (%s).", "; ".join(reasons))
+    log.warning("No copy of the decoded data is kept (%s).", as_text("; ".join(reasons)))
     return make() if tensors is None else tensors
 
 
@@ -75,11 +77,20 @@ def _found(path: Path, says_why: bool = False) -> dict[str, Tensor] | None:
     if not path.exists():
         return None
     try:
-        return load_file(path)
+        return _load(path)
     except SafetensorError as error:
         if says_why:
-            log.warning("The decoded data in %s are damaged (%s) and are made again.", path, error)
+            log.warning("The decoded data in %s are damaged (%s) and are made again.", as_text(path), error)
         return None
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file; safetensors maps none whose path is not UTF-8, which is read into memory instead."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return load(path.read_bytes())
+    return load_file(path)
 
 
 def fingerprint(files: Iterable[Path]) -> str:

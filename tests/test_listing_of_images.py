@@ -148,7 +148,7 @@ def test_a_file_that_is_replaced_is_read_again_whatever_its_times_say(tmp_path: 
     assert shades() == [0, 1, 81, 5, 160, 161]
 
 
-def test_names_of_any_bytes_are_trained_on(tmp_path: Path) -> None:
+def test_names_of_any_bytes_are_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / os.fsdecode(b"d\xe9j\xe0")
     for split in ("train", "test", "val"):
         for label in range(10):
@@ -159,6 +159,7 @@ def test_names_of_any_bytes_are_trained_on(tmp_path: Path) -> None:
     assert tree.class_names[3] == r"class\xff3"
     assert tree.load("train")[0][:, 0, 0, 0].tolist() == [10 * label for label in range(10) for _ in range(2)]
     assert len(list((folder / ".cache").glob("*.safetensors"))) == 2
+    assert "damaged" not in caplog.text
 
     class TenClasses(ThreeClasses):
         num_classes = 10
