@@ -194,7 +194,10 @@ TRAINER = [
     trainer(val_check_interval="00:00:00:01"),
     trainer(INTERVAL, val_check_interval=0),
     trainer(INTERVAL, val_check_interval=0.5, check_val_every_n_epoch="null"),
-    trainer("Expected options that Lightning can follow, but", val_check_interval=100),
+    trainer(
+        "Expected pytorch_lightning to do what it was asked for, but it says: `val_check_interval` (100)",
+        val_check_interval=100,
+    ),
 ]
 TABLE = {
     "callbacks": [*CALLBACKS, *MORE],
