@@ -76,6 +76,15 @@ def test_constant_stays() -> None:
     assert set(rates) == {0.05}
 
 
+@pytest.mark.parametrize("end", [{"max_steps": 13}, {"max_time": "00:00:00:01"}])
+def test_a_training_that_epochs_do_not_end_warms_up_by_the_epoch(end: dict[str, Any]) -> None:
+    model = Classifier(
+        network(), partial(SGD, lr=0.05), schedule="constant", interval="step", warmup_epochs=1, num_classes=3
+    )
+    rates = train(model, -1, **end).rates
+    assert rates[:12] == pytest.approx([0.05 * (0.01 + 0.99 * min(step / 10, 1)) for step in range(12)])
+
+
 def test_accuracy_is_the_share_of_right_answers_not_the_mean_over_classes() -> None:
     model = Classifier(nn.Identity(), num_classes=3)
     labels = torch.tensor([0, 0, 0, 0, 1, 2])

@@ -1,7 +1,7 @@
 """Classifier: the LightningModule that trains any network on labelled images or vectors."""
 
 from collections.abc import Callable, Iterable
-from math import ceil
+from math import ceil, isfinite
 from numbers import Integral
 from typing import Any, Literal
 
@@ -235,11 +235,13 @@ class Classifier(LightningModule):
             scaled = group["lr"] * batches ** _LR_EXPONENTS[self.lr_scaling]
             group["lr"] = scaled if self.lr is None else self.lr
         epochs = self.trainer.max_epochs or 0
-        total = epochs if self.interval == "epoch" else int(self.trainer.estimated_stepping_batches)
+        length = epochs if self.interval == "epoch" else self.trainer.estimated_stepping_batches
+        total = int(length) if isfinite(length) else 0
         if total < 1 and self.schedule == "cosine":
             raise ValueError(f"Expected trainer.max_epochs to be set for the cosine schedule, but got {epochs}.")
         warmup = 0 if self.trainer.fast_dev_run else self.warmup_epochs  # type: ignore[attr-defined]
-        if self.interval == "step":
+        if self.interval == "step" and warmup:
+            self.trainer.fit_loop.setup_data()  # counts the batches
             warmup *= ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         scheduler = self._scheduler(optimizer, total, warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
