@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from zoo.mass import average_degree, cell_density, nn_mass, whole_number
+from zoo.mass import average_degree, cell_density, nn_mass, residual_links, whole_number
 from zoo.resnet_size import resnet_size
 from zoo.size import Size, cell_widths, densenet_size, mlp_size
 
@@ -119,10 +119,7 @@ def _of_resnet(given: dict[str, Any], input_size: Sequence[int] | None) -> Close
     if len(size) != 3 or size[0] != channels or size[1] != size[2] or not isinstance(small, bool):
         return None
     cost, blocks, layers = resnet_size(**{**given, "in_chans": channels}, side=size[1])
-    densities = []
-    for widths in blocks:  # Eq. 3
-        possible = sum((len(widths) - j) * width for j, width in enumerate(widths, start=1))
-        densities.append(widths[0] / possible)
+    densities = [present / possible for present, possible in map(residual_links, blocks)]
     return ClosedForm(
         nn_mass=sum(sum(widths) * density for widths, density in zip(blocks, densities, strict=True)),
         nn_density=sum(densities) / len(densities),

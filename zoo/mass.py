@@ -98,6 +98,22 @@ def nn_mass(depth: Integer, width: Integer, tc: Integer) -> float:
     return sum(w * d * _density(d, w, t) for d, w, t in _cells(depth, width, tc))
 
 
+def residual_links(widths: Sequence[int]) -> tuple[int, int]:
+    """Links that a residual block of k layers has, W_1, and those that are possible, sum over j < k of (k - j) W_j.
+
+    Args:
+        widths: Input channels of each layer on the main branch, W_j.
+
+    Source:
+        CVPR 2021, Eq. 3.
+
+    Example:
+        >>> residual_links([256, 64, 64])
+        (256, 576)
+    """
+    return widths[0], sum((len(widths) - j) * width for j, width in enumerate(widths, start=1))
+
+
 def average_degree(depth: Integer, width: Integer, tc: Integer) -> float:
     """Edges per neuron inside the cells, counted exactly and pooled over cells.
 

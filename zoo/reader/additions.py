@@ -7,6 +7,7 @@ present are W_1, those possible sum_{j<k} (k-j) W_j, and the mass is i_c times p
 additions past the same layers, such as those of x + f(x) + g(x), one counts.
 """
 
+from zoo.mass import residual_links
 from zoo.reader.blocks import Block, Joint, Verdict, judged
 from zoo.reader.flow import Flow, members
 from zoo.reader.operation import Operation
@@ -76,10 +77,9 @@ def _judge_branches(flow: Flow, position: int, split: int, main: int, beside: in
     widths = [layer.in_channels for layer in layers]
     if layers[0].depthwise:
         widths.insert(0, widths[0])  # as if a 1x1 expansion of ratio 1 stood before it: MobileNetV2's first blocks
-    k = len(widths)
-    possible = sum((k - j) * width for j, width in enumerate(widths, start=1))
+    k, (present, possible) = len(widths), residual_links(widths)
     skip = "identity" if split == beside else "projection" if shortcut else "identity, pooled, padded or cut,"
-    block = Block(operation.scope, "addition", k, sum(widths), widths[0], possible)
+    block = Block(operation.scope, "addition", k, sum(widths), present, possible)
     return judged(operation, "skip", f"{skip} past {k} layers"), block, tuple(path)
 
 
