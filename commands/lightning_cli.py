@@ -38,7 +38,7 @@ from callbacks.partial import part_seen
 from callbacks.run_file import read_run, update_run, write_atomically
 from callbacks.tables import results_table
 from commands.launch import PLACE_VARIABLE, Launch, launched, require_launcher
-from commands.lightning_options import require_optimizer, require_supported
+from commands.lightning_options import listed, require_optimizer, require_supported
 from commands.monitors import require_logged
 from commands.option_errors import explain
 from commands.predictions import predictions_table, some_unread
@@ -179,8 +179,7 @@ class TrainingCLI(LightningCLI):
         if not trainer_config.fast_dev_run:
             self._decide_place()
         folder = self.place.folder
-        plugins = trainer_config.plugins or []
-        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        plugins = listed(trainer_config.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(callbacks.AtomicCheckpointIO())
         if self.subcommand == "predict":
@@ -423,7 +422,7 @@ class TrainingCLI(LightningCLI):
 
     def _callbacks(self, trainer_config: Namespace, folder: Path | None) -> list[Callback]:
         """The configuration's callbacks and those that every run has."""
-        own = _listed(trainer_config.callbacks)
+        own: list[Callback] = listed(trainer_config.callbacks)
         resumable = self.subcommand == "fit" and folder is not None and trainer_config.enable_checkpointing is not False
         if self.subcommand != "fit":
             own = [part for part in own if not isinstance(part, WeightAveraging)]  # a checkpoint holds the average
@@ -468,11 +467,6 @@ class TrainingCLI(LightningCLI):
         Console().print(results_table(read_run(folder) if folder else {}, self.trainer.callback_metrics, parts))
         if folder is not None and self.subcommand != "validate":
             print(f"The results are in {folder}.")
-
-
-def _listed(chosen: Any) -> list[Callback]:
-    """The callbacks of a configuration, which may name one or none."""
-    return [*chosen] if isinstance(chosen, list) else [chosen] if chosen else []
 
 
 def _one_of(devices: Any) -> Any:

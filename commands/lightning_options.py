@@ -16,7 +16,7 @@ from pytorch_lightning.strategies import (
 )
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-__all__ = ["PROFILERS", "REFUSED_CALLBACKS", "require_optimizer", "require_supported"]
+__all__ = ["PROFILERS", "REFUSED_CALLBACKS", "listed", "require_optimizer", "require_supported"]
 
 _OWN_FREEZING = "a subclass of BaseFinetuning says which layers of a network are frozen, and until when"
 _OWN_CHECK = "a loss that is not finite ends every training without it"
@@ -54,7 +54,7 @@ def require_supported(trainer: Any) -> None:
         _require_package("transformer_engine", f"trainer.precision {trainer.precision}")
     _require_duration("max_time", trainer.max_time)
     _require_interval(trainer.val_check_interval, trainer.check_val_every_n_epoch)
-    for callback in _listed(trainer.callbacks):
+    for callback in listed(trainer.callbacks):
         if rule := REFUSED_CALLBACKS.get(_class_of(callback)):
             raise ValueError(f"Expected trainer.callbacks to {rule}")
 
@@ -150,8 +150,9 @@ def _require_interval(interval: Any, every_n_epochs: int | None) -> None:
         )
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def listed(value: Any) -> list[Any]:
+    """What a configuration names once, several times or not at all, as a new list."""
+    return [*value] if isinstance(value, list) else [] if value is None else [value]
 
 
 def _class_of(described: Any) -> Any:

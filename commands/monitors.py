@@ -1,8 +1,9 @@
 """Figures that callbacks may watch, held against those that a training logs, before it begins."""
 
-from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
+
+from commands.lightning_options import listed
 
 __all__ = ["require_logged"]
 
@@ -24,7 +25,7 @@ def require_logged(chosen: Any, num_classes: int) -> None:
     Raises:
         ValueError: If one watches another figure; the message names the nearest.
     """
-    callbacks: Sequence[Any] = chosen if isinstance(chosen, list) else [chosen] if chosen else []
+    callbacks = listed(chosen)
     if any(type(callback).__module__.split(".")[0] not in _PACKAGES for callback in callbacks):
         return
     known = [*_LOGGED, *(["val/top5"] if num_classes >= _WITH_TOP_5 else [])]
