@@ -133,7 +133,7 @@ def cifar() -> None:
 
 
 def policies() -> None:
-    """What torchvision does to one image after another, and ours to a batch."""
+    """Time torchvision's policies, image after image, and ours, on a batch."""
     images = torch.randint(0, 256, (1280, 3, 32, 32), dtype=torch.uint8)
     generator = torch.Generator()
 
@@ -233,7 +233,7 @@ def shrinking(files: list[Path], short: int) -> None:
 
 
 def listing() -> None:
-    """How long it takes to list class folders, which every run does."""
+    """Time the listing of class folders, which every run does."""
     place = Path(tempfile.mkdtemp())
     for folder in (place / f"n{number:08}" for number in range(1000)):
         folder.mkdir()
@@ -244,7 +244,7 @@ def listing() -> None:
 
 
 def share_of_a_step() -> None:
-    """What the loader adds to a training step on a GPU."""
+    """Time what the loader adds to a training step on a GPU."""
     device = torch.device("cuda")
     images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8, device=device)
     labels = torch.randint(0, 10, (50_000,), device=device)

@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, as a multiple of imports in the same run.
+"""Time that the command line takes to answer, as a multiple of imports in the same run.
 
 Run: python benchmarks/startup.py. Nothing is asserted. Times are the processor's, user and system, which other programs
 on the machine change little.

@@ -1,4 +1,4 @@
-"""What is recorded of a run: topology, metrics, curves, checkpoints, status. Each callback: one hook, one file.
+"""Records of a run: topology, metrics, curves, checkpoints, status. Each callback: one hook, one file.
 
 A name loads its module, and Lightning, only when it is first used: reading and writing a run's files needs neither.
 """

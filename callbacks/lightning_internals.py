@@ -76,7 +76,7 @@ def end_as_unbroken(trainer: Trainer) -> None:
 
 
 def averaging_function(callback: WeightAveraging) -> Any:
-    """How a callback averages weights: a function of average, weights and number of updates; None for the mean."""
+    """A callback's rule: new average from average, weights and number of updates; None for the equal mean."""
     return getattr(callback, "_kwargs", {}).get("avg_fn")
 
 

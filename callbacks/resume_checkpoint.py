@@ -28,7 +28,7 @@ _REQUEUE = 3
 
 
 class StopRequest(Protocol):
-    """Where to ask whether the training should stop.
+    """Requests that the training should stop, noted for whoever asks.
 
     Attributes:
         received: The signal that asks for it; None as long as there is none.

@@ -15,7 +15,7 @@ _HEADINGS = ("quantity", "value")
 
 
 def terminal() -> Console:
-    """Where tables are printed; wide enough for them where the output goes to a file or a pipe."""
+    """Console for tables; wide enough for them where the output goes to a file or a pipe."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(width=160 if piped else None)
 

@@ -1,4 +1,4 @@
-"""How this process came to be: what SLURM and torchrun say of it in the environment. Loads nothing of theirs."""
+"""Launchers of this process: what SLURM and torchrun say of it in the environment. Loads nothing of theirs."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ _LARGEST_PORT = 65535
 
 
 class Launch(NamedTuple):
-    """How this process came to be.
+    """Launcher, machines and processes of a command, and the rank of this one.
 
     Attributes:
         by: ``SLURM``, ``torchrun``, or empty for a process that nothing but the user has started.
@@ -60,7 +60,7 @@ class Launch(NamedTuple):
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> Launch:
-    """How this process came to be.
+    """Read the launcher, machines and ranks from the environment.
 
     Args:
         environment: Variables that torchrun, srun or nobody has set.
