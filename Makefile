@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two tests at a time, each on one core: most start processes of their own, and wait for them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-slow test-gpu test-slurm test-slurm-long test-oldest bench docs clean
+.PHONY: demo lint test test-slow test-gpu test-slurm test-slurm-long test-oldest bench docs clean
 
 # The environment is made again when the list of dependencies changes.
 .venv/ready: pyproject.toml
@@ -15,10 +15,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 demo: .venv/ready  ## train on the digits of scikit-learn and show the results
 	$(BIN)/python cli.py fit --config digits_dense.yaml
 
-test: .venv/ready  ## style, types, then all quick tests
+lint: .venv/ready  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/typing && ln -sfn ../.. build/typing/nnmass  # the clone under the name of the installed package
 	$(BIN)/mypy
+
+test: lint  ## style, types, then all quick tests
 	$(PYTEST) -m "not slow and not slurm and not gpu"
 
 test-slow: .venv/ready  ## the tests that take minutes

@@ -11,7 +11,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from zoo import (
+from nnmass.zoo import (
     RandomSkipDenseNet,
     Shape,
     count_macs,

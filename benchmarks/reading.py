@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import fx
 
-import zoo
+from nnmass import zoo
 
 REPEATS = 7
 SIZE = (3, 224, 224)
@@ -33,9 +33,9 @@ def main() -> None:
     tasks: dict[str, Callable[[], object]] = {
         baseline: torch.no_grad()(lambda: network(image)),
         "torch.fx.symbolic_trace": lambda: fx.symbolic_trace(network),
-        "zoo.count_macs": lambda: zoo.count_macs(network, SIZE),
-        "zoo.topology": lambda: zoo.topology(network, SIZE),
-        "closed form": lambda: zoo.closed_form("zoo.ResNet", {"depth": 50}),
+        "nnmass.zoo.count_macs": lambda: zoo.count_macs(network, SIZE),
+        "nnmass.zoo.topology": lambda: zoo.topology(network, SIZE),
+        "closed form": lambda: zoo.closed_form("nnmass.zoo.ResNet", {"depth": 50}),
     }
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for number in track(range(REPEATS + 1), "Reading", console=Console(stderr=True), transient=True):

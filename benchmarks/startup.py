@@ -44,7 +44,7 @@ def commands(large: Path) -> dict[str, list[str]]:
         f"cli.py study {action}, 2,000 rows": ["cli.py", "study", action, str(large)] for action in ("plan", "status")
     }
     return {
-        **{statement: ["-c", statement] for statement in (*BASELINES, "import zoo")},
+        **{statement: ["-c", statement] for statement in (*BASELINES, "from nnmass import zoo")},
         **{f"cli.py {words}": ["cli.py", *words.split()] for words in plain},
         **rows,
     }

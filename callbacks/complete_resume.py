@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nnmass.runtime.lightning_internals import end_as_unbroken
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
     EarlyStopping,
@@ -14,8 +15,6 @@ from pytorch_lightning.callbacks import (
     WeightAveraging,
 )
 from pytorch_lightning.trainer.states import TrainerFn
-
-from callbacks.lightning_internals import end_as_unbroken
 
 __all__ = ["CompleteResume", "callbacks_of", "stopped_early", "time_is_over"]
 

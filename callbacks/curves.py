@@ -6,11 +6,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from nnmass.callbacks.pictures import log_picture
+from nnmass.callbacks.recorder import Recorder
+from nnmass.runtime.files import write_atomically
 from pytorch_lightning import LightningModule, Trainer
-
-from callbacks.pictures import log_picture
-from callbacks.recorder import Recorder
-from callbacks.run_file import write_atomically
 
 __all__ = ["LearningCurves", "draw_curve"]
 

@@ -10,16 +10,15 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from nnmass.callbacks.complete_resume import stopped_early, time_is_over
+from nnmass.callbacks.resume_checkpoint import TrainingStopped
+from nnmass.runtime.device_facts import device_facts
+from nnmass.runtime.files import read_run, update_run
+from nnmass.runtime.partial import part_seen
+from nnmass.zoo.precision import tf32_in_use
+from nnmass.zoo.wrappers import pass_in_use
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
-
-from callbacks.complete_resume import stopped_early, time_is_over
-from callbacks.device_facts import device_facts
-from callbacks.partial import part_seen
-from callbacks.resume_checkpoint import TrainingStopped
-from callbacks.run_file import read_run, update_run
-from zoo.precision import tf32_in_use
-from zoo.wrappers import pass_in_use
 
 __all__ = ["RunRecorder"]
 

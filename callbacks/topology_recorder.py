@@ -3,13 +3,12 @@
 from functools import partial
 from typing import Any
 
+from nnmass.callbacks.recorder import NetworkRecorder
+from nnmass.runtime.files import read_run, update_run
+from nnmass.runtime.tables import topology_table
+from nnmass.zoo.reader.topology import topology
 from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
-
-from callbacks.recorder import NetworkRecorder
-from callbacks.run_file import read_run, update_run
-from callbacks.tables import topology_table
-from zoo.measure import topology
 
 __all__ = ["TopologyRecorder"]
 

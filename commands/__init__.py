@@ -13,18 +13,22 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS = {
-    "fit": Subcommand("commands.training", "train a network, then test its best checkpoint"),
-    "validate": Subcommand("commands.training", "evaluate a checkpoint on the validation set"),
-    "test": Subcommand("commands.training", "evaluate a checkpoint on the test set"),
-    "predict": Subcommand("commands.training", "classify a folder of images with a checkpoint"),
-    "submit": Subcommand("commands.submit", "write the SLURM job file of a training, and submit it"),
-    "shrink": Subcommand("commands.shrink", "copy photographs with fewer pixels, once, to read them faster"),
-    "check": Subcommand("commands.check", "check what the fast passes of networks compute on this machine"),
-    "export": Subcommand("commands.export", "write a checkpoint's network as ONNX or torch.export"),
-    "inspect": Subcommand("commands.inspect", "show the topology of networks, without training"),
-    "design": Subcommand("commands.design", "find the networks of the highest NN-Mass within a budget"),
-    "gradients": Subcommand("commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"),
-    "study": Subcommand("commands.study", "train many networks, and ask what explains their accuracy"),
-    "atlas": Subcommand("commands.atlas", "read the topology of every architecture of timm"),
-    "list": Subcommand("commands.listing", "list the names of networks, configurations and studies, and your runs"),
+    "fit": Subcommand("nnmass.commands.fit", "train a network, then test its best checkpoint"),
+    "validate": Subcommand("nnmass.commands.fit", "evaluate a checkpoint on the validation set"),
+    "test": Subcommand("nnmass.commands.fit", "evaluate a checkpoint on the test set"),
+    "predict": Subcommand("nnmass.commands.fit", "classify a folder of images with a checkpoint"),
+    "submit": Subcommand("nnmass.commands.submit", "write the SLURM job file of a training, and submit it"),
+    "shrink": Subcommand("nnmass.commands.shrink", "copy photographs with fewer pixels, once, to read them faster"),
+    "check": Subcommand("nnmass.commands.check", "check what the fast passes of networks compute on this machine"),
+    "export": Subcommand("nnmass.commands.export", "write a checkpoint's network as ONNX or torch.export"),
+    "inspect": Subcommand("nnmass.commands.inspect", "show the topology of networks, without training"),
+    "design": Subcommand("nnmass.commands.design", "find the networks of the highest NN-Mass within a budget"),
+    "gradients": Subcommand(
+        "nnmass.commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"
+    ),
+    "study": Subcommand("nnmass.commands.study", "train many networks, and ask what explains their accuracy"),
+    "atlas": Subcommand("nnmass.commands.atlas", "read the topology of every architecture of timm"),
+    "list": Subcommand(
+        "nnmass.commands.listing", "list the names of networks, configurations and studies, and your runs"
+    ),
 }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands.parser import MOST_PROCESSES, Parser, at_least, user_path
+from nnmass.commands.options.parser import MOST_PROCESSES, Parser, at_least, user_path
 
 __all__ = ["run"]
 
@@ -30,12 +30,11 @@ def run(arguments: Sequence[str]) -> int:
         reason = "is a folder" if options.accuracies.is_dir() else "does not exist"
         raise FileNotFoundError(f"Expected --accuracies to be a file, but {options.accuracies} {reason}.")
     import timm
+    from nnmass.runtime.tables import terminal
+    from nnmass.studies.atlas.report import write_report
+    from nnmass.studies.atlas.survey import read_atlas, require_accuracies, unread, update_atlas
+    from nnmass.studies.cores import available_cores
     from rich.progress import track
-
-    from callbacks.tables import terminal
-    from studies.atlas import read_atlas, require_accuracies, unread, update_atlas
-    from studies.atlas_report import write_report
-    from studies.cores import available_cores
 
     names = timm.list_models(options.pattern) if options.pattern else []
     if not names:

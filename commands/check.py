@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from commands.devices import device_name, device_named
-from commands.parser import Parser
+from nnmass.commands.options.devices import device_name, device_named
+from nnmass.commands.options.parser import Parser
 
 if TYPE_CHECKING:
     import torch
-
-    from zoo import Agreement
+    from nnmass.zoo import Agreement
 
 __all__ = ["run"]
 
@@ -38,15 +37,14 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--device", type=device_name, default="auto", help="auto, cpu, cuda or cuda:N (a GPU, if any)")
     name = parser.parse_args(list(arguments)[1:]).device
-    from commands.quiet import quieten
+    from nnmass.runtime.quiet import quieten
 
     quieten()
     device = device_named(name)
+    from nnmass.runtime.tables import print_rows, terminal
+    from nnmass.zoo import check_fast_passes
+    from nnmass.zoo.agreement.cases import cases_on
     from rich.progress import track
-
-    from callbacks.tables import print_rows, terminal
-    from zoo import check_fast_passes
-    from zoo.agreement.cases import cases_on
 
     console = terminal()
     console.print(_machine(device), highlight=False)
@@ -72,8 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 def _machine(device: "torch.device") -> str:
     """The versions and the device with which the check runs."""
     import torch
-
-    from callbacks.device_facts import device_facts
+    from nnmass.runtime.device_facts import device_facts
 
     facts = device_facts(device)
     if device.type == "cpu":
@@ -84,7 +81,7 @@ def _machine(device: "torch.device") -> str:
 
 
 def _entries(row: "Agreement") -> list[str]:
-    from zoo.agreement.errors import KINDS
+    from nnmass.zoo.agreement.errors import KINDS
 
     shares = [f"{row.errors[kind].share:.2g}" if kind in row.errors else "" for kind in KINDS]
     times = ["" if seconds is None else f"{1000 * seconds:.3g}" for seconds in (row.fast, row.plain)]

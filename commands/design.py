@@ -7,16 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands.parser import Parser, at_least, refuse_unread, user_path
-from commands.quantities import duration, grid, quantity
+from nnmass.commands.options.parser import Parser, at_least, refuse_unread, user_path
+from nnmass.commands.options.types import duration, grid, quantity
 
 if TYPE_CHECKING:
+    from nnmass.commands.options.design_reference import Reference
+    from nnmass.zoo import Design, Shape
+    from nnmass.zoo.design.latency import Latency
     from rich.console import Console
     from rich.status import Status
-
-    from commands.design_reference import Reference
-    from zoo import Design, Shape
-    from zoo.latency import Latency
 
 __all__ = ["run"]
 
@@ -36,9 +35,9 @@ def run(arguments: Sequence[str]) -> int:
         arguments: ``design`` and what follows it on the command line.
     """
     options = _parser().parse_args(list(arguments)[1:])
-    from callbacks.tables import terminal
-    from commands.design_reference import find_reference
-    from commands.quiet import quieten
+    from nnmass.commands.options.design_reference import find_reference
+    from nnmass.runtime.quiet import quieten
+    from nnmass.runtime.tables import terminal
 
     if not options.max_latency:
         refuse_unread("no --max-latency", "--max-latency", batch=options.batch, device=options.device)
@@ -150,7 +149,7 @@ def _search(
     options: Namespace, reference: "Reference", shapes: "list[Shape]", status: "Status"
 ) -> "tuple[list[Design], str]":
     """What the rule finds, the best first, and what is proved about it."""
-    from zoo import fewest_params, highest_mass, pareto_front
+    from nnmass.zoo import fewest_params, highest_mass, pareto_front
 
     many = f"Of {sum(shape.networks for shape in shapes):,} networks"
     budget = (options.max_params, options.max_macs)
@@ -178,7 +177,7 @@ def _search(
 
 def _nothing(options: Namespace, reference: "Reference", shapes: "list[Shape]") -> str:
     """Why nothing was found, and what comes nearest."""
-    from zoo import fewest_params, highest_mass
+    from nnmass.zoo import fewest_params, highest_mass
 
     heaviest = highest_mass(shapes, options.max_params, options.max_macs, 1).designs
     if heaviest:
@@ -205,9 +204,8 @@ def _within_latency(
         ValueError: If there is no such device, or none is fast enough; it names the fastest.
     """
     import torch
+    from nnmass.zoo.design.latency import measure_latency
     from rich.progress import track
-
-    from zoo.latency import measure_latency
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("Expected --device to be there, but torch sees no CUDA device here.")
@@ -248,10 +246,9 @@ def _report(
 ) -> None:
     """The table, the files, and the configurations of what is shown."""
     import yaml
-
-    from callbacks.run_file import write_atomically, write_figures, write_table
-    from callbacks.tables import print_rows
-    from studies.design_report import designs_table, draw_designs
+    from nnmass.runtime.files import write_atomically, write_figures, write_table
+    from nnmass.runtime.tables import print_rows
+    from nnmass.studies.report.designs import designs_table, draw_designs
 
     write_table(folder / "designs.csv", designs_table(rows))
     write_figures(folder / "designs", draw_designs(reference.name, reference.design, rows))

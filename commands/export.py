@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from commands.parser import Parser
+from nnmass.commands.options.parser import Parser
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,9 +32,9 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("checkpoint", type=_checkpoint, help="checkpoint of a run")
     parser.add_argument("file", type=_new_file, help="file to write: its ending decides the format")
     options = parser.parse_args(list(arguments)[1:])
-    from callbacks.run_file import write_atomically
-    from commands.named_networks import find_network
-    from commands.quiet import quieten
+    from nnmass.commands.options.named_networks import find_network
+    from nnmass.runtime.files import write_atomically
+    from nnmass.runtime.quiet import quieten
 
     if options.file.suffix == ".onnx":
         _require_onnx()

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands.parser import Parser, at_least, refuse_unread, user_path
-from commands.quiet import quieten
+from nnmass.commands.options.parser import Parser, at_least, refuse_unread, user_path
+from nnmass.runtime.quiet import quieten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ValueError(f"Expected --output_dir to hold no earlier {earlier.name}, but {earlier} exists.")
     quieten()
     tables: Iterable[Table] = _MEASURE[options.subject](options)
-    from callbacks.tables import terminal
+    from nnmass.runtime.tables import terminal
 
     console = terminal()
     for table in tables:
@@ -56,16 +56,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _simulation(options: Any) -> "Iterator[Table]":
-    from studies.gradients import simulated_rows
-    from studies.gradients_report import write_simulation
+    from nnmass.studies.gradients.measurements import simulated_rows
+    from nnmass.studies.gradients.report import write_simulation
 
     yield from write_simulation(_collected(simulated_rows(), "Gaussian matrices", None), options.output_dir)
 
 
 def _mlp(options: Any) -> "Iterator[Table]":
-    from studies.gradients import MLP_GRID, mlp_rows
-    from studies.gradients_report import write_measured
-    from zoo.initialisation import INITIALISATIONS
+    from nnmass.studies.gradients.measurements import MLP_GRID, mlp_rows
+    from nnmass.studies.gradients.report import write_measured
+    from nnmass.zoo.networks.initialisation import INITIALISATIONS
 
     seeds = options.seeds or 5
     images = _images("MNIST", options.data_dir, options.images or 200, standardise=False)
@@ -77,9 +77,9 @@ def _mlp(options: Any) -> "Iterator[Table]":
 def _cnn(options: Any) -> "Iterator[Table]":
     from itertools import chain
 
-    from studies.gradients import cnn_rows
-    from studies.gradients_report import write_measured
-    from zoo import list_models
+    from nnmass.studies.gradients.measurements import cnn_rows
+    from nnmass.studies.gradients.report import write_measured
+    from nnmass.zoo import list_models
 
     seeds = options.seeds or 2
     images = _images("CIFAR10", options.data_dir, options.images or 4)
@@ -96,7 +96,7 @@ _MEASURE = {"simulation": _simulation, "mlp": _mlp, "cnn": _cnn}
 
 def _images(data_set: str, data_dir: Path | None, count: int, **arguments: Any) -> "Tensor":
     """So many training images, drawn by the data module's seed 0."""
-    import datamodules
+    from nnmass import datamodules
 
     place = {} if data_dir is None else {"data_dir": str(data_dir)}
     module = getattr(datamodules, data_set)(batch_size=count, **place, **arguments)
@@ -107,8 +107,7 @@ def _images(data_set: str, data_dir: Path | None, count: int, **arguments: Any) 
 
 def _collected(rows: Iterable[dict[str, Any]], what: str, total: int | None) -> "pd.DataFrame":
     import pandas as pd
+    from nnmass.runtime.tables import terminal
     from rich.progress import track
-
-    from callbacks.tables import terminal
 
     return pd.DataFrame(track(rows, what, total=total, console=terminal(), transient=True))

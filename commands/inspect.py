@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.devices import device_name, device_named
-from commands.parser import Parser, refuse_unread, user_path
+from nnmass.commands.options.devices import device_name, device_named
+from nnmass.commands.options.parser import Parser, refuse_unread, user_path
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     import pandas as pd
     import torch
-
-    from commands.named_networks import NamedNetwork
-    from zoo import Topology
-    from zoo.closed_forms import ClosedForm
+    from nnmass.commands.options.named_networks import NamedNetwork
+    from nnmass.zoo import Topology
+    from nnmass.zoo.closed_forms import ClosedForm
 
 __all__ = ["run"]
 
@@ -62,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         refuse_unread("no --ldi", "--ldi", device=options.device)
     input_size = _input_size(options.input_size)
     device = device_named(options.device or "auto") if options.ldi else None
-    from commands.inspect_tables import block_rows, network_rows, show
+    from nnmass.runtime.network_tables import block_rows, network_rows, show
 
     for file in (options.csv, options.json):
         if file is not None and file.is_dir():
@@ -86,8 +85,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _write(options: "Namespace", rows: Callable[..., "pd.DataFrame"], records: Mapping[str, object]) -> None:
     """Write the table to the files that are asked for."""
-    from callbacks.csv_text import csv_text
-    from callbacks.run_file import write_atomically
+    from nnmass.runtime.csv_text import csv_text
+    from nnmass.runtime.files import write_atomically
 
     if options.csv or options.json:
         table = rows(records)
@@ -99,8 +98,8 @@ def _write(options: "Namespace", rows: Callable[..., "pd.DataFrame"], records: M
 
 def _closed_forms(names: list[str], input_size: tuple[int, ...] | None) -> dict[str, "ClosedForm"] | None:
     """Topology of networks of the zoo by closed forms, in a fraction of a second; None if one of them has none."""
-    from zoo.closed_forms import closed_form
-    from zoo.variants import VARIANTS
+    from nnmass.zoo.closed_forms import closed_form
+    from nnmass.zoo.networks.variants import VARIANTS
 
     found: dict[str, ClosedForm] = {}
     for name in names:
@@ -131,8 +130,8 @@ def _input_size(text: str | None) -> tuple[int, ...] | None:
 
 def _find(names: list[str], configs: list[str], weights: bool) -> dict[str, "NamedNetwork"]:
     """The networks by names of their own."""
-    from commands.named_networks import find_network, network_of_config
-    from commands.quiet import quieten
+    from nnmass.commands.options.named_networks import find_network, network_of_config
+    from nnmass.runtime.quiet import quieten
 
     quieten()
     found: dict[str, NamedNetwork] = {}
@@ -142,9 +141,8 @@ def _find(names: list[str], configs: list[str], weights: bool) -> dict[str, "Nam
 
 
 def _read(networks: dict[str, "NamedNetwork"], input_size: tuple[int, ...] | None) -> dict[str, "Topology"]:
+    from nnmass.zoo import topology
     from rich.progress import track
-
-    from zoo import topology
 
     names = track(networks, "Reading", transient=True, disable=not sys.stdout.isatty())
     return {name: topology(networks[name].network, input_size or networks[name].input_size) for name in names}
@@ -154,10 +152,9 @@ def _show_jacobians(
     networks: dict[str, "NamedNetwork"], records: dict[str, "Topology"], device: "torch.device"
 ) -> None:
     import torch
+    from nnmass.runtime.tables import print_rows, terminal
+    from nnmass.zoo import hidden_isometry, hidden_mean, layer_spectra
     from rich.progress import track
-
-    from callbacks.tables import print_rows, terminal
-    from zoo import hidden_isometry, hidden_mean, layer_spectra
 
     console = terminal()
     headings = ["layer", "rows", "columns", "mean", "standard error", "error of"]
@@ -183,9 +180,9 @@ def _show_jacobians(
 
 
 def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: bool) -> None:
-    from callbacks.run_file import write_figures
-    from callbacks.tables import print_rows, terminal
-    from zoo import degree_distributions, draw_cells, draw_degrees
+    from nnmass.runtime.files import write_figures
+    from nnmass.runtime.tables import print_rows, terminal
+    from nnmass.zoo import degree_distributions, draw_cells, draw_degrees
 
     console = terminal()
     for name, record in records.items():

@@ -8,8 +8,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from commands.config_names import CONFIG_FOLDER, STUDY_FOLDER
-from commands.parser import Parser, refuse_unread, user_path
+from nnmass.commands.options.parser import Parser, refuse_unread, user_path
+from nnmass.runtime.config_names import CONFIG_FOLDER, STUDY_FOLDER
 
 __all__ = ["run"]
 
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _models() -> Iterator[tuple[str, str]]:
-    from zoo.variants import VARIANTS
+    from nnmass.zoo.networks.variants import VARIANTS
 
     for name, variant in sorted(VARIANTS.items()):
         yield name, f"{variant.builder.partition(':')[2]}; {variant.source}"

@@ -16,8 +16,8 @@ from pathlib import Path
 from threading import Thread, Timer
 from types import FrameType
 
-from commands.parser import MOST_PROCESSES, Parser, at_least, user_path
-from commands.stop_signals import StopSignals
+from nnmass.commands.options.parser import MOST_PROCESSES, Parser, at_least, user_path
+from nnmass.runtime.signals import StopSignals
 
 __all__ = ["run"]
 
@@ -80,12 +80,11 @@ def _require_places(options: Namespace) -> None:
 
 
 def _shrink(options: Namespace) -> int:
+    from nnmass.datamodules.cores import usable_cores
+    from nnmass.datamodules.shrink import images_of_classes
     from rich.console import Console
     from rich.filesize import decimal
     from rich.progress import track
-
-    from datamodules.cores import usable_cores
-    from datamodules.shrink import images_of_classes
 
     console = Console(stderr=True)
     with console.status("Listing the images"):
@@ -115,8 +114,7 @@ def _claimed(options: Namespace) -> Iterator[None]:
     import json
 
     from filelock import FileLock, Timeout
-
-    from callbacks.run_file import read_json, write_atomically
+    from nnmass.runtime.files import read_json, write_atomically
 
     dest = options.dest
     settings = {"source": str(options.source.resolve()), "side": options.side, "quality": options.quality}
@@ -205,9 +203,9 @@ def _copy(original: Path, copy: Path, side: int, quality: int) -> Copied:
     Raises:
         OSError: If it cannot be written.
     """
-    from callbacks.run_file import write_atomically
-    from datamodules.image_files import decoding
-    from datamodules.shrink import shrunk
+    from nnmass.datamodules.image_files import decoding
+    from nnmass.datamodules.shrink import shrunk
+    from nnmass.runtime.files import write_atomically
 
     try:
         with decoding(original):

@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from commands.parser import MOST_PROCESSES, Parser, at_least, refuse_unread, user_path
-from commands.stop_signals import StopSignals
+from nnmass.commands.options.parser import MOST_PROCESSES, Parser, at_least, refuse_unread, user_path
+from nnmass.runtime.program import program
+from nnmass.runtime.signals import StopSignals
 
 if TYPE_CHECKING:
-    from studies.definition import Row, Study
+    from nnmass.studies.definition import Row, Study
 
 __all__ = ["run"]
 
@@ -105,9 +106,8 @@ class _Opened(NamedTuple):
 
 def _open(name: str, output_dir: Path | None) -> _Opened:
     import yaml
-
-    from commands.config_names import STUDY_FOLDER, config_name, find_config, find_study
-    from studies.definition import planned_rows
+    from nnmass.runtime.config_names import STUDY_FOLDER, config_name, find_config, find_study
+    from nnmass.studies.definition import planned_rows
 
     given = Path(name).expanduser()
     inside = given / "study.yaml" if given.is_dir() else None
@@ -129,11 +129,10 @@ def _open(name: str, output_dir: Path | None) -> _Opened:
 
 def _read_study(path: Path) -> "Study":
     from jsonargparse import ArgumentError, ArgumentParser
-
-    from commands.config_shape import require_shape
-    from commands.option_errors import explain
-    from commands.strict_yaml import read_yaml
-    from studies.definition import JacobianChoice, ReportChoice, Study
+    from nnmass.commands.options.errors import explain
+    from nnmass.runtime.config_shape import require_shape
+    from nnmass.runtime.strict_yaml import read_yaml
+    from nnmass.studies.definition import JacobianChoice, ReportChoice, Study
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--study", type=Study)
@@ -156,19 +155,18 @@ def _read_study(path: Path) -> "Study":
 
 
 def _build(configuration: Any, name: str) -> Any:
-    from commands.named_networks import instantiate
+    from nnmass.commands.options.named_networks import instantiate
 
     return instantiate({key: configuration[key] for key in ("model", "data", "seed_everything")}, name)
 
 
 def _run(opened: _Opened, options: Any) -> None:
+    from nnmass.runtime.quiet import quieten
+    from nnmass.runtime.tables import terminal
+    from nnmass.studies.cores import available_cores
+    from nnmass.studies.engines import run_study
+    from nnmass.studies.rows import statuses
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from callbacks.tables import terminal
-    from commands.quiet import quieten
-    from studies.cores import available_cores
-    from studies.engines import run_study
-    from studies.rows import statuses
 
     quieten()
     study, _, rows, folder = opened
@@ -195,8 +193,7 @@ def _run(opened: _Opened, options: Any) -> None:
 def _lay_out(opened: _Opened) -> None:
     """Write the study, its configurations and the list of its rows into its folder, which then stands for itself."""
     import yaml
-
-    from callbacks.run_file import write_atomically
+    from nnmass.runtime.files import write_atomically
 
     study, configurations, rows, folder = opened
     _require_own(study, folder)
@@ -218,12 +215,11 @@ def _require_own(study: "Study", folder: Path) -> None:
 
 
 def _submit(opened: _Opened, options: Any) -> None:
-    import sys
     from math import ceil
 
-    from commands.job_scripts import job_script, largest_array, sbatch_options
-    from commands.submit import submit
-    from studies.rows import statuses
+    from nnmass.commands.submit import submit
+    from nnmass.runtime.job_scripts import job_script, largest_array, sbatch_options
+    from nnmass.studies.rows import statuses
 
     if options.tasks and options.runs_per_task:
         raise ValueError(f"Expected either --tasks or --runs-per-task, but got {options.tasks} and the other.")
@@ -233,8 +229,7 @@ def _submit(opened: _Opened, options: Any) -> None:
     if not missing:
         raise ValueError(f"Expected rows that are missing or have failed, but all of {opened.folder} are finished.")
     folder = opened.folder.absolute()
-    program = Path(__file__).resolve().parent.parent / "cli.py"
-    command = [sys.executable, str(program), "study", "run", str(folder)]
+    command = [*program(), "study", "run", str(folder)]
     command += ["--workers", str(options.workers)] if options.workers else []
     environment = {"NNMASS_DATA": os.environ["NNMASS_DATA"]} if options.data_dir else {}
     tasks = ceil(missing / options.runs_per_task) if options.runs_per_task else min(options.tasks or 1, missing)
@@ -276,8 +271,8 @@ def _outcome(record: dict[str, Any]) -> str:
 def _status(opened: _Opened, options: Any) -> None:
     from collections import Counter
 
-    from callbacks.tables import rich_table, terminal
-    from studies.rows import read_row, row_folder, statuses
+    from nnmass.runtime.tables import rich_table, terminal
+    from nnmass.studies.rows import read_row, row_folder, statuses
 
     _require_own(opened.study, opened.folder)
     found = statuses(opened.folder, opened.rows)
@@ -293,9 +288,9 @@ def _status(opened: _Opened, options: Any) -> None:
 
 
 def _report(opened: _Opened, options: Any) -> None:
-    from callbacks.tables import terminal
-    from studies.rows import statuses
-    from studies.study_report import write_study_report
+    from nnmass.runtime.tables import terminal
+    from nnmass.studies.report.writer import write_study_report
+    from nnmass.studies.rows import statuses
 
     console = terminal()
     study, _, rows, folder = opened
@@ -315,11 +310,11 @@ def _report(opened: _Opened, options: Any) -> None:
 
 
 def _compare(opened: Sequence[_Opened], options: Any) -> None:
-    from callbacks.run_file import write_table
-    from callbacks.tables import print_rows, terminal
-    from studies.rows import load
-    from studies.study_fits import study_fits
-    from studies.study_report import compared
+    from nnmass.runtime.files import write_table
+    from nnmass.runtime.tables import print_rows, terminal
+    from nnmass.studies.report.fits import study_fits
+    from nnmass.studies.report.writer import compared
+    from nnmass.studies.rows import load
 
     fits = {str(one.folder): study_fits(load(one.folder)) for one in opened}
     table = compared(fits)
@@ -333,11 +328,10 @@ def _compare(opened: Sequence[_Opened], options: Any) -> None:
 
 
 def _plan(opened: _Opened, options: Any) -> None:
+    from nnmass.runtime.quiet import quieten
+    from nnmass.runtime.tables import print_rows, terminal
+    from nnmass.studies.plan import planned
     from rich.progress import track
-
-    from callbacks.tables import print_rows, terminal
-    from commands.quiet import quieten
-    from studies.plan import planned
 
     quieten()
     study, _, rows, _ = opened

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -12,8 +11,9 @@ from pathlib import Path
 from shutil import which
 from typing import Any, NamedTuple
 
-from commands.config_names import resolve_config_arguments
-from commands.parser import Parser
+from nnmass.commands.options.parser import Parser
+from nnmass.runtime.config_names import resolve_config_arguments
+from nnmass.runtime.program import program
 
 __all__ = ["Allocation", "allocation", "run", "split_arguments", "submit"]
 
@@ -72,9 +72,9 @@ def run(arguments: Sequence[str]) -> int:
     dry_run = "--dry-run" in words
     fit_words, sbatch_words = split_arguments([word for word in words[1:] if word != "--dry-run"])
     fit_words, name = resolve_config_arguments(fit_words)
-    from commands.job_scripts import job_script, sbatch_options
-    from commands.parsed import parsed_fit
-    from commands.quiet import quieten
+    from nnmass.commands.training.parsed import parsed_fit
+    from nnmass.runtime.job_scripts import job_script, sbatch_options
+    from nnmass.runtime.quiet import quieten
 
     quieten()
     config, options = parsed_fit(fit_words), sbatch_options(sbatch_words)
@@ -83,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
     options |= {"nodes": str(needed.num_nodes), "ntasks-per-node": str(needed.per_node)}
     options = {"cpus-per-task": str(needed.cpus_per_task), "chdir": str(Path.cwd()), **options}
     folder = Path(config.output_dir).expanduser().absolute() / "jobs"
-    command = [sys.executable, str(Path(__file__).resolve().parent.parent / "cli.py"), "fit", *_absolute(fit_words)]
+    command = [*program(), "fit", *_absolute(fit_words)]
     command += ["--trainer.devices", str(needed.per_node), "--trainer.num_nodes", str(needed.num_nodes)]
     data_dir = os.environ.get("NNMASS_DATA")
     script = job_script(
@@ -105,7 +105,7 @@ def _require_trainable(config: Any) -> None:
         ValueError: If network or data cannot be made of the configuration.
         FileNotFoundError: If there is no such checkpoint.
     """
-    from commands.named_networks import instantiate
+    from nnmass.commands.options.named_networks import instantiate
 
     instantiate({key: config[key] for key in ("model", "data", "seed_everything")}, "submit fit")
     checkpoint = config.ckpt_path
@@ -125,7 +125,7 @@ def submit(script: str, path: Path, dry_run: bool) -> None:
         FileNotFoundError: If there is no sbatch.
         RuntimeError: If sbatch refuses it; the message is sbatch's own.
     """
-    from callbacks.run_file import write_atomically
+    from nnmass.runtime.files import write_atomically
 
     write_atomically(path, script)
     print(script)
@@ -180,7 +180,7 @@ def allocation(config: Any, options: dict[str, str | None]) -> Allocation:
     Raises:
         ValueError: If the two contradict each other.
     """
-    from commands.processes import number_of_devices
+    from nnmass.runtime.processes import number_of_devices
 
     if "ntasks" in options:
         raise ValueError(f"Expected --nodes and --ntasks-per-node rather than --ntasks, but got {options['ntasks']}.")

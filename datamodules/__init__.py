@@ -3,58 +3,8 @@
 Importing the package is cheap: the data sets, and with them Lightning, are loaded when the first of them is used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from datamodules.augment import Augmentation
-    from datamodules.base import DataModule, InMemoryDataModule
-    from datamodules.cifar import CIFAR10, CIFAR100
-    from datamodules.digits import Digits
-    from datamodules.imagenet import ImageNet
-    from datamodules.images import ImageDataModule
-    from datamodules.mnist import MNIST, FashionMNIST
-    from datamodules.synthetic import Circle, Seg
+import nnmass  # noqa: F401  # in a clone it makes the names of the folders aliases of the package's
 
-_HOME = {
-    "Augmentation": "augment",
-    "CIFAR10": "cifar",
-    "CIFAR100": "cifar",
-    "Circle": "synthetic",
-    "DataModule": "base",
-    "Digits": "digits",
-    "FashionMNIST": "mnist",
-    "ImageDataModule": "images",
-    "ImageNet": "imagenet",
-    "InMemoryDataModule": "base",
-    "MNIST": "mnist",
-    "Seg": "synthetic",
-}
-
-__all__ = [
-    "CIFAR10",
-    "CIFAR100",
-    "MNIST",
-    "Augmentation",
-    "Circle",
-    "DataModule",
-    "Digits",
-    "FashionMNIST",
-    "ImageDataModule",
-    "ImageNet",
-    "InMemoryDataModule",
-    "Seg",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'datamodules' has no attribute {name!r}")
-    # All of them: a configuration may name a data set by its class alone, which is found among those that are loaded.
-    for one, home in _HOME.items():
-        globals()[one] = getattr(import_module(f"datamodules.{home}"), one)
-    return globals()[name]
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

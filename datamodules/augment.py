@@ -9,10 +9,9 @@ from typing import Literal
 
 import numpy as np
 import torch
+from nnmass.datamodules.transfer import host_generator, to_device
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot, pad
-
-from datamodules.transfer import host_generator, to_device
 
 __all__ = [
     "Augmentation",
@@ -76,7 +75,7 @@ class Augmentation:
         if self.flip:
             images = random_flip(images, generator)
         if self.policy != "none":
-            from datamodules.policy import random_policy  # and torchvision, which takes a second to load
+            from nnmass.datamodules.policy import random_policy  # and torchvision, which takes a second to load
 
             images = random_policy(images, self.policy, generator)
         if self.colour_jitter:

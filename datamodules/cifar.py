@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from datamodules.augment import Augmentation
-from datamodules.facts import FACTS
-from datamodules.official import OfficialImages
+from nnmass.datamodules.augment import Augmentation
+from nnmass.datamodules.facts import FACTS
+from nnmass.datamodules.official import OfficialImages
 
 __all__ = ["CIFAR10", "CIFAR100"]
 

@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from nnmass.datamodules.augment import normalise
+from nnmass.datamodules.base import DataModule
+from nnmass.datamodules.cores import reading_processes
+from nnmass.datamodules.image_files import converted, decoding, open_image
+from nnmass.datamodules.listing import files_of_classes, names_of_classes, say_left_out
+from nnmass.datamodules.loader import WorkerLoader, mixed_seed
+from nnmass.datamodules.official import data_folder
+from nnmass.datamodules.sample import Stage
+from nnmass.datamodules.transfer import Constants, to_device
 from PIL import Image
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
-
-from datamodules.augment import normalise
-from datamodules.base import DataModule
-from datamodules.cores import reading_processes
-from datamodules.image_files import converted, decoding, open_image
-from datamodules.listing import files_of_classes, names_of_classes, say_left_out
-from datamodules.loader import WorkerLoader, mixed_seed
-from datamodules.official import data_folder
-from datamodules.sample import Stage
-from datamodules.transfer import Constants, to_device
 
 __all__ = ["ImageNet", "centre_crop", "open_photograph", "random_resized_crop"]
 

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from nnmass.datamodules.augment import Augmentation, normalise
+from nnmass.datamodules.base import InMemoryDataModule, Split
+from nnmass.datamodules.image_files import converted, decoding, open_image
+from nnmass.datamodules.transfer import Constants, to_device
 from torch import Generator, Tensor
-
-from datamodules.augment import Augmentation, normalise
-from datamodules.base import InMemoryDataModule, Split
-from datamodules.image_files import converted, decoding, open_image
-from datamodules.transfer import Constants, to_device
 
 __all__ = ["ImageDataModule"]
 

@@ -11,10 +11,9 @@ from types import FrameType
 from typing import Any
 
 import torch
+from nnmass.datamodules.transfer import to_device
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
-
-from datamodules.transfer import to_device
 
 __all__ = ["MemoryLoader", "ResumableLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
 

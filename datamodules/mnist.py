@@ -3,8 +3,8 @@
 from math import prod
 from pathlib import Path
 
-from datamodules.facts import FACTS
-from datamodules.official import OfficialImages
+from nnmass.datamodules.facts import FACTS
+from nnmass.datamodules.official import OfficialImages
 
 __all__ = ["MNIST", "FashionMNIST"]
 

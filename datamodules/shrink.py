@@ -4,11 +4,10 @@ import os
 from io import BytesIO
 from pathlib import Path
 
+from nnmass.datamodules.image_files import decoding, open_image
+from nnmass.datamodules.imagenet import open_photograph
+from nnmass.datamodules.listing import FORMAT_OF, entries, folders_in, say_left_out
 from PIL import Image
-
-from datamodules.image_files import decoding, open_image
-from datamodules.imagenet import open_photograph
-from datamodules.listing import FORMAT_OF, entries, folders_in, say_left_out
 
 __all__ = ["images_of_classes", "shrunk"]
 

@@ -4,11 +4,10 @@ import math
 from typing import Any
 
 import torch
+from nnmass.datamodules.base import InMemoryDataModule, Split
+from nnmass.datamodules.facts import FACTS
+from nnmass.datamodules.loader import mixed_seed
 from torch import Generator, Tensor
-
-from datamodules.base import InMemoryDataModule, Split
-from datamodules.facts import FACTS
-from datamodules.loader import mixed_seed
 
 __all__ = ["Circle", "Seg"]
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-import zoo
+from nnmass import zoo
 
 
 def cell() -> Image.Image:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from docstring_parser import DocstringStyle, parse
-
-from commands import SUBCOMMANDS
+from nnmass.commands import SUBCOMMANDS
 
 __all__ = ["commands_page", "configurations_page", "keys_page", "package_page"]
 
@@ -43,10 +42,9 @@ def configurations_page() -> str:
 
 def keys_page() -> str:
     """Every key of a configuration that is ours: type, default, meaning."""
-    import callbacks
-    import datamodules
-    import zoo
-    from studies.definition import JacobianChoice, ReportChoice, Study
+    from nnmass.studies.definition import JacobianChoice, ReportChoice, Study
+
+    from nnmass import callbacks, datamodules, zoo
 
     lines = [
         "# Keys of a configuration",

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-import zoo
+from nnmass import zoo
 
 
 class DigitData(LightningDataModule):

@@ -1,4 +1,4 @@
-"""zoo.RandomSkipCell inside a network of one's own: its NN-Mass is read like any other's.
+"""nnmass.zoo.RandomSkipCell inside a network of one's own: its NN-Mass is read like any other's.
 
 Run: python own_network.py
 """
@@ -6,7 +6,7 @@ Run: python own_network.py
 import torch
 from torch import Tensor, nn
 
-import zoo
+from nnmass import zoo
 
 
 class TwoScales(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-import zoo
+from nnmass import zoo
 
 
 def main(epochs: int = 10) -> dict[str, float]:

@@ -1,5 +1,5 @@
 """Studies: what topology explains, over many networks at a time."""
 
-from studies.rows import load, load_curves
+from nnmass.studies.rows import load, load_curves
 
 __all__ = ["load", "load_curves"]

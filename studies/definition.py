@@ -11,8 +11,8 @@ from itertools import product
 from math import prod
 from typing import Any, Literal
 
-from callbacks.names import require_name
-from zoo.variants import VARIANTS, list_models
+from nnmass.runtime.names import require_name
+from nnmass.zoo.networks.variants import VARIANTS, list_models
 
 __all__ = ["JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows", "takes_one_device"]
 
@@ -196,7 +196,7 @@ def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> It
         )
     if not wanted:
         yield config, {**own, "init_args": dict(own.get("init_args", {}))}
-    own_class = own["class_path"].rpartition(".")[2] if own["class_path"].startswith("zoo.") else None
+    own_class = own["class_path"].rpartition(".")[2] if own["class_path"].startswith("nnmass.zoo.") else None
     for entry in wanted:
         if isinstance(entry, str):
             names = list_models(entry)
@@ -207,7 +207,10 @@ def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> It
             for name in sorted(names, key=_natural):
                 class_name = VARIANTS[name].builder.partition(":")[2]
                 kept = own.get("init_args", {}) if own_class == class_name else {}
-                yield name, {"class_path": f"zoo.{class_name}", "init_args": {**kept, **VARIANTS[name].arguments}}
+                yield (
+                    name,
+                    {"class_path": f"nnmass.zoo.{class_name}", "init_args": {**kept, **VARIANTS[name].arguments}},
+                )
         else:
             for values in product(*entry.values()):
                 arguments = dict(zip(entry, values, strict=True))

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.definition import Row, Study
-from studies.ensemble_engine import fill_together
-from studies.fit_engine import fill_by_fit
-from studies.rows import write_row
-from studies.sizes import Build, size_of
-from studies.work import Work, begun, now
+from nnmass.studies.definition import Row, Study
+from nnmass.studies.ensemble.engine import fill_together
+from nnmass.studies.fit_engine import fill_by_fit
+from nnmass.studies.rows import write_row
+from nnmass.studies.sizes import Build, size_of
+from nnmass.studies.work import Work, begun, now
 
 __all__ = ["run_study"]
 

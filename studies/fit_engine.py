@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -13,17 +12,16 @@ from threading import Event
 from typing import Any
 
 import pandas as pd
-
-from callbacks.device_facts import DEVICE_FACTS
-from callbacks.run_file import read_run
-from studies.cores import available_cores, visible_gpus
-from studies.definition import Row, takes_one_device
-from studies.rows import is_locked, prepare, row_folder, runs_of, write_curve, write_row
-from studies.work import Measurer, Work, begun, failed, protocol, reached_by
+from nnmass.runtime.device_facts import DEVICE_FACTS
+from nnmass.runtime.files import read_run
+from nnmass.runtime.program import program
+from nnmass.studies.cores import available_cores, visible_gpus
+from nnmass.studies.definition import Row, takes_one_device
+from nnmass.studies.rows import is_locked, prepare, row_folder, runs_of, write_curve, write_row
+from nnmass.studies.work import Measurer, Work, begun, failed, protocol, reached_by
 
 __all__ = ["fill_by_fit", "one_device"]
 
-_PROGRAM = Path(__file__).resolve().parent.parent / "cli.py"
 _STOP_S = 60  # that a training has to end by itself when it is stopped
 _STOPPED = (75, 76)  # exit statuses of `nnmass fit` that a signal has stopped
 
@@ -140,7 +138,7 @@ def _train(row: Row, work: Work, options: list[str], environment: dict[str, str]
         RuntimeError: If it fails.
     """
     place = row_folder(work.folder, row)
-    command = [sys.executable, str(_PROGRAM), "fit", "--config", str(prepare(work.folder, row))]
+    command = [*program(), "fit", "--config", str(prepare(work.folder, row))]
     # A row is one process's, whatever job of a cluster it runs in.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     threads = str(max(1, available_cores() // work.workers))

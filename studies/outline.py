@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from datamodules.facts import FACTS, Facts
+from nnmass.datamodules.facts import FACTS, Facts
 
 __all__ = ["Outline", "outline"]
 
@@ -42,7 +42,7 @@ def outline(configuration: Mapping[str, Any]) -> Outline | None:
         return None
     package, _, name = str(content.get("class_path")).rpartition(".")
     given = content.get("init_args") or {}
-    if package != "datamodules" or name not in FACTS or not isinstance(given, Mapping):
+    if package != "nnmass.datamodules" or name not in FACTS or not isinstance(given, Mapping):
         return None
     facts = FACTS[name]
     if not set(given) <= set(facts.arguments) or not _are_plain(given, _DATA):

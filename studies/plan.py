@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from studies.definition import Row, Study
-from studies.outline import outline
-from studies.sizes import Build, closed_size, size_by, size_of
+from nnmass.studies.definition import Row, Study
+from nnmass.studies.outline import outline
+from nnmass.studies.sizes import Build, closed_size, size_by, size_of
 
 if TYPE_CHECKING:
-    from datamodules.base import DataModule
-    from datamodules.loader import ResumableLoader
+    from nnmass.datamodules.base import DataModule
+    from nnmass.datamodules.loader import ResumableLoader
 
 __all__ = ["planned"]
 
@@ -88,7 +88,7 @@ def _as_at_hand(study: Study, row: Row, build: Build, shared: _Data, timed: bool
     if not timed:
         size = size or size_of(row, build)
         return size | _training_macs(row, size, samples)
-    from studies.timing import seconds_alone, seconds_together
+    from nnmass.studies.timing import seconds_alone, seconds_together
 
     model, _ = build(row.configuration, row.id)
     size = size or size_by(row, model, shared.data)

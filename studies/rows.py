@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock, Timeout
-
-from callbacks.run_file import read_json, write_atomically
-from studies.definition import Row
+from nnmass.runtime.files import read_json, write_atomically
+from nnmass.studies.definition import Row
 
 if TYPE_CHECKING:
     import pandas as pd

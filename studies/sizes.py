@@ -4,17 +4,16 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from datamodules.facts import Facts
-from studies.definition import Row
-from zoo.closed_forms import ClosedForm, closed_form
-from zoo.variants import VARIANTS, create_model
+from nnmass.datamodules.facts import Facts
+from nnmass.studies.definition import Row
+from nnmass.zoo.closed_forms import ClosedForm, closed_form
+from nnmass.zoo.networks.variants import VARIANTS, create_model
 
 if TYPE_CHECKING:
+    from nnmass.datamodules.base import DataModule
+    from nnmass.zoo.reader.topology import Topology
+    from nnmass.zoo.training.classifier import Classifier
     from torch import nn
-
-    from datamodules.base import DataModule
-    from zoo.classifier import Classifier
-    from zoo.measure import Topology
 
 __all__ = ["Build", "closed_size", "size_by", "size_of"]
 
@@ -69,7 +68,7 @@ def closed_size(row: Row, data: "DataModule | Facts") -> dict[str, Any] | None:
 
 
 def _read(network: "nn.Module", input_size: tuple[int, ...] | None = None) -> "Topology":
-    from zoo.measure import topology
+    from nnmass.zoo.reader.topology import topology
 
     return topology(network, input_size)
 

@@ -5,13 +5,12 @@ from itertools import islice
 from typing import Any
 
 import torch
+from nnmass.datamodules.base import DataModule
+from nnmass.studies.definition import Row
+from nnmass.studies.ensemble.engine import ensemble_rate
+from nnmass.studies.ensemble.trainer import Samples, train_together
+from nnmass.zoo.training.classifier import Classifier
 from torch import nn
-
-from datamodules.base import DataModule
-from studies.definition import Row
-from studies.ensemble import Samples, train_together
-from studies.ensemble_engine import ensemble_rate
-from zoo.classifier import Classifier
 
 __all__ = ["seconds_alone", "seconds_together"]
 

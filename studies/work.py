@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from nnmass.datamodules.base import DataModule
+from nnmass.runtime.device_facts import device_facts
+from nnmass.studies.definition import JacobianChoice, Row, Study
+from nnmass.studies.rows import claimed, read_row
+from nnmass.studies.sizes import Build, size_by
+from nnmass.zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
+from nnmass.zoo.training.classifier import Classifier
 from torch import Tensor, nn
-
-from callbacks.device_facts import device_facts
-from datamodules.base import DataModule
-from studies.definition import JacobianChoice, Row, Study
-from studies.rows import claimed, read_row
-from studies.sizes import Build, size_by
-from zoo.classifier import Classifier
-from zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
 
 __all__ = [
     "Measurer",

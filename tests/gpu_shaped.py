@@ -13,6 +13,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from nnmass.datamodules import Augmentation
+from nnmass.zoo import RandomSkipDenseNet, RandomSkipMLP
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
@@ -21,9 +23,6 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import Metric
-
-from datamodules import Augmentation
-from zoo import RandomSkipDenseNet, RandomSkipMLP
 
 GPU = torch.device("cuda", 1)
 # Without a driver torch refuses to go backward on a GPU; to the devices of its lazy tensors it is indifferent.
@@ -132,8 +131,8 @@ def shaped(device: torch.device) -> Iterator[Waits]:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with (
         patch.object(FakeTensor, "__deepcopy__", _copied, create=True),
-        patch("zoo.reader.tracing.FakeTensorMode", lambda **_: mode),  # there can be one only
-        patch("datamodules.loader.Generator", StandIn),
+        patch("nnmass.zoo.reader.tracing.FakeTensorMode", lambda **_: mode),  # there can be one only
+        patch("nnmass.datamodules.loader.Generator", StandIn),
         mode,
         Waits(device) as waits,
     ):

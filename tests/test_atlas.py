@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from nnmass.commands.main import main
+from nnmass.studies.atlas.report import coverage, within_families, write_report
+from nnmass.studies.atlas.survey import explained, join_accuracies, read_architecture, read_atlas, update_atlas
+from nnmass.studies.explain import explain, fits_by_group
 from scipy import stats
 
-import zoo
-from cli import main
-from studies.atlas import explained, join_accuracies, read_architecture, read_atlas, update_atlas
-from studies.atlas_report import coverage, within_families, write_report
-from studies.explain import explain, fits_by_group
+from nnmass import zoo
 
 
 def test_the_command_reads_goes_on_and_explains(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -47,7 +47,7 @@ def test_a_failure_is_written_down_and_tried_again(tmp_path: Path, monkeypatch: 
     def refuse(*arguments: Any) -> None:
         raise RuntimeError("no way\nat all")
 
-    monkeypatch.setattr("zoo.measure.trace", refuse)
+    monkeypatch.setattr("nnmass.zoo.reader.topology.trace", refuse)
     row = read_architecture("resnet18")
     assert row == {"name": "resnet18", "family": "resnet", "error": "RuntimeError: no way at all"}
     file = tmp_path / "atlas.jsonl"

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import pytest
 import torch
 import yaml
+from nnmass.commands.main import main
 from PIL import Image
-
-from cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +35,9 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake("config", "--config nowhere/none.yaml", "none.yaml does not exist"),
         Mistake("config", "--config words.yaml", "Expected keys and values in words.yaml, but it holds str."),
         Mistake("config", "--config misspelt.yaml", "'model.netwrk'; did you mean 'model.network'?"),
-        Mistake("config", "--config class.yaml", "got RandomSkipDenseNett; did you mean 'zoo.RandomSkipDenseNet'?"),
+        Mistake(
+            "config", "--config class.yaml", "got RandomSkipDenseNett; did you mean 'nnmass.zoo.RandomSkipDenseNet'?"
+        ),
         Mistake(
             "config", "digits_dense", "Expected options that begin with --, but got 'digits_dense'; a configuration"
         ),
@@ -45,7 +46,11 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake("name", f"{DIGITS} --model.netwrk 3", "known option or key, but got 'model.netwrk'; did you mean"),
         Mistake("name", f"{DIGITS} --trainer.max_epoch 3", "did you mean 'trainer.max_epochs'?"),
         Mistake("name", f"{DIGITS} --model.network.cell_dept 3", "but got 'cell_dept'; did you mean 'cell_depth'?"),
-        Mistake("name", f"{DIGITS} --model.network zoo.RandomSkipDenseNe", "did you mean 'zoo.RandomSkipDenseNet'?"),
+        Mistake(
+            "name",
+            f"{DIGITS} --model.network nnmass.zoo.RandomSkipDenseNe",
+            "did you mean 'nnmass.zoo.RandomSkipDenseNet'?",
+        ),
         Mistake(
             "name", f"{DIGITS} --model.network mine.Mine", "modules are looked for in this folder and on PYTHONPATH."
         ),
@@ -325,10 +330,10 @@ FILES = {
     "popen.yaml": yaml.safe_dump(
         {
             "model": {
-                "network": {"class_path": "zoo.RandomSkipMLP", "init_args": {"depth": 3, "width": 2, "tc": 1}},
+                "network": {"class_path": "nnmass.zoo.RandomSkipMLP", "init_args": {"depth": 3, "width": 2, "tc": 1}},
                 "optimizer": {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "harm"]}},
             },
-            "data": "datamodules.Digits",
+            "data": "nnmass.datamodules.Digits",
         }
     ),
     "empty_study.yaml": "configs: []\n",

@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from nnmass.commands.main import main
+from nnmass.zoo import Agreement, RandomSkipCell, RandomSkipMLP, check_fast_passes
+from nnmass.zoo.agreement import check, ways
+from nnmass.zoo.agreement.cases import Case, cases_on
+from nnmass.zoo.agreement.errors import KINDS, allowed, errors
+from nnmass.zoo.agreement.networks import cell
+from nnmass.zoo.fast import outputs, perceptron, processor, proof
 from torch import Tensor, nn
-
-from cli import main
-from zoo import Agreement, RandomSkipCell, RandomSkipMLP, check_fast_passes
-from zoo.agreement import check, ways
-from zoo.agreement.cases import Case, cases_on
-from zoo.agreement.errors import KINDS, allowed, errors
-from zoo.agreement.networks import cell
-from zoo.shared import outputs, perceptron, processor, proof
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -36,7 +35,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def chosen(*titles: str) -> None:
         cases = [CASES["float32", title] for title in titles]
         for module in ("check", "cases"):
-            monkeypatch.setattr(f"zoo.agreement.{module}.cases_on", lambda device: cases)
+            monkeypatch.setattr(f"nnmass.zoo.agreement.{module}.cases_on", lambda device: cases)
 
     return chosen
 
@@ -146,7 +145,7 @@ def test_a_broken_sweep_is_named(
     """Also where the proof before a network's first pass has not come by, or has found the mistake itself."""
     monkeypatch.setattr(processor, *after(sweep, change))
     if proved:
-        monkeypatch.setattr("zoo.cells.is_proved", lambda *_: True)
+        monkeypatch.setattr("nnmass.zoo.networks.cells.is_proved", lambda *_: True)
     else:
         monkeypatch.setattr(proof, "_proved", {})
     only("sweeps, width 5", "MLP, width 16")
@@ -158,7 +157,7 @@ def test_a_broken_sweep_is_named(
 
 @pytest.mark.parametrize("title", ["sweeps, 67,500 rows", "cell, width 33", "cell, expansion 6", "cell, batch 1"])
 def test_every_size_notices(title: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.cells.is_proved", lambda *_: True)
+    monkeypatch.setattr("nnmass.zoo.networks.cells.is_proved", lambda *_: True)
     for section in ("float32", "bfloat16"):
         with monkeypatch.context() as patch:
             patch.setattr(processor, *after("normalise_and_gather", no_running_statistics))
@@ -169,7 +168,7 @@ def test_every_size_notices(title: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_wrong_pass_of_an_mlp_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     right = perceptron.run
     monkeypatch.setattr(perceptron, "run", lambda *arguments: right(*arguments) * 1.01)
-    monkeypatch.setattr("zoo.mlp.is_proved", lambda *_: True)
+    monkeypatch.setattr("nnmass.zoo.networks.mlp.is_proved", lambda *_: True)
     row = check.check(CASES["float32", "MLP, evaluation"], CPU)
     assert row.verdict == "differs"
     assert row.sentence.startswith("output is off by ")
@@ -185,7 +184,7 @@ def test_a_kernel_that_raises_makes_a_row_and_no_traceback(
     monkeypatch.setattr(processor, "scatter", broken)
     monkeypatch.setattr(proof, "_proved", {})
     if proved:
-        monkeypatch.setattr("zoo.cells.is_proved", lambda *_: True)
+        monkeypatch.setattr("nnmass.zoo.networks.cells.is_proved", lambda *_: True)
     only("cell, width 5", "cell, evaluation")
     with pytest.warns(UserWarning, match="ptxas") if not proved else contextmanager(lambda: iter([None]))():
         proof._tell.cache_clear()
@@ -207,7 +206,7 @@ def test_what_the_modules_cannot_do_is_not_held_against_the_fast_pass(monkeypatc
 
 
 def test_where_torch_lacks_what_the_passes_need_the_modules_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.shared.internals.available", lambda: False)
+    monkeypatch.setattr("nnmass.zoo.fast.internals.available", lambda: False)
     for title in ("cell, width 5", "MLP, width 16"):
         assert check.check(CASES["float32", title], CPU).verdict == "modules run"
 
@@ -350,9 +349,9 @@ def test_everything_agrees_on_this_gpu() -> None:
 
 INTERPRETED = """
 import torch
-from zoo.agreement import check
-from zoo.agreement.cases import cases_on
-from zoo.shared import gpu, outputs
+from nnmass.zoo.agreement import check
+from nnmass.zoo.agreement.cases import cases_on
+from nnmass.zoo.fast import gpu, outputs
 outputs.loops_for = check.loops_for = lambda device: gpu
 check._REPEATS = 0
 for case in cases_on(torch.device("cpu")):

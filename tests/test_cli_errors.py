@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from cli import main
-from commands.training_help import training_help
+from nnmass.commands.main import main
+from nnmass.commands.training.help import training_help
 
 ROOT = Path(__file__).resolve().parent.parent
 FIT = ("fit", "--config", "digits_dense.yaml")

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from zoo import RandomSkipDenseNet, RandomSkipMLP, ResNet, create_model, topology
-from zoo.closed_forms import ClosedForm, closed_form
-from zoo.variants import VARIANTS
+from nnmass.zoo import RandomSkipDenseNet, RandomSkipMLP, ResNet, create_model, topology
+from nnmass.zoo.closed_forms import ClosedForm, closed_form
+from nnmass.zoo.networks.variants import VARIANTS
 
 NAMES = [name for name, variant in VARIANTS.items() if not variant.builder.endswith("MobileNetV2")]
 
@@ -58,41 +57,41 @@ def test_dense_networks_of_any_shape(
     arguments = {"cell_depth": depth, "width_multiplier": 1, "tc": tc, "base_widths": [2, 3], "in_chans": 1}
     arguments |= {"expansion": expansion, "stem": stem, "num_classes": classes}
     network = RandomSkipDenseNet(**arguments)
-    require_same(closed_form("zoo.RandomSkipDenseNet", arguments, (1, side, side)), network, (1, side, side))
+    require_same(closed_form("nnmass.zoo.RandomSkipDenseNet", arguments, (1, side, side)), network, (1, side, side))
 
 
 @given(depth=st.integers(2, 6), width=st.integers(1, 4), tc=st.integers(0, 9), features=st.integers(1, 5))
 @settings(max_examples=25)
 def test_mlps_of_any_shape(depth: int, width: int, tc: int, features: int) -> None:
     arguments = {"depth": depth, "width": width, "tc": tc, "in_features": features, "num_classes": 2}
-    require_same(closed_form("zoo.RandomSkipMLP", arguments), RandomSkipMLP(**arguments))
+    require_same(closed_form("nnmass.zoo.RandomSkipMLP", arguments), RandomSkipMLP(**arguments))
 
 
 @pytest.mark.parametrize(
     ("network", "arguments", "input_size"),
     [
-        ("zoo.MobileNetV2", {}, None),
+        ("nnmass.zoo.MobileNetV2", {}, None),
         ("mine.RandomSkipMLP", {"depth": 3, "width": 2, "tc": 1}, None),
-        ("zoo.RandomSkipMLP", {"depth": 3, "width": 2, "tc": 1, "dropout": 0.1}, None),
-        ("zoo.RandomSkipMLP", {"depth": 3, "width": 2, "tc": 1}, (3, 4)),
-        ("zoo.RandomSkipMLP", {"depth": 1, "width": 2, "tc": 1}, None),
-        ("zoo.RandomSkipMLP", {"depth": "x", "width": 2, "tc": 1}, None),
-        ("zoo.RandomSkipMLP", {"depth": 3, "width": 2}, None),
-        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1.3, "tc": 1}, None),
-        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": [1, 2]}, None),
-        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": -1}, None),
-        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "expansion": 0}, None),
-        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "stem": "big"}, None),
-        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1}, (3, 32, 40)),
-        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "activation": "elu"}, None),
-        ("zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "expansion": 1.5}, None),
-        ("zoo.ResNet", {"depth": 20}, None),
-        ("zoo.ResNet", {"depth": 18, "width_factor": 0.3}, None),
-        ("zoo.ResNet", {"depth": 18, "cardinality": 2}, None),
-        ("zoo.ResNet", {"depth": 50, "activation": "elu"}, None),
-        ("zoo.ResNet", {"depth": 50, "small_images": 1}, None),
-        ("zoo.ResNet", {"depth": 50, "num_classes": -1}, None),
-        ("zoo.ResNet", {"depth": 50}, (3, 32, 40)),
+        ("nnmass.zoo.RandomSkipMLP", {"depth": 3, "width": 2, "tc": 1, "dropout": 0.1}, None),
+        ("nnmass.zoo.RandomSkipMLP", {"depth": 3, "width": 2, "tc": 1}, (3, 4)),
+        ("nnmass.zoo.RandomSkipMLP", {"depth": 1, "width": 2, "tc": 1}, None),
+        ("nnmass.zoo.RandomSkipMLP", {"depth": "x", "width": 2, "tc": 1}, None),
+        ("nnmass.zoo.RandomSkipMLP", {"depth": 3, "width": 2}, None),
+        ("nnmass.zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1.3, "tc": 1}, None),
+        ("nnmass.zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": [1, 2]}, None),
+        ("nnmass.zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": -1}, None),
+        ("nnmass.zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "expansion": 0}, None),
+        ("nnmass.zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "stem": "big"}, None),
+        ("nnmass.zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1}, (3, 32, 40)),
+        ("nnmass.zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "activation": "elu"}, None),
+        ("nnmass.zoo.RandomSkipDenseNet", {"cell_depth": 3, "width_multiplier": 1, "tc": 1, "expansion": 1.5}, None),
+        ("nnmass.zoo.ResNet", {"depth": 20}, None),
+        ("nnmass.zoo.ResNet", {"depth": 18, "width_factor": 0.3}, None),
+        ("nnmass.zoo.ResNet", {"depth": 18, "cardinality": 2}, None),
+        ("nnmass.zoo.ResNet", {"depth": 50, "activation": "elu"}, None),
+        ("nnmass.zoo.ResNet", {"depth": 50, "small_images": 1}, None),
+        ("nnmass.zoo.ResNet", {"depth": 50, "num_classes": -1}, None),
+        ("nnmass.zoo.ResNet", {"depth": 50}, (3, 32, 40)),
     ],
 )
 def test_what_has_no_closed_form_must_be_built(network: str, arguments: dict[str, Any], input_size: Any) -> None:
@@ -114,13 +113,13 @@ def test_residual_networks_of_any_shape(
     arguments = {"depth": depth, "width_factor": factor, "num_classes": classes, "in_chans": channels}
     arguments |= {"small_images": small, **({"cardinality": 4, "base_width": 8} if depth == 50 else {})}
     size = (channels, side, side)
-    require_same(closed_form("zoo.ResNet", arguments, size), ResNet(**arguments), size)
+    require_same(closed_form("nnmass.zoo.ResNet", arguments, size), ResNet(**arguments), size)
 
 
 def test_no_library_is_loaded() -> None:
     code = (
         "import sys\nfrom zoo.closed_forms import closed_form\n"
-        "closed_form('zoo.RandomSkipMLP', {'depth': 24, 'width': 8, 'tc': 2})\n"
+        "closed_form('nnmass.zoo.RandomSkipMLP', {'depth': 24, 'width': 8, 'tc': 2})\n"
         "print({'torch', 'numpy', 'pandas'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

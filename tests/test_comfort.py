@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from nnmass.commands.main import main
+from nnmass.runtime.tables import print_rows, results_table
+from nnmass.zoo import RandomSkipMLP, topology
 from rich.console import Console
-
-from callbacks.tables import print_rows, results_table
-from cli import main
-from zoo import RandomSkipMLP, topology
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = {
     "engine": "ensemble",
     "configs": ["mnist_mlp.yaml"],
     "networks": ["mlp_d16_w8_t[02]"],
-    "changes": {"data": {"class_path": "datamodules.Digits"}, "trainer": {"max_epochs": 2}},
+    "changes": {"data": {"class_path": "nnmass.datamodules.Digits"}, "trainer": {"max_epochs": 2}},
     "seeds": 2,
     "jacobian": {"samples": 10},
     "report": {"curves": []},
@@ -136,12 +135,14 @@ def test_configurations_lie_beside_their_study(
     del content["trainer"]
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "bare.yaml").write_text(yaml.safe_dump(content))
-    changes = {"data": {"class_path": "datamodules.Digits"}}
+    changes = {"data": {"class_path": "nnmass.datamodules.Digits"}}
     study = write_study(tmp_path / "studies" / "s.yaml", configs=["bare.yaml"], changes=changes, engine="fit")
     monkeypatch.chdir(tmp_path)
     assert main(["study", "submit", study, "--dry-run"]) == 0
     (tmp_path / "studies" / "bare.yaml").write_text(
-        yaml.safe_dump({**content, "data": {"class_path": "datamodules.MNIST", "init_args": {"data_dir": "there"}}})
+        yaml.safe_dump(
+            {**content, "data": {"class_path": "nnmass.datamodules.MNIST", "init_args": {"data_dir": "there"}}}
+        )
     )
     without = write_study(tmp_path / "studies" / "t.yaml", configs=["bare.yaml"], changes={})
     capsys.readouterr()
@@ -152,8 +153,8 @@ def test_configurations_lie_beside_their_study(
 def test_a_row_without_a_trainer_section_is_kept_to_one_device() -> None:
     from queue import Queue
 
-    from studies.definition import Row
-    from studies.fit_engine import one_device
+    from nnmass.studies.definition import Row
+    from nnmass.studies.fit_engine import one_device
 
     for configuration in ({}, {"trainer": None}):
         with one_device(Row("a", "a", "c", 0, {}, configuration), Queue()) as chosen:

@@ -6,21 +6,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from cli import main
-from commands.config_names import CONFIG_FOLDER, find_config, list_configs
+from nnmass.commands.main import main
+from nnmass.runtime.config_names import CONFIG_FOLDER, find_config, list_configs
 
 # Where the tests keep a data set, by the fixture that knows the folder.
 REAL_DATA = {
-    "datamodules.CIFAR10": "cifar10_images",
-    "datamodules.CIFAR100": "cifar100_files",
-    "datamodules.MNIST": "mnist_files",
-    "datamodules.ImageNet": "photographs",
+    "nnmass.datamodules.CIFAR10": "cifar10_images",
+    "nnmass.datamodules.CIFAR100": "cifar100_files",
+    "nnmass.datamodules.MNIST": "mnist_files",
+    "nnmass.datamodules.ImageNet": "photographs",
 }
 # A photograph a class leaves nothing to split off, and 64 px show as much of the code as 224.
 SMALL = {
-    "datamodules.ImageNet": ["--data.val_on_test", "true", "--data.resolution", "64", "--data.num_workers", "0"],
-    "datamodules.CIFAR100": ["--data.val_size", "100"],
+    "nnmass.datamodules.ImageNet": ["--data.val_on_test", "true", "--data.resolution", "64", "--data.num_workers", "0"],
+    "nnmass.datamodules.CIFAR100": ["--data.val_size", "100"],
 }
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from nnmass.datamodules import ImageNet, cores
+from nnmass.datamodules.cores import reading_processes, usable_cores
+from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
 from pytorch_lightning import Trainer
-
-from commands.config_names import CONFIG_FOLDER, list_configs
-from datamodules import ImageNet, cores
-from datamodules.cores import reading_processes, usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,8 +60,8 @@ def test_cores_that_were_taken_away_do_not_count(taken_by: str) -> None:
         "import os, sys; sys.path.insert(0, sys.argv[1])\n"
         "if sys.argv[2] == 'affinity': os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
         "else: os.environ['LOKY_MAX_CPU_COUNT'] = '1'\n"
-        "from datamodules.cores import reading_processes, usable_cores\n"
-        "from studies.cores import available_cores\n"
+        "from nnmass.datamodules.cores import reading_processes, usable_cores\n"
+        "from nnmass.studies.cores import available_cores\n"
         "print(usable_cores(), reading_processes(1), available_cores())"
     )
     if taken_by == "affinity" and not hasattr(os, "sched_setaffinity"):

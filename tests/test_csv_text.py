@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
-
-from callbacks.csv_text import csv_text
-from callbacks.run_file import write_table
+from nnmass.runtime.csv_text import csv_text
+from nnmass.runtime.files import write_table
 
 FORMULA = r"^'('*[=+\-@\t\r\n])"
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 from cifar_files import write_cifar10, write_cifar100
+from nnmass.datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST, ImageDataModule, ImageNet, Seg
+from nnmass.datamodules.base import Split
+from nnmass.datamodules.cache import cached
+from nnmass.datamodules.image_tree import load_image_tree
 from PIL import Image
-
-from datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST, ImageDataModule, ImageNet, Seg
-from datamodules.base import Split
-from datamodules.cache import cached
-from datamodules.image_tree import load_image_tree
 
 
 def make_tree(folder: Path, per_class: int = 4, classes: int = 10) -> dict[str, torch.Tensor]:
@@ -317,7 +316,7 @@ def test_a_full_disk_costs_only_time(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("datamodules.cache.save_file", full)
+    monkeypatch.setattr("nnmass.datamodules.cache.save_file", full)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tree / "home"))
     made = []
 

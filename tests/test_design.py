@@ -12,11 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import zoo
-from commands.design_reference import find_reference
-from commands.named_networks import network_of_config
-from zoo import (
+from nnmass.commands.options.design_reference import find_reference
+from nnmass.commands.options.named_networks import network_of_config
+from nnmass.zoo import (
     Shape,
     count_macs,
     densenet_grid,
@@ -32,7 +30,9 @@ from zoo import (
     pareto_front,
     topology,
 )
-from zoo.design import nondominated
+from nnmass.zoo.design.search import nondominated
+
+from nnmass import zoo
 
 Row = tuple[tuple, float, int, int]
 

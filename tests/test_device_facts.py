@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from callbacks import device_facts as facts_of
-from callbacks.device_facts import DEVICE_FACTS, device_facts
+from nnmass.runtime import device_facts as facts_of
+from nnmass.runtime.device_facts import DEVICE_FACTS, device_facts
 
 GPU = torch.device("cuda", 1)
 

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from commands.devices import device_named
+from nnmass.commands.options.devices import device_named
 
 
 def test_a_gpu_is_taken_where_there_is_one_and_one_that_is_not_there_is_refused(

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-
-from commands import SUBCOMMANDS
+from nnmass.commands import SUBCOMMANDS
 
 
 def hook(name: str) -> Any:
@@ -37,8 +36,8 @@ def test_the_site_builds(tmp_path: Path) -> None:
         return (tmp_path / name / "index.html").read_text()
 
     zoo = page("reference/zoo")
-    assert 'id="zoo.mass.nn_mass"' in zoo
-    assert 'id="zoo.shared' not in zoo
+    assert 'id="nnmass.zoo.mass.nn_mass"' in zoo
+    assert 'id="nnmass.zoo.fast' not in zoo
     assert ":func:" not in zoo
     assert ".. math::" not in zoo
     assert all(f'id="{name}"' in page("reference/commands") for name in SUBCOMMANDS)

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from nnmass.datamodules import Digits, Seg
+from nnmass.studies.ensemble.batched import train_batched
+from nnmass.studies.ensemble.kernel import compiled
+from nnmass.studies.ensemble.trainer import Samples, train_together
+from nnmass.zoo import Classifier, RandomSkipMLP
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
-
-from datamodules import Digits, Seg
-from studies.ensemble import Samples, train_together
-from studies.ensemble_kernel import compiled
-from studies.ensemble_torch import train_batched
-from zoo import Classifier, RandomSkipMLP
 
 
 def adam(parameters: Any) -> torch.optim.Adam:

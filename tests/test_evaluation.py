@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from nnmass.callbacks import ConfusionMatrix
+from nnmass.datamodules import Digits
+from nnmass.zoo import Classifier, RandomSkipDenseNet
 from pytorch_lightning import Trainer
-
-from callbacks import ConfusionMatrix
-from datamodules import Digits
-from zoo import Classifier, RandomSkipDenseNet
 
 
 class Odd(Digits):

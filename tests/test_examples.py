@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-
-from zoo import nn_mass
+from nnmass.zoo import nn_mass
 
 EXAMPLES = ROOT / "examples"
 

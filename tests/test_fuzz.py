@@ -13,15 +13,14 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nnmass.commands.training.parsed import parsed_fit
+from nnmass.datamodules.image_files import ImageFiles, decoding
+from nnmass.datamodules.image_tree import load_image_tree
+from nnmass.datamodules.imagenet import centre_crop
+from nnmass.runtime.checkpoints import read_checkpoint
+from nnmass.runtime.config_names import find_config
+from nnmass.runtime.messages import sentence
 from PIL import Image
-
-from callbacks.checkpoint_io import read_checkpoint
-from commands.config_names import find_config
-from commands.parsed import parsed_fit
-from commands.sentences import sentence
-from datamodules.image_files import ImageFiles, decoding
-from datamodules.image_tree import load_image_tree
-from datamodules.imagenet import centre_crop
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
@@ -101,7 +100,9 @@ def leaves(content: Any, path: tuple = ()) -> list[tuple]:
 
 
 ODD: st.SearchStrategy = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(), st.text(max_size=5), st.just("zoo.nothing")),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-5, 5), st.floats(), st.text(max_size=5), st.just("nnmass.zoo.nothing")
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=2)),
     max_leaves=4,
 )

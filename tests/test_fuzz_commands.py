@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from nnmass.commands import SUBCOMMANDS
+from nnmass.commands.main import main
+from nnmass.zoo.training.architecture import require_same_architecture
 from PIL import Image
 from test_fuzz import damaged, leaves
 
-import zoo
-from cli import main
-from commands import SUBCOMMANDS
-from zoo.architecture import require_same_architecture
+from nnmass import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = int(os.environ.get("NNMASS_FUZZ_SEED", "0"))
@@ -74,7 +74,7 @@ ODD_WORDS = [
         "-5M",
         "1e9G",
     ),
-    *("zoo", "zoo.nothing", "os.system", "builtins.eval", "torch.nn.Identity", "resnet18", "x" * 300),
+    *("zoo", "nnmass.zoo.nothing", "os.system", "builtins.eval", "torch.nn.Identity", "resnet18", "x" * 300),
 ]
 ODD_VALUES: list[Any] = [None, True, -1, 0, 10**30, float("nan"), "", "x", [], [None], {}, {"": 0}, {"class_path": 3}]
 

@@ -15,16 +15,16 @@ import pytest
 import torch
 import yaml
 from gpu_shaped import TRAININGS, trainer_of
+from nnmass.commands.main import main
+from nnmass.datamodules import Digits
+from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP, create_model, hidden_mean, layer_spectra, topology
+from nnmass.zoo.jacobian.estimates import estimate_spectrum
 from pytorch_lightning import Callback, Trainer
 from test_processes import config
 from test_shared_outputs import SHAPES, assert_close, pair, step
 from torch import nn
 
-import callbacks
-from cli import main
-from datamodules import Digits
-from zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP, create_model, hidden_mean, layer_spectra, topology
-from zoo.jacobian.estimates import estimate_spectrum
+from nnmass import callbacks
 
 pytestmark = pytest.mark.gpu
 
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SEARCHED = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(SEARCHED)}
 DIGITS = ["--config", "digits_dense.yaml", "--trainer.accelerator", "gpu", "--trainer.max_epochs", 2]
-RECORDER = ["--trainer.callbacks+=callbacks.JacobianRecorder", "--trainer.callbacks.every_k_epochs=1"]
+RECORDER = ["--trainer.callbacks+=nnmass.callbacks.JacobianRecorder", "--trainer.callbacks.every_k_epochs=1"]
 
 
 class Strict(Callback):
@@ -246,7 +246,7 @@ def test_gradients_of_two_gpus_are_those_of_one_with_the_whole_batch(tmp_path: P
 def test_a_run_that_is_stopped_goes_on_to_the_same_weights(gpu: torch.device, tmp_path: Path, nnmass: Callable) -> None:
     """With dropout, whose masks the GPU's generator draws."""
     network = {"class_path": "interruptions.DropoutNetwork", "init_args": {"features": 64, "num_classes": 10}}
-    data = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 64}}
+    data = {"class_path": "nnmass.datamodules.Digits", "init_args": {"batch_size": 64}}
     trainer = {"max_epochs": 2, "accelerator": "gpu", "devices": [gpu.index], "deterministic": "warn"}
     file = tmp_path / "dropout.yaml"
     file.write_text(yaml.safe_dump({"model": {"network": network}, "data": data, "trainer": trainer}))

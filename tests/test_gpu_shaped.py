@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import torch
 from gpu_shaped import GPU, STAND_IN, TRAININGS, OneDevice, StandIn, Waits, network, put, shaped, trainer_of
+from nnmass.datamodules import Digits
+from nnmass.datamodules.augment import adjust_colours, normalise
+from nnmass.studies.ensemble import batched as ensemble_torch
+from nnmass.studies.ensemble.batched import train_batched
+from nnmass.studies.ensemble.trainer import Samples, sample_order
+from nnmass.zoo import Classifier, RandomSkipMLP, create_model, layer_spectra, topology
+from nnmass.zoo.jacobian.estimates import estimate_spectrum
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import callbacks
-from datamodules import Digits
-from datamodules.augment import adjust_colours, normalise
-from studies import ensemble_torch
-from studies.ensemble import Samples, sample_order
-from studies.ensemble_torch import train_batched
-from zoo import Classifier, RandomSkipMLP, create_model, layer_spectra, topology
-from zoo.jacobian.estimates import estimate_spectrum
+from nnmass import callbacks
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and make test-gpu for it")
 

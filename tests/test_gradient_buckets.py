@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from nnmass.callbacks import GradientBuckets
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-
-from callbacks import GradientBuckets
 
 DIGITS = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
 
@@ -83,7 +82,7 @@ def test_training_afterwards_is_the_training_without(
 
 def test_two_processes_shaped_like_gpus_train_the_network_of_two_processors(tmp_path: Path, nnmass: Callable) -> None:
     """With every callback of a run, and the recorder of Jacobians."""
-    recorder = ["--trainer.callbacks+=callbacks.JacobianRecorder", "--trainer.callbacks.exact_up_to=100"]
+    recorder = ["--trainer.callbacks+=nnmass.callbacks.JacobianRecorder", "--trainer.callbacks.exact_up_to=100"]
     words = ["fit", *DIGITS, "--trainer.devices", 2, *recorder, "--trainer.callbacks.steps=3", "--output_dir"]
     weights = []
     for strategy in ("ddp", '{"class_path": "gpu_shaped.LikeGPUs"}'):

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 from interruptions import ThreeClasses, write_photographs
+from nnmass.datamodules import ImageNet
+from nnmass.datamodules.imagenet import _crop_box, centre_crop, open_photograph, random_resized_crop
+from nnmass.datamodules.loader import WorkerLoader
 from PIL import Image
 from torchvision.transforms.v2 import functional as theirs
-
-from datamodules import ImageNet
-from datamodules.imagenet import _crop_box, centre_crop, open_photograph, random_resized_crop
-from datamodules.loader import WorkerLoader
 
 
 @pytest.fixture
@@ -177,7 +176,7 @@ def test_broken_folders_are_named(folder: Path, damage: str, tmp_path_factory: p
 
 
 def test_a_workers_error_ends_in_one_sentence(folder: Path) -> None:
-    from commands.sentences import sentence
+    from nnmass.runtime.messages import sentence
 
     victim = folder / "imagenet" / "train" / "n1" / "n1_3.JPEG"
     victim.write_text("no image")

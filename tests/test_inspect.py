@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nnmass.commands.main import main
+from nnmass.commands.options.named_networks import find_network
+from nnmass.runtime.config_names import CONFIG_FOLDER
+from nnmass.runtime.network_tables import network_rows, show
+from nnmass.runtime.tables import terminal, topology_table
+from nnmass.zoo import RandomSkipDenseNet, degree_distributions, draw_cells, topology
 
-import zoo
-from callbacks.tables import terminal, topology_table
-from cli import main
-from commands.config_names import CONFIG_FOLDER
-from commands.inspect_tables import network_rows, show
-from commands.named_networks import find_network
-from zoo import RandomSkipDenseNet, degree_distributions, draw_cells, topology
+from nnmass import zoo
 
 
 def inspect(*arguments: object) -> int:
@@ -108,11 +108,11 @@ def test_a_stray_checkpoint_and_a_wrong_configuration_are_named(tmp_path: Path, 
     torch.save({"state_dict": {}}, tmp_path / "stray.ckpt")
     assert inspect(tmp_path / "stray.ckpt") == 2
     assert "to lie in a run folder, but found no" in capsys.readouterr().err
-    (tmp_path / "wrong.yaml").write_text("model:\n  network:\n    class_path: zoo.RandomSkipDenseNett\n")
+    (tmp_path / "wrong.yaml").write_text("model:\n  network:\n    class_path: nnmass.zoo.RandomSkipDenseNett\n")
     assert inspect("--config", tmp_path / "wrong.yaml") == 2
     error = capsys.readouterr().err
     assert "wrong.yaml: Expected model.network to be a class by its full name" in error
-    assert "did you mean 'zoo.RandomSkipDenseNet'?" in error
+    assert "did you mean 'nnmass.zoo.RandomSkipDenseNet'?" in error
 
 
 def test_degrees_are_those_of_the_links() -> None:

@@ -108,7 +108,7 @@ def test_the_console_script_inspects(installed: Path, project: Path) -> None:
 
 def test_uninstalling_leaves_nothing_behind(installed: Path, project: Path, tmp_path: Path) -> None:
     """A folder that is left over would hide the next installation; compilers keep their files elsewhere."""
-    code = "import numpy as np; from zoo.jacobian.gram import scaled_gram_singular_values as values; "
+    code = "import numpy as np; from nnmass.zoo.jacobian.gram import scaled_gram_singular_values as values; "
     code += "values(np.eye(2)[None], np.ones((1, 1, 2)))"
     done = in_project(installed, project, "python", "-c", code, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
@@ -133,8 +133,8 @@ def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
 
 
 def test_the_installed_zoo_is_ours_and_knows_no_cli(installed: Path, project: Path) -> None:
-    network = "zoo.create_model('dense_40_w2_60_130_170')"
-    code = f"import zoo; print(zoo.__file__, round(zoo.topology({network}).nn_mass, 3))"
+    network = "nnmass.zoo.create_model('dense_40_w2_60_130_170')"
+    code = f"from nnmass import zoo; print(zoo.__file__, round(zoo.topology({network}).nn_mass, 3))"
     done = in_project(installed, project, "python", "-c", code)
     assert done.returncode == 0, done.stderr
     path, mass = done.stdout.split()

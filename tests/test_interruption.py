@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 from interruptions import write_photographs
+from nnmass.commands.main import main
 
-import callbacks.checkpoint_io
-from cli import main
+from nnmass import callbacks
 
 COME_BACK, STAY_STOPPED = 75, 76
 TIMED = ["train/data_wait_s"]
@@ -62,7 +62,7 @@ def training(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(request.param)
     trainer = {"max_epochs": 3, "accelerator": "cpu", "logger": False}
     if request.param == "memory":
-        data = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 199, "val_size": 250}}
+        data = {"class_path": "nnmass.datamodules.Digits", "init_args": {"batch_size": 199, "val_size": 250}}
         data["init_args"] |= {"augmentation": {"crop_padding": 1, "cutout": 2}}
         features, classes, val_batches = 64, 10, 2
     else:

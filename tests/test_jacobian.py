@@ -10,19 +10,18 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy import stats
-from torch import Tensor, nn
-
-from zoo import RandomSkipCell, RandomSkipDenseNet, RandomSkipMLP, hidden_isometry, hidden_mean, layer_spectra
-from zoo.jacobian.estimates import estimate_spectrum
-from zoo.jacobian.exact import (
+from nnmass.zoo import RandomSkipCell, RandomSkipDenseNet, RandomSkipMLP, hidden_isometry, hidden_mean, layer_spectra
+from nnmass.zoo.jacobian.estimates import estimate_spectrum
+from nnmass.zoo.jacobian.exact import (
     circular_convolution_singular_values,
     dense_singular_values,
     linear_singular_values,
 )
-from zoo.jacobian.gram import scaled_gram_singular_values
-from zoo.jacobian.layers import layers_at
-from zoo.seeding import seeded
+from nnmass.zoo.jacobian.gram import scaled_gram_singular_values
+from nnmass.zoo.jacobian.layers import layers_at
+from nnmass.zoo.seeding import seeded
+from scipy import stats
+from torch import Tensor, nn
 
 F = nn.functional
 GENERATOR = torch.Generator().manual_seed(0)

@@ -6,11 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from nnmass.zoo import layer_spectra
+from nnmass.zoo.jacobian.estimates import Estimate
+from nnmass.zoo.seeding import seeded
 from torch import nn
-
-from zoo import layer_spectra
-from zoo.jacobian.estimates import Estimate
-from zoo.seeding import seeded
 
 FIGURES = ("mean", "mean_square", "isometry")
 

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import timm.layers
 import torch
+from nnmass.zoo import circular_convolution_singular_values, layer_spectra
+from nnmass.zoo.seeding import seeded
 from torch import Tensor, nn
 from torch.nn.modules import activation, batchnorm, instancenorm, normalization, padding
-
-from zoo import circular_convolution_singular_values, layer_spectra
-from zoo.seeding import seeded
 
 F = nn.functional
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import pytest
 import timm
 import torch
+from nnmass.zoo.jacobian.layers import Layer, layers_at
+from nnmass.zoo.seeding import seeded
 from torch import Tensor, nn
-
-from zoo.jacobian.layers import Layer, layers_at
-from zoo.seeding import seeded
 
 QUICK = ["resnet10t", "efficientnet_b0", "convnextv2_atto"]
 

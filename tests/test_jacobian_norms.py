@@ -2,10 +2,9 @@
 
 import pytest
 import torch
+from nnmass.zoo import initialise, measure_latency
+from nnmass.zoo.jacobian.spectra import hidden_mean, layer_spectra
 from torch import Tensor, nn
-
-from zoo import initialise, measure_latency
-from zoo.jacobian.spectra import hidden_mean, layer_spectra
 
 
 def dense_mean(function: nn.Module, batch: Tensor) -> float:

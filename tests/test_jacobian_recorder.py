@@ -7,13 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-
-from callbacks import JacobianRecorder
-from cli import main
-from zoo import create_model, hidden_mean, layer_spectra
+from nnmass.callbacks import JacobianRecorder
+from nnmass.commands.main import main
+from nnmass.zoo import create_model, hidden_mean, layer_spectra
 
 FIT = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.limit_train_batches", "2"]
-RECORDER = ["--trainer.callbacks+=callbacks.JacobianRecorder", "--trainer.callbacks.exact_up_to", "300"]
+RECORDER = ["--trainer.callbacks+=nnmass.callbacks.JacobianRecorder", "--trainer.callbacks.exact_up_to", "300"]
 
 
 def fit(folder: Path, *arguments: str) -> Path:
@@ -57,7 +56,14 @@ def test_inspect_shows_the_same_without_training(capsys: pytest.CaptureFixture) 
 def test_a_network_without_hidden_layers_is_trained_and_a_line_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    network = ["--model.network", "zoo.RandomSkipMLP", "--model.network.depth", "2", "--model.network.width", "4"]
+    network = [
+        "--model.network",
+        "nnmass.zoo.RandomSkipMLP",
+        "--model.network.depth",
+        "2",
+        "--model.network.width",
+        "4",
+    ]
     folder = fit(tmp_path, "--trainer.max_epochs", "1", *network, "--model.network.tc", "0", *RECORDER[:1])
     assert "No Jacobian is recorded: Expected a network with hidden layers" in capsys.readouterr().out
     assert not (folder / "jacobian.csv").exists()

@@ -5,12 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from nnmass.commands.main import main
+from nnmass.runtime.messages import sentence
+from nnmass.zoo import RandomSkipMLP
 from sklearn.model_selection import train_test_split
 from torch import nn
-
-from cli import main
-from commands.sentences import sentence
-from zoo import RandomSkipMLP
 
 
 def said(action: Callable) -> str:
@@ -55,13 +54,13 @@ def test_it_is_said_what_they_are_about(action: Callable, beginning: str) -> Non
     assert "\n" not in text
 
 
-# commands/option_errors.py reads jsonargparse's words: each pattern with an input that leads to it.
+# commands/options/errors.py reads jsonargparse's words: each pattern with an input that leads to it.
 WORDS = {
     "--modle 3": "Expected a known option or key, but got 'modle'",
     "more": "Expected options that begin with --, but got 'more'",
     "--model.network.cell_dept 3": "Expected model.network to have only arguments of zoo.RandomSkipDenseNet, but got",
     "--seed_everything": "Expected --seed_everything to be followed by a value, but got nothing.",
-    "--model.network zoo.Nothing": "Expected model.network to be a class by its full name, such as",
+    "--model.network nnmass.zoo.Nothing": "Expected model.network to be a class by its full name, such as",
     "--model.network nothing.at.all": "Expected model.network to be a class by its full name, such as",
     "--model.network timm.create_model": "Expected model.network to be a class, but got a function",
     "--data.batch_size x": "Expected data.batch_size to be a whole number, but got x.",
@@ -70,7 +69,7 @@ WORDS = {
     "--model.schedule x": "Expected model.schedule to be one of cosine, constant, but got x.",
     "--trainer.callbacks 5": "Expected trainer.callbacks to be ",
     "--trainer 5": "Expected trainer to be given key by key, such as --trainer.max_epochs 3.",
-    "--model true": "Expected model to be given key by key, such as --model.network zoo.RandomSkipMLP.",
+    "--model true": "Expected model to be given key by key, such as --model.network nnmass.zoo.RandomSkipMLP.",
     "--model.num_classes 3": "Expected model.num_classes to be left to the data.",
 }
 

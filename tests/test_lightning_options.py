@@ -9,11 +9,10 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 import torch
+from nnmass.commands.main import main
+from nnmass.commands.options.lightning_options import PROFILERS, REFUSED_CALLBACKS
 from pytorch_lightning import Trainer, callbacks, loggers, profilers
 from pytorch_lightning.strategies import StrategyRegistry
-
-from cli import main
-from commands.lightning_options import PROFILERS, REFUSED_CALLBACKS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTATION = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
@@ -88,7 +87,7 @@ MORE = [
     callback("ModelCheckpoint", monitor="val/loss", save_top_k=-1),
     callback("ModelCheckpoint", every_n_train_steps=3, save_top_k=-1),
     callback("ModelCheckpoint", train_time_interval="00:00:00:01"),
-    callback("ThroughputMonitor", "callbacks.ThroughputMonitor to be given batch_size_fn, but got nothing."),
+    callback("ThroughputMonitor", "nnmass.callbacks.ThroughputMonitor to be given batch_size_fn, but got nothing."),
     callback("Timer", "Expected options that Lightning can follow, but", duration="soon"),
 ]
 LOGGERS = [
@@ -219,8 +218,8 @@ ELSEWHERE = {
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the time of so short a training goes into its figures."""
-    monkeypatch.setattr("callbacks.LearningCurves.on_fit_end", lambda *_: None)
-    monkeypatch.setattr("callbacks.ConfusionMatrix.on_test_end", lambda *_: None)
+    monkeypatch.setattr("nnmass.callbacks.LearningCurves.on_fit_end", lambda *_: None)
+    monkeypatch.setattr("nnmass.callbacks.ConfusionMatrix.on_test_end", lambda *_: None)
 
 
 def finished(output_dir: Path) -> dict[str, Any]:

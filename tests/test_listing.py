@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from cli import main
-from commands import SUBCOMMANDS
-from commands.config_names import find_config, find_study
-from zoo import list_models
+from nnmass.commands import SUBCOMMANDS
+from nnmass.commands.main import main
+from nnmass.runtime.config_names import find_config, find_study
+from nnmass.zoo import list_models
 
 ROOT = Path(__file__).resolve().parent.parent
 

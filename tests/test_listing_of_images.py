@@ -15,15 +15,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from interruptions import ThreeClasses
+from nnmass.commands.main import main
+from nnmass.commands.training.predictions import predictions_table
+from nnmass.datamodules import CIFAR10, Digits, listing
+from nnmass.datamodules.image_files import ImageFiles, converted, decoding, open_image
+from nnmass.datamodules.image_tree import load_image_tree
+from nnmass.datamodules.listing import FORMAT_OF, as_text, files_of_classes, images_below, names_of_classes
+from nnmass.datamodules.shrink import images_of_classes, shrunk
 from PIL import Image
-
-from cli import main
-from commands.predictions import predictions_table
-from datamodules import CIFAR10, Digits, listing
-from datamodules.image_files import ImageFiles, converted, decoding, open_image
-from datamodules.image_tree import load_image_tree
-from datamodules.listing import FORMAT_OF, as_text, files_of_classes, images_below, names_of_classes
-from datamodules.shrink import images_of_classes, shrunk
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_UTF8 = os.fsdecode(b"caf\xe9.png")

@@ -17,7 +17,7 @@ trainer:
     - class_path: pytorch_lightning.loggers.MLFlowLogger
       init_args: {experiment_name: nn-mass, tracking_uri: "sqlite:///mlflow.db"}
   callbacks:
-    - class_path: callbacks.JacobianRecorder
+    - class_path: nnmass.callbacks.JacobianRecorder
 """
 PICTURES = {"accuracy", "loss", "confusion_matrix", "jacobian_epoch_0"}
 METRICS = {"train/loss", "val/accuracy", "test/accuracy", "topology/nn_mass", "jacobian/mean_singular_value"}

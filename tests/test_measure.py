@@ -6,10 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nnmass.zoo import Classifier, RandomSkipDenseNet, count_macs, topology
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-
-from zoo import Classifier, RandomSkipDenseNet, count_macs, topology
 
 
 def flop_counter_macs(network: nn.Module, input_size: tuple[int, ...]) -> int:
@@ -88,7 +87,7 @@ def test_the_input_size_is_what_the_network_says_or_an_image() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    from zoo import create_model
+    from nnmass.zoo import create_model
 
     with pytest.raises(ValueError, match="did you mean 'dense_40_w2_all'"):
         create_model("dense_40w2_all")

@@ -6,8 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from zoo import RandomSkipMLP, average_degree, cell_density, topology
+from nnmass.zoo import RandomSkipMLP, average_degree, cell_density, topology
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_the_plain_pass_runs_where_somebody_looks_on(monkeypatch: pytest.MonkeyP
     expected = network(x)
     with pytest.raises(RuntimeError, match="share_outputs=False for gradients of gradients"):
         torch.autograd.grad(network(x).square().sum(), [network.layers[2].linear.weight], create_graph=True)  # type: ignore[union-attr, list-item]
-    monkeypatch.setattr("zoo.shared.perceptron.run", None)
+    monkeypatch.setattr("nnmass.zoo.fast.perceptron.run", None)
     seen: list[torch.Tensor] = []
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.allclose(network(x).float(), expected, atol=0.1)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-import zoo
+from nnmass import zoo
 
 LIMITS: dict[str, tuple[Callable, str]] = {
     "layers of a cell": (lambda: zoo.RandomSkipDenseNet(10**9, 1, 5), "cell_depth to be at most 10,000, but got 10000"),

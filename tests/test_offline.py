@@ -18,8 +18,8 @@ def refuse(self, address, *rest):
 socket.socket.connect = socket.socket.connect_ex = refuse
 socket.getaddrinfo = lambda *address, **rest: (print("a lookup of", address, file=sys.stderr), os._exit(99))
 sys.path.insert(0, sys.argv.pop(1))
-import cli
-sys.exit(cli.main(sys.argv[1:]))
+from nnmass.commands.main import main
+sys.exit(main(sys.argv[1:]))
 """
 
 

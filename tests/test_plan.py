@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from nnmass.commands.main import main
+from nnmass.commands.options.named_networks import instantiate
+from nnmass.datamodules.facts import FACTS
+from nnmass.studies import outline, plan
+from nnmass.studies.definition import Study, planned_rows
+from nnmass.zoo.training.classifier import Classifier
 
-import datamodules
-from cli import main
-from commands.named_networks import instantiate
-from datamodules.facts import FACTS
-from studies import outline, plan
-from studies.definition import Study, planned_rows
-from zoo.classifier import Classifier
+from nnmass import datamodules
 
 ROOT = Path(__file__).resolve().parent.parent
 CIFAR10 = yaml.safe_load((ROOT / "configs" / "cifar10_dense.yaml").read_text())
-DIGITS: dict[str, Any] = {"class_path": "datamodules.Digits", "init_args": {"batch_size": 64, "val_size": 250}}
-MLP: dict[str, Any] = {"class_path": "zoo.RandomSkipMLP", "init_args": {"depth": 5, "width": 8, "tc": 2}}
+DIGITS: dict[str, Any] = {"class_path": "nnmass.datamodules.Digits", "init_args": {"batch_size": 64, "val_size": 250}}
+MLP: dict[str, Any] = {"class_path": "nnmass.zoo.RandomSkipMLP", "init_args": {"depth": 5, "width": 8, "tc": 2}}
 
 
 def build(configuration: Any, name: str) -> Any:
@@ -82,7 +82,7 @@ def test_a_plan_without_the_data_is_the_plan_with_them(engine: Any, monkeypatch:
 def test_images_and_all_data_are_planned_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     content = changed("data.init_args.val_on_test", True)
     content["model"]["network"] = {
-        "class_path": "zoo.RandomSkipDenseNet",
+        "class_path": "nnmass.zoo.RandomSkipDenseNet",
         "init_args": {"cell_depth": 3, "width_multiplier": 1, "tc": 4, "expansion": 2},
     }
     study = Study("s", configs=["a"])
@@ -113,7 +113,7 @@ def test_images_and_all_data_are_planned_alike(monkeypatch: pytest.MonkeyPatch) 
         ("model.network.init_args.activation", "elo"),
         ("model.network.init_args.layers", 3),
         ("model.network.init", {}),
-        ("data.class_path", "datamodules.Digit"),
+        ("data.class_path", "nnmass.datamodules.Digit"),
         ("data.init_args.batch_size", 0),
         ("data.init_args.batch_size", 2.5),
         ("data.init_args.batchsize", 8),

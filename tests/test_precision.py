@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from nnmass.zoo import layer_spectra
+from nnmass.zoo.precision import full_precision, set_tf32, tf32_in_use
 from torch import Tensor, nn
-
-from zoo import layer_spectra
-from zoo.precision import full_precision, set_tf32, tf32_in_use
 
 SWITCHES = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 

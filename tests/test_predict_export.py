@@ -9,11 +9,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from nnmass.commands.options.named_networks import find_network
+from nnmass.datamodules import CIFAR10, Digits, ImageNet
+from nnmass.datamodules.image_files import ImageFiles
 from PIL import Image
-
-from commands.named_networks import find_network
-from datamodules import CIFAR10, Digits, ImageNet
-from datamodules.image_files import ImageFiles
 
 CONFIG = ("--config", "digits_dense", "--trainer.max_epochs", "2")
 

@@ -11,22 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-
-from cli import main
-from commands.config_names import CONFIG_FOLDER, list_configs
-from commands.launch import Launch, launched, require_launcher
-from commands.named_networks import instantiate
-from commands.start_ups import StartUps
+from nnmass.callbacks.start_ups import StartUps
+from nnmass.commands.main import main
+from nnmass.commands.options.named_networks import instantiate
+from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
+from nnmass.runtime.launch import Launch, launched, require_launcher
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
 
 
 def config(folder: Path, batch_size: int, lr: float) -> Path:
     """Digits in double precision, without batch normalisation; no batch size divides the 1,187 samples."""
-    network = {"class_path": "zoo.RandomSkipMLP", "init_args": {"depth": 4, "width": 8, "tc": 3}}
+    network = {"class_path": "nnmass.zoo.RandomSkipMLP", "init_args": {"depth": 4, "width": 8, "tc": 3}}
     optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": lr, "momentum": 0.9}}
     model = {"network": network, "optimizer": optimizer, "lr_scaling": "linear", "interval": "step"}
-    data = {"class_path": "datamodules.Digits", "init_args": {"batch_size": batch_size, "val_size": 250}}
+    data = {"class_path": "nnmass.datamodules.Digits", "init_args": {"batch_size": batch_size, "val_size": 250}}
     trainer = {"max_epochs": 2, "accelerator": "cpu", "precision": "64-true", "logger": False}
     path = folder / f"batch_of_{batch_size}.yaml"
     path.write_text(yaml.safe_dump({"model": model, "data": data, "trainer": trainer}))

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from nnmass.zoo import RandomSkipCell, count_macs, create_model, topology
+from nnmass.zoo.reader.flow import Flow
+from nnmass.zoo.reader.tracing import trace, traced_graph
 from torch import Tensor, nn
-
-from zoo import RandomSkipCell, count_macs, create_model, topology
-from zoo.reader.flow import Flow
-from zoo.reader.tracing import trace, traced_graph
 
 SIZE = (3, 6, 6)
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from nnmass.zoo import topology
+from nnmass.zoo.reader.outputs import tensors_in
 from torch import Tensor, nn
-
-from zoo import topology
-from zoo.reader.outputs import tensors_in
 
 SIZE = (8, 6, 6)
 

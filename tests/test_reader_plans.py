@@ -7,9 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nnmass.zoo import topology
 from torch import Tensor, nn
-
-from zoo import topology
 
 SIZE = (3, 6, 6)
 

@@ -9,9 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-
-from commands import SUBCOMMANDS
-from commands.config_names import find_config, find_study
+from nnmass.commands import SUBCOMMANDS
+from nnmass.runtime.config_names import find_config, find_study
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from nnmass.callbacks.recorder import NetworkRecorder
+from nnmass.datamodules import Digits
+from nnmass.zoo import Classifier, hidden_mean, layer_spectra, topology
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.multiprocessing import spawn
 
-import callbacks
-from callbacks.recorder import NetworkRecorder
-from datamodules import Digits
-from zoo import Classifier, hidden_mean, layer_spectra, topology
+from nnmass import callbacks
 
 
 class Difficult(nn.Sequential):
@@ -62,22 +62,25 @@ FAILURES: dict[str, tuple[tuple[str, Any], list[str]]] = {
         [TOPOLOGY + UNTRACEABLE, JACOBIAN + UNTRACEABLE],
     ),
     "memory": (
-        failing("callbacks.jacobian_recorder.layer_spectra", torch.OutOfMemoryError("CUDA out of memory")),
+        failing("nnmass.callbacks.jacobian_recorder.layer_spectra", torch.OutOfMemoryError("CUDA out of memory")),
         [JACOBIAN + "CUDA out of memory"],
     ),
     "decomposition": (
-        failing("zoo.jacobian.spectra._spectrum", torch.linalg.LinAlgError("no convergence")),
+        failing("nnmass.zoo.jacobian.spectra._spectrum", torch.linalg.LinAlgError("no convergence")),
         [JACOBIAN + "no convergence"],
     ),
     "spectra": (
-        failing("callbacks.jacobian_recorder.draw_spectra", RuntimeError("in a font")),
+        failing("nnmass.callbacks.jacobian_recorder.draw_spectra", RuntimeError("in a font")),
         [JACOBIAN + "in a font"],
     ),
-    "table": (failing("callbacks.jacobian_recorder.write_table", FULL), [JACOBIAN + "file: No space left on device"]),
-    "curve": (failing("callbacks.curves.draw_curve", KeyError("epoch")), [CURVES + "KeyError: 'epoch'"]),
-    "curves": (failing("callbacks.curves.write_atomically", FULL), [CURVES + "file: No space left on device"]),
-    "counts": (("zoo.Classifier.test_step", lambda *_: None), [MATRIX + "'NoneType' object has no attribute"]),
-    "matrix": (failing("callbacks.confusion_matrix.write_atomically", FULL), [MATRIX + "file: No space left"]),
+    "table": (
+        failing("nnmass.callbacks.jacobian_recorder.write_table", FULL),
+        [JACOBIAN + "file: No space left on device"],
+    ),
+    "curve": (failing("nnmass.callbacks.curves.draw_curve", KeyError("epoch")), [CURVES + "KeyError: 'epoch'"]),
+    "curves": (failing("nnmass.callbacks.curves.write_atomically", FULL), [CURVES + "file: No space left on device"]),
+    "counts": (("nnmass.zoo.Classifier.test_step", lambda *_: None), [MATRIX + "'NoneType' object has no attribute"]),
+    "matrix": (failing("nnmass.callbacks.confusion_matrix.write_atomically", FULL), [MATRIX + "file: No space left"]),
 }
 
 

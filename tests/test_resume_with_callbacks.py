@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from nnmass.commands.main import main
+from nnmass.commands.options.lightning_options import REFUSED_CALLBACKS
+from nnmass.commands.options.resumable import CANNOT_GO_ON
 from pytorch_lightning import Callback
 from pytorch_lightning import callbacks as lightning
 
-import callbacks
-from cli import main
-from commands.lightning_options import REFUSED_CALLBACKS
-from commands.resumable import CANNOT_GO_ON
+from nnmass import callbacks
 
 DOCUMENTATION = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
 TIMES = re.compile(r"_s$|time|per_sec|DeviceStats|cpu_")
@@ -113,7 +113,7 @@ def configuration(case: Case, folder: Path) -> Path:
     network = {"features": 64, "num_classes": 10, "normalise": case.normalise}
     content = {
         "model": {"network": {"class_path": "interruptions.DropoutNetwork", "init_args": network}},
-        "data": {"class_path": "datamodules.Digits", "init_args": digits},
+        "data": {"class_path": "nnmass.datamodules.Digits", "init_args": digits},
         "trainer": {"max_epochs": 3, "accelerator": "cpu", "logger": False, **case.trainer},
     }
     content["model"]["interval"] = case.interval

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from callbacks.run_file import part_of, write_atomically
+from nnmass.runtime.files import part_of, write_atomically
 
 
 def test_a_file_is_on_the_disk_as_a_whole_before_it_takes_its_name(
@@ -71,7 +70,7 @@ def test_a_link_stays_a_link_and_its_target_is_written(tmp_path: Path) -> None:
 
 def test_standard_output_gets_it_whether_it_is_a_pipe_or_a_file(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from callbacks.run_file import write_atomically\n"
+        "from pathlib import Path; from nnmass.runtime.files import write_atomically\n"
         "print('before', flush=True); write_atomically(Path('/dev/stdout'), 'table\\n'); print('after')"
     )
     command = [sys.executable, "-c", code]
@@ -98,7 +97,7 @@ def test_a_device_and_a_pipe_are_written_through(tmp_path: Path) -> None:
 
 def test_parts_of_processes_that_were_killed_go_when_the_folder_is_written_again(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    dies = "import os, signal\nfrom pathlib import Path\nfrom callbacks.run_file import write_atomically\n"
+    dies = "import os, signal\nfrom pathlib import Path\nfrom nnmass.runtime.files import write_atomically\n"
     dies += "os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)\n"
     dies += f"write_atomically(Path({str(file)!r}), 'half')"
     assert subprocess.run([sys.executable, "-c", dies], check=False).returncode == -signal.SIGKILL

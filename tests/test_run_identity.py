@@ -7,18 +7,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
-
-from cli import main
-from commands.config_names import CONFIG_FOLDER, list_configs
-from commands.run_folders import continued_run, find_run, run_of_job
-from commands.run_identity import configuration_id, evaluated, plain
+from nnmass.commands.main import main
+from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
+from nnmass.runtime.folders import continued_run, find_run, run_of_job
+from nnmass.runtime.identity import configuration_id, evaluated, plain
 
 FIT = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
 
 CONFIGURATION: dict[str, Any] = {
     "seed_everything": 0,
-    "model": {"network": {"class_path": "zoo.RandomSkipMLP"}},
-    "data": {"class_path": "datamodules.Digits", "init_args": {"batch_size": 64, "num_workers": 2}},
+    "model": {"network": {"class_path": "nnmass.zoo.RandomSkipMLP"}},
+    "data": {"class_path": "nnmass.datamodules.Digits", "init_args": {"batch_size": 64, "num_workers": 2}},
     "trainer": {"devices": 1, "max_epochs": 3, "precision": "32-true", "logger": False, "num_nodes": 1},
 }
 
@@ -28,7 +27,7 @@ def changed(**trainer: Any) -> dict[str, Any]:
 
 
 def sharing(choice: Any, **model: Any) -> dict[str, Any]:
-    network = {"class_path": "zoo.RandomSkipMLP", "init_args": {"share_outputs": choice}}
+    network = {"class_path": "nnmass.zoo.RandomSkipMLP", "init_args": {"share_outputs": choice}}
     return {**CONFIGURATION, "model": {"network": network, **model}}
 
 

@@ -13,18 +13,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from interruptions import ThreeClasses, write_photographs
+from nnmass.commands.main import main
+from nnmass.datamodules import CIFAR10, Digits
+from nnmass.datamodules.base import DataModule, Split
+from nnmass.datamodules.loader import ShardedBatches
+from nnmass.datamodules.sample import mixed_order
+from nnmass.runtime.partial import part_seen
+from nnmass.zoo import Classifier, RandomSkipDenseNet
 from pytorch_lightning import Callback, Trainer
 from test_data_modules import make_tree
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-
-from callbacks.partial import part_seen
-from cli import main
-from datamodules import CIFAR10, Digits
-from datamodules.base import DataModule, Split
-from datamodules.loader import ShardedBatches
-from datamodules.sample import mixed_order
-from zoo import Classifier, RandomSkipDenseNet
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=80), st.integers(0, 5))

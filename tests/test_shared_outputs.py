@@ -17,12 +17,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nnmass.zoo import RandomSkipCell, RandomSkipDenseNet, count_macs, hidden_mean, layer_spectra, topology
+from nnmass.zoo.fast import gpu, outputs, processor
+from nnmass.zoo.networks import cells
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
-
-import zoo.cells
-from zoo import RandomSkipCell, RandomSkipDenseNet, count_macs, hidden_mean, layer_spectra, topology
-from zoo.shared import gpu, outputs, processor
 
 pytestmark = pytest.mark.skipif(not processor.available(torch.float32), reason="PyTorch was built without GNU OpenMP")
 
@@ -39,8 +38,8 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             counted.append(1)
             super().__init__(*arguments)
 
-    monkeypatch.setattr(zoo.cells, "SharedOutputs", Counted)
-    monkeypatch.setattr(zoo.cells, "is_proved", lambda *_: True)  # whose own pass would be counted
+    monkeypatch.setattr(cells, "SharedOutputs", Counted)
+    monkeypatch.setattr(cells, "is_proved", lambda *_: True)  # whose own pass would be counted
     if INTERPRETED:
         monkeypatch.setattr(outputs, "loops_for", lambda device: gpu)
         monkeypatch.setattr(gpu, "_PARTS", 2)
@@ -219,7 +218,7 @@ def test_memory_is_freed_without_the_garbage_collector(monkeypatch: pytest.Monke
             super().__init__(*arguments)
             made.append(weakref.ref(self))
 
-    monkeypatch.setattr(zoo.cells, "SharedOutputs", Watched)
+    monkeypatch.setattr(cells, "SharedOutputs", Watched)
     cell, _ = pair(in_channels=3, width=4, depth=5, tc=6)
     gc.disable()
     try:
@@ -309,7 +308,7 @@ def test_two_processes_sum_the_same_gradients(tmp_path: Path) -> None:
     script.write_text(
         "import sys, torch, torch.distributed as dist\n"
         "from torch.nn.parallel import DistributedDataParallel\n"
-        "from zoo import RandomSkipDenseNet\n"
+        "from nnmass.zoo import RandomSkipDenseNet\n"
         "rank, store = int(sys.argv[1]), sys.argv[2]\n"
         "dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)\n"
         "found = []\n"
@@ -332,7 +331,7 @@ def test_two_processes_sum_the_same_gradients(tmp_path: Path) -> None:
 def test_fewer_threads_than_asked_for_do_all_the_work() -> None:
     """Forward only: with such a limit PyTorch's own convolutions wait for ever on their way back."""
     code = (
-        "import torch, copy; from zoo import RandomSkipCell; torch.set_num_threads(4)\n"
+        "import torch, copy; from nnmass.zoo import RandomSkipCell; torch.set_num_threads(4)\n"
         "cell = RandomSkipCell(3, 4, 5, 6); plain = copy.deepcopy(cell); plain.share_outputs = False\n"
         "x = torch.randn(4, 3, 6, 6)\n"
         "one, other = cell(x), plain(x)\n"

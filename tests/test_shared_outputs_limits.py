@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from nnmass.zoo import Classifier, RandomSkipMLP
+from nnmass.zoo.fast import outputs, processor
+from nnmass.zoo.fast.channels import Outputs
+from nnmass.zoo.networks import cells
+from nnmass.zoo.training.weighted_mean import WeightedMean
 from test_shared_outputs import assert_close, pair, step
 from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks, save_on_cpu
-
-import zoo.cells
-from zoo import Classifier, RandomSkipMLP
-from zoo.shared import outputs, processor
-from zoo.shared.channels import Outputs
-from zoo.weighted_mean import WeightedMean
 
 CELL: dict[str, Any] = {"in_channels": 3, "width": 4, "depth": 5, "tc": 6}
 
@@ -71,8 +70,8 @@ def test_with_the_first_layers_frozen_the_others_learn_alike_and_memory_is_freed
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(zoo.cells, "SharedOutputs", Watched)
-    monkeypatch.setattr(zoo.cells, "is_proved", lambda *_: True)  # whose own pass would be watched too
+    monkeypatch.setattr(cells, "SharedOutputs", Watched)
+    monkeypatch.setattr(cells, "is_proved", lambda *_: True)  # whose own pass would be watched too
     cell, plain = pair(**CELL)
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     losses, gradients = [], []

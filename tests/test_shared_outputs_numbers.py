@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from nnmass.zoo.fast import gpu, outputs, processor
+from nnmass.zoo.fast.outputs import SharedOutputs
+from nnmass.zoo.fast.scratch import ScratchBuffer
 from test_shared_outputs import INTERPRETED
 from torch import Tensor, nn
-
-from zoo.shared import gpu, outputs, processor
-from zoo.shared.outputs import SharedOutputs
-from zoo.shared.scratch import ScratchBuffer
 
 pytestmark = pytest.mark.skipif(not processor.available(torch.float32), reason="PyTorch was built without GNU OpenMP")
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from zoo import MobileNetV2, RandomSkipCell, RandomSkipDenseNet, RandomSkipMLP, count_macs, link_counts, topology
-from zoo.size import Size, cell_size, densenet_size, mlp_size, mobilenet_size
-from zoo.variants import VARIANTS, create_model
+from nnmass.zoo import MobileNetV2, RandomSkipCell, RandomSkipDenseNet, RandomSkipMLP, count_macs, link_counts, topology
+from nnmass.zoo.networks.variants import VARIANTS, create_model
+from nnmass.zoo.size import Size, cell_size, densenet_size, mlp_size, mobilenet_size
 
 
 def counted(network: Any, input_size: tuple[int, ...]) -> Size:

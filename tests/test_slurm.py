@@ -15,7 +15,7 @@ import torch
 import yaml
 from interruptions import write_photographs
 
-import studies
+from nnmass import studies
 
 pytestmark = pytest.mark.slurm
 
@@ -46,7 +46,7 @@ def test_an_array_fills_a_study_although_a_task_is_requeued(tmp_path: Path, nnma
     study = {
         "configs": ["mnist_mlp.yaml"],
         "networks": [{"depth": [3, 4], "tc": [1]}],
-        "changes": {"data": {"class_path": "datamodules.Digits"}, "trainer": {"max_epochs": 60}},
+        "changes": {"data": {"class_path": "nnmass.datamodules.Digits"}, "trainer": {"max_epochs": 60}},
         "seeds": 2,
     }
     definition.write_text(yaml.safe_dump(study))
@@ -112,7 +112,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory, nnmass: Callable) -> Callabl
             folder = tmp_path_factory.mktemp("case")
             network: dict[str, Any] = {"class_path": "interruptions.DropoutNetwork"}
             if kind == "memory":
-                data: dict[str, Any] = {"class_path": "datamodules.Digits", "init_args": {"val_size": 250}}
+                data: dict[str, Any] = {"class_path": "nnmass.datamodules.Digits", "init_args": {"val_size": 250}}
                 data["init_args"] |= {"batch_size": 24, "augmentation": {"crop_padding": 1, "cutout": 2}}
                 network["init_args"] = {"features": 64, "num_classes": 10}
             else:

@@ -11,10 +11,9 @@ import pytest
 import torch
 import yaml
 from interruptions import write_photographs
-
-from callbacks.run_file import write_atomically
-from cli import main
-from datamodules.cache import cached
+from nnmass.commands.main import main
+from nnmass.datamodules.cache import cached
+from nnmass.runtime.files import write_atomically
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
 FIT = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs"]

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from cli import main
-from commands.streams import indifferent
+from nnmass.commands.main import main
+from nnmass.runtime.streams import indifferent
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, str(ROOT / "cli.py")]
@@ -73,7 +72,7 @@ def test_closed_and_full_streams_leave_the_exit_status(words: str, redirection: 
 
 def test_files_do_not_take_the_place_of_closed_streams() -> None:
     """Else what a library prints would stand in a checkpoint."""
-    code = "from commands.streams import open_closed_streams; open_closed_streams(); import os, sys\n"
+    code = "from nnmass.runtime.streams import open_closed_streams; open_closed_streams(); import os, sys\n"
     code += "file = os.open('/dev/null', os.O_RDONLY); print('lost'); print('lost', file=sys.stderr); sys.exit(file)"
     command = f'"{PROGRAM[0]}" -c "{code}" <&- >&- 2>&-'
     assert subprocess.run(["bash", "-c", command], cwd=ROOT, check=False).returncode >= 3

@@ -9,10 +9,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-
-from cli import main
-from commands.config_names import CONFIG_FOLDER
-from commands.strict_yaml import read_yaml
+from nnmass.commands.main import main
+from nnmass.runtime.config_names import CONFIG_FOLDER
+from nnmass.runtime.strict_yaml import read_yaml
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 
@@ -97,7 +96,7 @@ def test_whatever_yaml_writes_is_read_as_yaml_reads_it(content: dict) -> None:
         ("model: {network: [1]}\n", "or keys and values, but got [1]."),
         ("model: {optimizer: 5}\n", "Expected model.optimizer in {path} to be a class by its full name, or keys and"),
         (
-            "model: {network: {class_path: zoo.RandomSkipDenseNet, init_args: 5}}\n",
+            "model: {network: {class_path: nnmass.zoo.RandomSkipDenseNet, init_args: 5}}\n",
             "Expected keys and values under model.network.init_args in {path}, but it holds 5.",
         ),
         (
@@ -105,7 +104,7 @@ def test_whatever_yaml_writes_is_read_as_yaml_reads_it(content: dict) -> None:
             "model.network.class_path in {path} to be the full name of a class, but",
         ),
         (
-            "data: {class_path: datamodules.Digits, init_args: [1]}\n",
+            "data: {class_path: nnmass.datamodules.Digits, init_args: [1]}\n",
             "Expected keys and values under data.init_args in {path}, but it holds [1].",
         ),
         (

@@ -18,17 +18,17 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from nnmass.commands.main import main
+from nnmass.studies.cores import visible_gpus
+from nnmass.studies.definition import Row, Study, planned_rows
+from nnmass.studies.ensemble.trainer import train_together
+from nnmass.studies.explain import explain
+from nnmass.studies.fit_engine import one_device
+from nnmass.studies.report.fits import averages, study_fits
+from nnmass.studies.report.writer import compared
 from PIL import Image
 
-import studies
-from cli import main
-from studies.cores import visible_gpus
-from studies.definition import Row, Study, planned_rows
-from studies.ensemble import train_together
-from studies.explain import explain
-from studies.fit_engine import one_device
-from studies.study_fits import averages, study_fits
-from studies.study_report import compared
+from nnmass import studies
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = yaml.safe_load((ROOT / "configs" / "mnist_mlp.yaml").read_text())
@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
     "engine": "ensemble",
     "configs": ["mnist_mlp.yaml"],
     "networks": ["mlp_d16_w8_t[02]", {"depth": [3, 5], "tc": [1]}],
-    "changes": {"data": {"class_path": "datamodules.Digits"}, "trainer": {"max_epochs": 2}},
+    "changes": {"data": {"class_path": "nnmass.datamodules.Digits"}, "trainer": {"max_epochs": 2}},
     "seeds": 2,
     "jacobian": {"samples": 10},
     "report": {"curves": [{"X": "mlp_d16_w8_t2", "Y": "depth3_tc1"}]},
@@ -190,7 +190,7 @@ def test_members_train_with_tf32_as_their_configuration_says(
         seen.append(torch.backends.cuda.matmul.allow_tf32)
         return train_together(*arguments, **options)
 
-    monkeypatch.setattr("studies.ensemble_engine.train_together", train)
+    monkeypatch.setattr("nnmass.studies.ensemble.engine.train_together", train)
     before = torch.backends.cuda.matmul.allow_tf32
     changes = SMALL["changes"] if wanted else {**SMALL["changes"], "tf32": False}
     definition = write(tmp_path, networks=[{"depth": [3], "tc": [1]}], seeds=1, jacobian=None, changes=changes)
@@ -417,7 +417,7 @@ def test_what_the_ensemble_cannot_train_fails_row_by_row(
     changes: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     changed = changes.setdefault("changes", {})
-    changed.setdefault("data", {})["class_path"] = "datamodules.Digits"
+    changed.setdefault("data", {})["class_path"] = "nnmass.datamodules.Digits"
     definition = write(tmp_path, **{"networks": ["mlp_d16_w8_t1"], **changes})
     assert main(["study", "run", definition, "--output_dir", str(tmp_path / "out")]) == 2
     shown = capsys.readouterr()

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from cli import main
+from nnmass.commands.main import main
 
 CONFIGS = {"configs": ["digits_dense.yaml"]}
 MANY = list(range(1, 400))

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from cli import main
-from commands.config_names import CONFIG_FOLDER
-from commands.job_scripts import job_script, largest_array
+from nnmass.commands.main import main
+from nnmass.runtime.config_names import CONFIG_FOLDER
+from nnmass.runtime.job_scripts import job_script, largest_array
 
 
 def job_file(folder: Path) -> str:
@@ -127,7 +126,7 @@ def test_an_array_has_as_many_tasks_as_its_rows_take(tmp_path: Path) -> None:
 
 
 def test_more_tasks_than_the_cluster_takes_are_several_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("commands.job_scripts.largest_array", lambda: 4)
+    monkeypatch.setattr("nnmass.runtime.job_scripts.largest_array", lambda: 4)
     assert submit_study(tmp_path, "--runs-per-task", "1") == 0
     arrays = [
         next(line for line in (tmp_path / "out" / name).read_text().splitlines() if "--array" in line)

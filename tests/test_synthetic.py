@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from datamodules import Circle, Seg
+from nnmass.datamodules import Circle, Seg
 
 
 @pytest.mark.parametrize("segments", [2, 20, 30])

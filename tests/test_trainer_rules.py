@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 import torch
 from jsonargparse import Namespace
-
-from cli import main
-from commands.trainer_rules import require_devices
+from nnmass.commands.main import main
+from nnmass.commands.options.trainer_rules import require_devices
 
 
 def options(devices: Any = "auto", accelerator: str = "auto", precision: str = "32-true") -> Namespace:
@@ -83,7 +82,7 @@ def test_other_gpus_are_numbered_as_lightning_knows(accelerator: str, monkeypatc
 def test_the_command_line_says_so_in_one_line(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datamodules.Digits.load", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr("nnmass.datamodules.Digits.load", lambda *_: pytest.fail("the data were read"))
     assert main(["fit", "--config", "digits_dense.yaml", *words]) == 2
     message = capsys.readouterr().err
     assert message.startswith(sentence)

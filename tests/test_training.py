@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from nnmass.commands.main import main
+from nnmass.zoo import Classifier, RandomSkipDenseNet, create_model
 from PIL import Image
-
-from cli import main
-from zoo import Classifier, RandomSkipDenseNet, create_model
 
 ROOT = Path(__file__).resolve().parent.parent
 FIT = ("fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu")
@@ -181,7 +180,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
 def test_a_second_ctrl_c_while_the_first_is_answered_counts() -> None:
     impatient = """
 import os, signal
-from commands.stop_signals import StopSignals
+from nnmass.runtime.signals import StopSignals
 def write(file: int, text: bytes) -> None:
     os.write = real
     real(file, text)
@@ -230,7 +229,7 @@ def test_two_processes_train_one_network_in_one_folder_and_resume(tmp_path: Path
 def test_nan_stops_the_run_and_names_the_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from zoo import Classifier
+    from nnmass.zoo import Classifier
 
     plain = Classifier.training_step
 
@@ -345,7 +344,7 @@ def test_the_confusion_matrix_counts_every_image_once(unbroken: Path) -> None:
 def test_a_run_that_is_at_work_is_left_alone(
     unbroken: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from commands.run_folders import claim
+    from nnmass.runtime.folders import claim
 
     with claim(unbroken):
         assert main(["test", "--config", str(unbroken / "config.yaml"), "--ckpt_path", "best"]) != 0

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-
-from cli import main
-from commands.parsed import parsed_fit
-from commands.trainer_rules import left_out
+from nnmass.commands.main import main
+from nnmass.commands.options.trainer_rules import left_out
+from nnmass.commands.training.parsed import parsed_fit
 
 REFUSED = {
     "--trainer.max_epochs 0": "trainer.max_epochs to be at least 1, or -1 for no end, but got 0; validate and test",
@@ -40,8 +39,10 @@ def test_it_is_refused_in_one_line_before_anything_is_made(
     words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("datamodules.Digits.load", lambda *_: pytest.fail("the data were read"))
-    monkeypatch.setattr("zoo.cells.RandomSkipCell.__init__", lambda *_, **__: pytest.fail("the network was made"))
+    monkeypatch.setattr("nnmass.datamodules.Digits.load", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr(
+        "nnmass.zoo.networks.cells.RandomSkipCell.__init__", lambda *_, **__: pytest.fail("the network was made")
+    )
     assert main(["fit", "--config", "digits_dense.yaml", *words.split()]) == 2
     message = capsys.readouterr().err
     assert message.startswith(f"Expected {REFUSED[words]}") or REFUSED[words] in message

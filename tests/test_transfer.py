@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 from gpu_shaped import device_waits
+from nnmass.datamodules import CIFAR10, Augmentation, ImageNet, loader
+from nnmass.datamodules.transfer import Constants, host_generator, to_device
 from torch import Generator, Tensor
-
-from datamodules import CIFAR10, Augmentation, ImageNet, loader
-from datamodules.transfer import Constants, host_generator, to_device
 
 
 def test_the_generator_of_the_host_is_a_function_of_the_state_which_moves_on() -> None:

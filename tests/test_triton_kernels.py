@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from nnmass.zoo import RandomSkipDenseNet
+from nnmass.zoo.fast import gpu, outputs
+from nnmass.zoo.fast.channels import Outputs, Reading
+from nnmass.zoo.networks import cells
 from torch import nn
-
-import zoo.cells
-from zoo import RandomSkipDenseNet
-from zoo.shared import gpu, outputs
-from zoo.shared.channels import Outputs, Reading
 
 pytestmark = pytest.mark.skipif(not gpu.available(torch.float32), reason="needs Triton")
 
@@ -32,7 +31,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     launches: list[tuple] = []
     monkeypatch.setattr(gpu, "_launch", lambda kernel, grid, *arguments: launches.append((kernel, arguments)))
     monkeypatch.setattr(outputs, "loops_for", lambda device: gpu)
-    monkeypatch.setattr(zoo.cells, "is_proved", lambda *_: True)
+    monkeypatch.setattr(cells, "is_proved", lambda *_: True)
     return launches
 
 
@@ -99,10 +98,9 @@ def launches_of(
 def compiled(kernel: str, arguments: tuple, capability: int) -> Any:
     """A kernel as Triton compiles it for these arguments: those that are 1, or multiples of 16, are known to be."""
     import triton
+    from nnmass.zoo.fast import triton_kernels
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-
-    from zoo.shared import triton_kernels
 
     function = getattr(triton_kernels, kernel)
     described, constants, attributes = {}, {}, {}

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from nnmass.callbacks import FiniteLoss, NonFiniteLossError
+from nnmass.commands.main import main
+from nnmass.runtime.checkpoints import read_checkpoint, require_resumable
 from pytorch_lightning import Trainer
 from torch import nn
-
-from callbacks import FiniteLoss, NonFiniteLossError
-from callbacks.checkpoint_io import read_checkpoint, require_resumable
-from cli import main
 
 WHOLE: dict[str, Any] = {
     "state_dict": {"a": torch.ones(3), "mask": torch.tensor([0.0, -torch.inf]), "count": torch.tensor(3)},

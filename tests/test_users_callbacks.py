@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-
-from cli import main
-from commands.run_folders import configuration_id
+from nnmass.commands.main import main
+from nnmass.runtime.folders import configuration_id
 
 DIGITS = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs"]
 CALLBACK = "--trainer.callbacks+=pytorch_lightning.callbacks."

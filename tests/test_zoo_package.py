@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import zoo
+from nnmass import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,12 +20,12 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_importing_the_zoo_loads_no_framework() -> None:
-    assert not loaded_after("import zoo; zoo.list_models(); zoo.nn_mass(4, 2, 3)") & {
+    assert not loaded_after("from nnmass import zoo; zoo.list_models(); zoo.nn_mass(4, 2, 3)") & {
         "torch",
         "pytorch_lightning",
         "timm",
     }
-    heavy = loaded_after("import zoo; zoo.create_model('dense_digits')")
+    heavy = loaded_after("from nnmass import zoo; zoo.create_model('dense_digits')")
     assert "torch" in heavy
     assert not heavy & {"pytorch_lightning", "timm", "fvcore", "torchvision"}
 

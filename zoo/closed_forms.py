@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from zoo.mass import average_degree, cell_density, nn_mass, residual_links, whole_number
-from zoo.resnet_size import resnet_size
-from zoo.size import Size, cell_widths, densenet_size, mlp_size
+from nnmass.zoo.mass import average_degree, cell_density, nn_mass, residual_links, whole_number
+from nnmass.zoo.resnet_size import resnet_size
+from nnmass.zoo.size import Size, cell_widths, densenet_size, mlp_size
 
 __all__ = ["ClosedForm", "closed_form"]
 
@@ -53,7 +53,7 @@ def closed_form(
     """Topology and size of a network by its class and arguments.
 
     Args:
-        network: Full or short name of the class, such as ``zoo.RandomSkipDenseNet``.
+        network: Full or short name of the class, such as ``nnmass.zoo.RandomSkipDenseNet``.
         arguments: Those of its constructor that are not the defaults.
         input_size: Shape of one input, (channels, height, width) in px or (features,); by default the network's own.
 

@@ -3,8 +3,8 @@
 from math import inf
 from typing import NamedTuple
 
-from zoo.mass import whole_number
-from zoo.size import Size
+from nnmass.zoo.mass import whole_number
+from nnmass.zoo.size import Size
 
 __all__ = ["RESNET_BLOCKS", "ResNetSize", "resnet_channels", "resnet_size"]
 

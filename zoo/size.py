@@ -10,7 +10,7 @@ from decimal import Decimal
 from math import inf
 from typing import Any, NamedTuple
 
-from zoo.mass import link_counts
+from nnmass.zoo.mass import link_counts
 
 __all__ = ["Size", "cell_size", "cell_widths", "densenet_size", "mlp_size", "mobilenet_size", "require_room"]
 

@@ -7,15 +7,14 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 import torch
+from nnmass.zoo.agreement.cases import Case, cases_on
+from nnmass.zoo.agreement.errors import Error, errors
+from nnmass.zoo.agreement.ways import evaluate, train
+from nnmass.zoo.fast import internals
+from nnmass.zoo.fast.outputs import loops_for
+from nnmass.zoo.networks.mlp import RandomSkipMLP
+from nnmass.zoo.precision import full_precision
 from torch import Tensor, nn
-
-from zoo.agreement.cases import Case, cases_on
-from zoo.agreement.errors import Error, errors
-from zoo.agreement.ways import evaluate, train
-from zoo.mlp import RandomSkipMLP
-from zoo.precision import full_precision
-from zoo.shared import internals
-from zoo.shared.outputs import loops_for
 
 __all__ = ["Agreement", "check", "check_fast_passes"]
 

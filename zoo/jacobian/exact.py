@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from nnmass.zoo.precision import full_precision
 from torch import Tensor
-
-from zoo.precision import full_precision
 
 # Layers of at most so many rows go by their Gram matrices; above, LAPACK's blocks are as fast.
 _SMALL = 64
@@ -51,7 +50,9 @@ def linear_singular_values(weights: Sequence[Tensor], slopes: Sequence[Tensor]) 
         layer: torch.linalg.svdvals(slopes[layer][:, :, None] * weights[layer]) for layer in groups.pop(None, [])
     }
     for layers in groups.values():
-        from zoo.jacobian.gram import scaled_gram_singular_values  # loads the compiler, which not every use needs
+        from nnmass.zoo.jacobian.gram import (
+            scaled_gram_singular_values,  # loads the compiler, which not every use needs
+        )
 
         exact = [weights[layer].detach().double() for layer in layers]
         gram = torch.stack([weight @ weight.T for weight in exact]).numpy()

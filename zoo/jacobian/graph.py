@@ -5,10 +5,9 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+from nnmass.zoo.reader.operations import VIEWS, Operation, Reduction
+from nnmass.zoo.reader.tracing import TracedGraph
 from torch import Tensor, fx
-
-from zoo.reader.operations import VIEWS, Operation, Reduction
-from zoo.reader.tracing import TracedGraph
 
 __all__ = ["BatchGraph", "operator_name", "reduced", "shape_of"]
 

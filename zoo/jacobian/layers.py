@@ -6,15 +6,14 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import torch
+from nnmass.zoo.jacobian.graph import BatchGraph, operator_name, shape_of
+from nnmass.zoo.jacobian.regions import Span, between, shares_weights, spans_of
+from nnmass.zoo.reader.macs import first_parameter
+from nnmass.zoo.reader.operations import VIEWS
+from nnmass.zoo.reader.tracing import TracedGraph, traced_graph
+from nnmass.zoo.wrappers import replica, unwrapped
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from zoo.jacobian.graph import BatchGraph, operator_name, shape_of
-from zoo.jacobian.regions import Span, between, shares_weights, spans_of
-from zoo.macs import first_parameter
-from zoo.reader.operations import VIEWS
-from zoo.reader.tracing import TracedGraph, traced_graph
-from zoo.wrappers import replica, unwrapped
 
 __all__ = ["Layer", "layers_at"]
 

@@ -3,9 +3,8 @@
 from typing import Any
 
 import torch
+from nnmass.zoo.reader.operations import VIEWS
 from torch import Tensor, fx
-
-from zoo.reader.operations import VIEWS
 
 __all__ = [
     "ACTIVATIONS",

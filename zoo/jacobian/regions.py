@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import fx
-
-from zoo.jacobian.graph import BatchGraph, operator_name, reduced, shape_of
-from zoo.jacobian.operators import (
+from nnmass.zoo.jacobian.graph import BatchGraph, operator_name, reduced, shape_of
+from nnmass.zoo.jacobian.operators import (
     ACTIVATIONS,
     ALONG,
     CUTS,
@@ -23,7 +21,8 @@ from zoo.jacobian.operators import (
     is_tensor,
     pools_channels,
 )
-from zoo.reader.operations import VIEWS, common_names
+from nnmass.zoo.reader.operations import VIEWS, common_names
+from torch import fx
 
 __all__ = ["Span", "between", "shares_weights", "spans_of"]
 

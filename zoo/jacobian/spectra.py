@@ -7,16 +7,15 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from nnmass.zoo.jacobian.estimates import Spectrum, estimate_spectrum
+from nnmass.zoo.jacobian.exact import dense_singular_values, linear_singular_values
+from nnmass.zoo.jacobian.layers import Layer, layers_at
+from nnmass.zoo.mass import whole_number
+from nnmass.zoo.precision import full_precision
+from nnmass.zoo.reader.macs import first_parameter
+from nnmass.zoo.seeding import kept_random_state
+from nnmass.zoo.wrappers import replica, unwrapped
 from torch import Tensor, nn
-
-from zoo.jacobian.estimates import Spectrum, estimate_spectrum
-from zoo.jacobian.exact import dense_singular_values, linear_singular_values
-from zoo.jacobian.layers import Layer, layers_at
-from zoo.macs import first_parameter
-from zoo.mass import whole_number
-from zoo.precision import full_precision
-from zoo.seeding import kept_random_state
-from zoo.wrappers import replica, unwrapped
 
 __all__ = ["LayerSpectrum", "hidden_isometry", "hidden_mean", "layer_spectra"]
 

@@ -7,10 +7,10 @@ present are W_1, those possible sum_{j<k} (k-j) W_j, and the mass is i_c times p
 additions past the same layers, such as those of x + f(x) + g(x), one counts.
 """
 
-from zoo.mass import residual_links
-from zoo.reader.blocks import Block, Joint, Verdict, judged
-from zoo.reader.flow import Flow, members
-from zoo.reader.operation import Operation
+from nnmass.zoo.mass import residual_links
+from nnmass.zoo.reader.blocks import Block, Joint, Verdict, judged
+from nnmass.zoo.reader.flow import Flow, members
+from nnmass.zoo.reader.operation import Operation
 
 __all__ = ["judge_additions"]
 

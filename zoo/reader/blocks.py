@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from zoo.reader.operation import Operation
+from nnmass.zoo.reader.operation import Operation
 
 __all__ = ["Block", "Joint", "Verdict", "Wiring", "judged"]
 

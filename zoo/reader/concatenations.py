@@ -10,11 +10,10 @@ last layer that is joined no more counts with the mean width of the joined ones,
 """
 
 import numpy as np
-
-from zoo.reader.blocks import Block, Joint, Verdict, Wiring, judged
-from zoo.reader.flow import Flow
-from zoo.reader.mixing import is_mixed, is_moved
-from zoo.reader.operation import Operation, common_names
+from nnmass.zoo.reader.blocks import Block, Joint, Verdict, Wiring, judged
+from nnmass.zoo.reader.flow import Flow
+from nnmass.zoo.reader.mixing import is_mixed, is_moved
+from nnmass.zoo.reader.operation import Operation, common_names
 
 __all__ = ["judge_concatenations"]
 

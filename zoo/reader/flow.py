@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 
-from zoo.reader.operation import Operation
+from nnmass.zoo.reader.operation import Operation
 
 __all__ = ["Flow"]
 
@@ -20,7 +20,7 @@ class Flow:
 
     Example:
         >>> from torch import nn
-        >>> from zoo.reader.tracing import trace
+        >>> from nnmass.zoo.reader.tracing import trace
         >>> Flow(trace(nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 3)), (4,))).longest_path(0, 2)
         [1, 2]
     """

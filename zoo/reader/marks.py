@@ -1,9 +1,8 @@
 """Cells that no longer say that they are cells, as after a conversion that rebuilds a network from its graph."""
 
+from nnmass.zoo.reader.flow import Flow
+from nnmass.zoo.reader.operation import Operation, common_names
 from torch import nn
-
-from zoo.reader.flow import Flow
-from zoo.reader.operation import Operation, common_names
 
 __all__ = ["lost_marks"]
 

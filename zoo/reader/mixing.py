@@ -2,9 +2,9 @@
 
 from math import prod
 
-from zoo.reader.flow import Flow, members
-from zoo.reader.operation import Operation
-from zoo.reader.operators import REDUCTIONS
+from nnmass.zoo.reader.flow import Flow, members
+from nnmass.zoo.reader.operation import Operation
+from nnmass.zoo.reader.operators import REDUCTIONS
 
 __all__ = ["is_mixed", "is_moved"]
 

@@ -5,14 +5,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from nnmass.zoo.reader import operators
+from nnmass.zoo.reader.constants import Constants
+from nnmass.zoo.reader.entries import Entries, shape_of
+from nnmass.zoo.reader.internals import HigherOrderOperator
+from nnmass.zoo.reader.operation import Kind, Operation, common_names
+from nnmass.zoo.reader.operators import VIEWS, operator
 from torch import fx
-
-from zoo.reader import operators
-from zoo.reader.constants import Constants
-from zoo.reader.entries import Entries, shape_of
-from zoo.reader.internals import HigherOrderOperator
-from zoo.reader.operation import Kind, Operation, common_names
-from zoo.reader.operators import VIEWS, operator
 
 __all__ = ["VIEWS", "Operation", "Reduction", "common_names"]
 

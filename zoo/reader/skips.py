@@ -1,10 +1,10 @@
 """Every addition and concatenation of a traced network, judged, and the blocks that hold its skip connections."""
 
-from zoo.reader.additions import judge_additions
-from zoo.reader.blocks import Block, Joint, judged
-from zoo.reader.concatenations import judge_concatenations
-from zoo.reader.flow import Flow
-from zoo.reader.operation import Operation
+from nnmass.zoo.reader.additions import judge_additions
+from nnmass.zoo.reader.blocks import Block, Joint, judged
+from nnmass.zoo.reader.concatenations import judge_concatenations
+from nnmass.zoo.reader.flow import Flow
+from nnmass.zoo.reader.operation import Operation
 
 __all__ = ["read_skips"]
 
@@ -20,7 +20,7 @@ def read_skips(operations: list[Operation]) -> tuple[list[Block], list[Joint]]:
 
     Example:
         >>> from torch import nn
-        >>> from zoo.reader.tracing import trace
+        >>> from nnmass.zoo.reader.tracing import trace
         >>> read_skips(trace(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), (4,)))
         ([], [])
     """

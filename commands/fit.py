@@ -1,0 +1,39 @@
+"""fit, validate, test and predict: find the configuration, then hand over to Lightning."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from nnmass.commands.training.help import training_help
+from nnmass.runtime.config_names import resolve_config_arguments
+from nnmass.runtime.launch import launched
+from nnmass.runtime.signals import StopSignals
+
+__all__ = ["run"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Args:
+        arguments: The subcommand and what follows it on the command line.
+    """
+    words = list(arguments)
+    if {"-h", "--help"} & set(words):
+        print(training_help(words[0]), end="")
+        return 0
+    # Where to keep what it gets, if the configuration does not say: MLflow refuses its own default, a folder.
+    os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    everything = ["--help" if word == "--help-all" else word for word in words]
+    # First of all, because loading torch takes seconds, in which a signal would end the process.
+    with StopSignals() as signals:
+        resolved, name = resolve_config_arguments(everything)
+        launched()  # before Lightning is loaded, which reads the same variables
+        # Only now, because it loads torch: a misspelt name is answered at once.
+        from nnmass.commands.training.lightning_cli import TrainingCLI
+        from nnmass.runtime.quiet import quieten
+
+        quieten()
+        with ExitStack() as cleanup:
+            TrainingCLI(name, resolved, cleanup, signals)
+    return 0

@@ -1,0 +1,124 @@
+"""Networks by whatever names them: the zoo, timm, a configuration, a checkpoint."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from jsonargparse import ArgumentError
+from nnmass.commands.options.errors import explain
+from nnmass.commands.training.links import link_data_to_network, require_network_class
+from nnmass.runtime.checkpoints import read_checkpoint
+from nnmass.runtime.config_names import config_name, find_config
+from nnmass.zoo.seeding import seeded
+from nnmass.zoo.training.architecture import require_same_architecture
+from pytorch_lightning.cli import LightningArgumentParser
+from torch import nn
+
+from nnmass import datamodules, zoo
+
+__all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "instantiate", "network_of_config"]
+
+
+class NamedNetwork(NamedTuple):
+    """A network, what to call it, the shape of its input where something else than the network tells, and its state."""
+
+    name: str
+    network: nn.Module
+    input_size: tuple[int, ...] | None
+    is_trained: bool = False
+
+
+def find_network(name: str, weights: bool = False) -> NamedNetwork:
+    """The network that a word on the command line means.
+
+    Args:
+        name: A checkpoint of a run (``*.ckpt``), a name of the zoo, or one of timm's.
+        weights: Whether timm's networks get initial weights, from the seed 0; else they are on the meta device.
+
+    Raises:
+        ValueError: If nothing bears the name; the message names the nearest.
+        FileNotFoundError: If a checkpoint does not exist, or lies in no run folder.
+    """
+    if name.endswith(".ckpt"):
+        return _network_of_checkpoint(Path(name).expanduser())
+    if name in zoo.list_models():
+        return NamedNetwork(name, zoo.create_model(name), None)
+    import timm
+
+    if timm.is_model(name):
+        with seeded(0), torch.device("cpu" if weights else "meta"):
+            return NamedNetwork(name, timm.create_model(name), None)
+    near = get_close_matches(name, [*zoo.list_models(), *timm.list_models()], n=1)
+    hint = f"did you mean {near[0]}?" if near else "a configuration is given by --config."
+    raise ValueError(f"Expected a network of the zoo or of timm, or a checkpoint, but got {name!r}; {hint}")
+
+
+def network_of_config(name: str) -> NamedNetwork:
+    """The network that ``fit --config name`` would train, before training.
+
+    Args:
+        name: A file, or the bare name of a shipped configuration.
+
+    Raises:
+        FileNotFoundError: If there is no such configuration.
+        ValueError: If it does not describe a network and its data.
+    """
+    path = find_config(name)
+    model, data = instantiate(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+    return NamedNetwork(config_name(path), model.network, tuple(data.input_size))
+
+
+def instantiate(content: Mapping[str, Any], name: str) -> tuple[zoo.Classifier, datamodules.DataModule]:
+    """The model and the data that a configuration describes; nothing is loaded yet.
+
+    Args:
+        content: The configuration, as YAML gives it.
+        name: The configuration's name, for the message.
+
+    Raises:
+        ValueError: If it does not describe a network and its data.
+    """
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(zoo.Classifier, "model")
+    parser.add_lightning_class_args(datamodules.DataModule, "data", subclass_mode=True)
+    parser.add_argument("--seed_everything", type=int, default=0)
+    link_data_to_network(parser)
+    known = {key: content[key] for key in ("model", "data", "seed_everything") if key in content}
+    try:
+        parsed: Any = parser.parse_object(known)
+        require_network_class(parsed.model.network.class_path)
+        built: Any = parser.instantiate_classes(parsed)
+    except ArgumentError as error:
+        raise ValueError(f"{name}: {explain(error, parser)}") from error
+    return built.model, built.data
+
+
+def config_of_checkpoint(path: Path) -> Path:
+    """The configuration that a checkpoint was trained by, which lies in the run's folder.
+
+    Args:
+        path: The checkpoint.
+
+    Raises:
+        FileNotFoundError: If it does not exist, or lies in no run folder.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a checkpoint, but {path} does not exist.")
+    config = path.resolve().parent.parent / "config.yaml"
+    if not config.is_file():
+        raise FileNotFoundError(f"Expected the checkpoint {path} to lie in a run folder, but found no {config}.")
+    return config
+
+
+def _network_of_checkpoint(path: Path) -> NamedNetwork:
+    """The network as it was trained."""
+    config = config_of_checkpoint(path)
+    named = network_of_config(str(config))
+    state, prefix = read_checkpoint(path)["state_dict"], "network."
+    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    require_same_architecture(named.network.state_dict(), weights)
+    named.network.load_state_dict(weights)
+    return named._replace(name=f"{config.parent.name}/{path.name}", is_trained=True)

@@ -1,0 +1,12 @@
+from .augment import Augmentation as Augmentation
+from .base import DataModule as DataModule
+from .base import InMemoryDataModule as InMemoryDataModule
+from .cifar import CIFAR10 as CIFAR10
+from .cifar import CIFAR100 as CIFAR100
+from .digits import Digits as Digits
+from .imagenet import ImageNet as ImageNet
+from .images import ImageDataModule as ImageDataModule
+from .mnist import MNIST as MNIST
+from .mnist import FashionMNIST as FashionMNIST
+from .synthetic import Circle as Circle
+from .synthetic import Seg as Seg

@@ -1,0 +1,86 @@
+"""Checkpoints that are whole or absent, and that are read as data, never as code."""
+
+import io
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from nnmass.runtime.files import write_atomically
+
+__all__ = ["AtomicCheckpointIO", "read_checkpoint", "require_resumable"]
+
+_KINDS: dict[str, type] = {
+    "global_step": int,
+    "epoch": int,
+    "state_dict": dict,
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+
+_CODE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes each checkpoint beside its place and then renames it, so that a crash leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint`` to ``path``, in place of what stands there."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), content.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Read a checkpoint, onto the processor unless told otherwise."""
+        return read_checkpoint(Path(path), map_location)
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint as plain tensors and numbers.
+
+    Raises:
+        ValueError: If the file is damaged, is no Lightning checkpoint, carries code, or holds weights that are not
+            numbers; the message names it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the check sums
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # whatever foreign bytes provoke in the reader, the file is at fault
+        code = _CODE.search(str(error))
+        what = f"it carries code ({code[1]}), which is not run" if code else "the file is damaged or no checkpoint"
+        raise ValueError(f"Expected a checkpoint in {path}, but {what}.") from error
+    for key in ("state_dict", "global_step", "pytorch-lightning_version"):
+        if not isinstance(checkpoint, dict) or key not in checkpoint:
+            raise ValueError(f"Expected a Lightning checkpoint in {path}, but it has no {key}.")
+    for key, kind in _KINDS.items():
+        if key in checkpoint and not isinstance(checkpoint[key], kind):
+            found = type(checkpoint[key]).__name__
+            raise ValueError(f"Expected a Lightning checkpoint in {path}, but its {key} is of the type {found}.")
+    for name, value in checkpoint["state_dict"].items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.isnan().any():
+            raise ValueError(f"Expected weights that are numbers in {path}, but {name} holds NaN.")
+    return checkpoint
+
+
+def require_resumable(checkpoint: dict[str, Any], path: Path) -> None:
+    """Hold a checkpoint against what a training goes on with, beside the weights.
+
+    Args:
+        checkpoint: Its content.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: If something is missing.
+    """
+    for key in _KINDS:
+        if key not in checkpoint:
+            raise ValueError(f"Expected a checkpoint that a training can go on from in {path}, but it has no {key}.")

@@ -1,0 +1,110 @@
+"""Identity of a run: the entries of its configuration that decide the result."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from itertools import compress
+from typing import Any
+
+__all__ = ["as_json", "configuration_id", "differences", "evaluated", "plain", "recorded", "recorded_id"]
+
+# What changes neither the network, its data nor its training, and so may differ when a run is continued.
+_INCIDENTAL = {
+    "trainer": (
+        *("accelerator", "strategy", "logger", "callbacks", "max_time", "log_every_n_steps", "profiler", "plugins"),
+        *("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),
+        *("num_sanity_val_steps", "benchmark", "barebones", "default_root_dir", "model_registry"),
+    ),
+    "data": ("data_dir", "download", "num_workers"),
+}
+
+# Where a kernel fails, a training goes on without it.
+_INCIDENTAL_KEYS = frozenset({"model.network.init_args.share_outputs"})
+
+# What decides a training, but not what a checkpoint gives when it is evaluated, but for rounding.
+_TRAINING_ONLY = frozenset(
+    {
+        *(
+            "trainer.devices",
+            "trainer.num_nodes",
+            "trainer.precision",
+            "trainer.sync_batchnorm",
+            "trainer.deterministic",
+        ),
+        *("trainer.inference_mode", "trainer.limit_test_batches", "trainer.limit_predict_batches", "tf32"),
+        *("data.batch_size", "data.init_args.batch_size", "model.channels_last", "model.compile_network"),
+    }
+)
+
+# Lightning's callbacks that decide what is trained and for how long; others look on.
+_DECIDING_CALLBACKS = frozenset(
+    {
+        *("BackboneFinetuning", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
+        *("LambdaCallback", "ModelPruning", "StochasticWeightAveraging", "WeightAveraging"),
+    }
+)
+
+
+def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that decide the result, as one level of ``key.key: value``."""
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                visit(f"{prefix}.{key}" if prefix else str(key), inner)
+        else:
+            flat[prefix] = _spelt_as_ever(value) if prefix.endswith("class_path") else value
+
+    for part in ("seed_everything", "model", "data", "trainer"):
+        visit(part, configuration.get(part))
+    for part, names in _INCIDENTAL.items():
+        for key in [key for key in flat if key.split(".")[0] == part]:
+            if key.removeprefix(f"{part}.").removeprefix("init_args.").split(".")[0] in names:
+                del flat[key]
+    deciding = _deciding((configuration.get("trainer") or {}).get("callbacks"))
+    exact = {} if configuration.get("tf32", True) else {"tf32": False}
+    return recorded(flat) | ({"trainer.callbacks": deciding} if deciding else {}) | exact
+
+
+def _spelt_as_ever(class_path: Any) -> Any:
+    """A class path without the package's name, as the first runs recorded it: their identity is that of later ones."""
+    return class_path.removeprefix("nnmass.") if isinstance(class_path, str) else class_path
+
+
+def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Those entries in the record of a run that decide the result; earlier versions recorded others too."""
+    return {key: value for key, value in flat.items() if key not in _INCIDENTAL_KEYS}
+
+
+def evaluated(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Those entries of :func:`plain` that decide what an evaluation gives: on how many devices it runs does not."""
+    return {key: value for key, value in flat.items() if key not in _TRAINING_ONLY}
+
+
+def _deciding(callbacks: Any) -> list[Any]:
+    configured = callbacks if isinstance(callbacks, list) else [callbacks]
+    names = (callback["class_path"] if isinstance(callback, Mapping) else str(callback) for callback in configured)
+    chosen = (name.rpartition(".")[2] in _DECIDING_CALLBACKS for name in names)
+    return list(compress(configured, chosen))
+
+
+def configuration_id(configuration: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that change whenever the network, the data, the seed or the training does."""
+    return recorded_id(plain(configuration))
+
+
+def recorded_id(flat: Mapping[str, Any]) -> str:
+    """The same of a configuration in the record of a run."""
+    return hashlib.sha256(as_json(recorded(flat)).encode()).hexdigest()[:8]
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The first three entries in which two configurations differ, for a message; empty if in none."""
+    differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    return ", ".join(f"{key} is {theirs.get(key)} there and {ours.get(key)} here" for key in differing[:3])
+
+
+def as_json(value: Any) -> str:
+    """A value as text that is the same for the same entries, whatever their order."""
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,1 @@
+"""The topology atlas: NN-Mass of every architecture of timm."""

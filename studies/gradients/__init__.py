@@ -1,0 +1,1 @@
+"""The gradient studies: initial Jacobians against NN-Mass."""

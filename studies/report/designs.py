@@ -1,0 +1,57 @@
+"""Table and figure of networks that were designed."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from nnmass.zoo import Design
+
+if TYPE_CHECKING:
+    from nnmass.zoo.design.latency import Latency
+
+__all__ = ["designs_table", "draw_designs"]
+
+
+def designs_table(rows: "Sequence[tuple[Design, Latency | None]]") -> pd.DataFrame:
+    """One row per network: its arguments, mass and size, and where it was timed the latency in s."""
+    columns = [
+        {
+            **design.arguments,
+            "nn_mass": design.nn_mass,
+            "num_params": design.num_params,
+            "macs": design.macs,
+            **({"latency_s": latency.median, "latency_spread_s": latency.spread} if latency else {}),
+        }
+        for design, latency in rows
+    ]
+    return pd.DataFrame(columns)
+
+
+def draw_designs(name: str, reference: Design, rows: "Sequence[tuple[Design, Latency | None]]") -> Figure:
+    """NN-Mass against parameters and against MACs, with the network they are to be like.
+
+    Args:
+        name: Of the reference.
+        reference: Its mass and size.
+        rows: The designs.
+    """
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    designs = [design for design, _ in rows]
+    mass = [design.nn_mass for design in designs]
+    size = 8 if len(designs) > 100 else 30
+    for axes, label, other, column in (
+        (left, "parameters", "MACs", ("num_params", "macs")),
+        (right, "MACs", "parameters", ("macs", "num_params")),
+    ):
+        across, colour = ([getattr(design, one) for design in designs] for one in column)
+        points = axes.scatter(across, mass, c=colour, s=size, cmap="viridis", label="designed")
+        axes.scatter(getattr(reference, column[0]), reference.nn_mass, marker="*", s=180, c="tab:red", label=name)
+        axes.set_xlabel(label)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        figure.colorbar(points, ax=axes, label=other, format=EngFormatter(sep=""))
+    left.set_ylabel("NN-Mass")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False)
+    return figure

@@ -1,0 +1,166 @@
+"""The figures of a study, in the papers' form."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+from nnmass.studies.explain import explain
+from nnmass.studies.report.fits import averages, explained_columns
+
+__all__ = ["draw_curves", "draw_scatter", "scatter", "study_figures"]
+
+_AXES = {
+    "num_params": ("parameters", True),
+    "nn_mass": ("NN-Mass", True),
+    "flops": ("FLOPs", True),
+    "nn_density": ("NN-density", False),
+}
+
+
+def study_figures(
+    results: pd.DataFrame, curves: pd.DataFrame, colour: str, group: str | None, panels: Sequence[Mapping[str, str]]
+) -> Iterator[tuple[str, Figure]]:
+    """All figures that the results allow.
+
+    Args:
+        results: What :func:`studies.load` returns.
+        curves: What :func:`studies.load_curves` returns.
+        colour: Column that colours the points.
+        group: Column whose values get a row of panels each.
+        panels: Sets of networks whose training is drawn together, by letter.
+
+    Yields:
+        A name, which serves as the file's too, and the figure.
+    """
+    table = averages(results)
+    colour = colour if colour in table else "network"
+    table[colour] = table[colour].map(str, na_action="ignore").fillna("none")
+    if group is None and table["config"].nunique() > 1:
+        group = "config"
+    found = explained_columns(results)
+    for (quantity, _), column in found.items():
+        name = {"test_accuracy_last": "accuracy", "mean_singular_value": "singular_values"}.get(column)
+        if name is not None:
+            yield name, draw_scatter(table, column, quantity, colour, group)
+    if "mean_singular_value" in found.values() and "test_accuracy_last" in found.values():
+        figure = Figure(figsize=(6, 4.5), layout="constrained")
+        axes = figure.subplots()
+        scatter(axes, table, "mean_singular_value", "test_accuracy_last", colour)
+        axes.set_xlabel("mean singular value before training")
+        axes.set_ylabel("test accuracy")
+        _legend(axes, table[colour])
+        yield "accuracy_by_singular_value", figure
+    if panels and len(curves):
+        yield "curves", draw_curves(results, curves, panels)
+
+
+def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, group: str | None) -> Figure:
+    """One quantity against parameters, NN-Mass, FLOPs and density, with error bars over the seeds.
+
+    Args:
+        table: What :func:`studies.report.fits.averages` returns.
+        column: The quantity.
+        label: What to call it.
+        colour: Column that colours the points.
+        group: Column whose values get rows of panels of their own; None for all together.
+
+    Returns:
+        Four panels in a row, once more without the networks of mass 0 where there are such. The R2 of the line, on the
+        axis as it is drawn, stands above each.
+    """
+    groups = list(_rows_of_panels(table, group))
+    figure = Figure(figsize=(4 * len(_AXES), 3.8 * len(groups)), layout="constrained")
+    rows = figure.subplots(len(groups), len(_AXES), squeeze=False, sharey="row")
+    for (name, part), panels in zip(groups, rows, strict=True):
+        for axes, (source, (source_label, logarithm)) in zip(panels, _AXES.items(), strict=True):
+            linked = part[part[source] > 0] if logarithm else part
+            if logarithm:
+                axes.set_xscale("log")
+                wide = linked[source].max() > 5 * linked[source].min()
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5))
+                axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+                axes.xaxis.set_minor_locator(NullLocator())
+            scatter(axes, linked, source, column, colour)
+            x, y = linked[source].to_numpy(dtype=float), linked[column].to_numpy(dtype=float)
+            x = np.log(x) if logarithm else x
+            fit = explain(x, y)
+            if fit.slope == fit.slope:
+                ends = np.array([x.min(), x.max()])
+                drawn = np.exp(ends) if logarithm else ends
+                axes.plot(drawn, y.mean() + fit.slope * (ends - x.mean()), color="0.4", lw=0.8)
+            omitted = f", without {len(part) - len(linked)} of mass 0" if len(linked) < len(part) else ""
+            axes.set_title(f"{name}R² {fit.r2:.2f}{omitted}", fontsize="medium")
+            axes.set_xlabel(source_label)
+        panels[0].set_ylabel(label)
+        if table[colour].nunique() > 1:
+            _legend(panels[-1], table[colour])
+    return figure
+
+
+def _legend(axes: Axes, values: pd.Series) -> None:
+    """What the colours mean, in as many columns as keep it within the panel."""
+    axes.legend(title=str(values.name), fontsize="small", ncols=-(-values.nunique() // 8))
+
+
+def _rows_of_panels(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Groups, each as a whole and then without its networks of mass 0, whose failures hide what the others do."""
+    for name, part in [("", table)] if group is None else table.groupby(group, sort=False):
+        prefix = "" if name == "" else f"{name!s}: "
+        yield prefix, part
+        linked = part[part["nn_mass"] > 0]
+        if len(linked) < len(part):
+            yield f"{prefix}NN-Mass > 0: ", linked
+
+
+def scatter(axes: Axes, table: pd.DataFrame, x: str, y: str, colour: str) -> None:
+    """Points with error bars over the seeds where there are any, a colour for each value of a column.
+
+    Args:
+        axes: Where to draw.
+        table: One row per point.
+        x: Column of the abscissa.
+        y: Column of the ordinate; its error is in ``std_<y>``.
+        colour: Column that colours the points.
+    """
+    for value, part in sorted(table.groupby(colour), key=lambda pair: (len(str(pair[0])), str(pair[0]))):
+        errors = np.nan_to_num(part[f"std_{y}"].to_numpy(dtype=float)) if f"std_{y}" in part else None
+        axes.errorbar(part[x], part[y], errors, marker="o", ms=4, lw=0, elinewidth=0.7, label=str(value))
+
+
+def draw_curves(results: pd.DataFrame, curves: pd.DataFrame, panels: Sequence[Mapping[str, str]]) -> Figure:
+    """Training accuracy by epoch of chosen networks (CVPR-F4).
+
+    Args:
+        results: What :func:`studies.load` returns.
+        curves: What :func:`studies.load_curves` returns.
+        panels: Names of networks, by letter; a panel for each set, a row of panels for each configuration.
+
+    Returns:
+        The mean over the seeds in a band of their standard deviation.
+    """
+    facts = results.set_index("row")[["config", "network", "nn_mass", "num_params"]]
+    joined = curves.join(facts, on="row")
+    configs = joined["config"].unique()
+    figure = Figure(figsize=(5.5 * len(panels), 4 * len(configs)), layout="constrained")
+    grid = figure.subplots(len(configs), len(panels), squeeze=False)
+    for axes, (config, letters) in zip(grid.flat, product(configs, panels), strict=True):
+        if len(configs) > 1:
+            axes.set_title(config)
+        for letter, network in letters.items():
+            part = joined[(joined["network"] == network) & (joined["config"] == config)]
+            if part.empty:
+                continue
+            by_epoch = part.groupby("epoch")["train/accuracy"]
+            mean, std = by_epoch.mean(), by_epoch.std().fillna(0)
+            first = part.iloc[0]
+            label = f"{letter}: {network}, NN-Mass {first['nn_mass']:.1f}, {first['num_params']:,} parameters"
+            axes.plot(mean.index + 1, mean, lw=1.2, label=label)
+            axes.fill_between(mean.index + 1, mean - std, mean + std, alpha=0.15)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("training accuracy")
+        axes.legend(fontsize="small")
+    return figure

@@ -1,0 +1,199 @@
+"""report.html: a study in one file that opens without a network, to be looked at and sorted."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+from bokeh.embed import file_html
+from bokeh.layouts import column, row
+from bokeh.models import ColumnDataSource, CustomJS, HoverTool, Model
+from bokeh.models.widgets import DataTable, NumberFormatter, Select, TableColumn
+from bokeh.palettes import Category10_10, Turbo256
+from bokeh.plotting import figure
+from bokeh.resources import INLINE
+from bokeh.transform import factor_cmap
+from jinja2 import Template
+from nnmass.studies.report.fits import averages, explained_columns
+
+__all__ = ["study_page"]
+
+_ABSCISSAE = {
+    "log10 NN-Mass": "nn_mass",
+    "log10 parameters": "num_params",
+    "log10 MACs": "macs",
+    "NN-Mass": "nn_mass",
+    "NN-density": "nn_density",
+    "parameters": "num_params",
+    "mean singular value": "mean_singular_value",
+}
+_SHOWN = ("config", "network", "seeds", "nn_mass", "nn_density", "num_params", "macs")
+
+_PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{{ title | e }}</title>
+{{ bokeh_css | safe }}
+{{ bokeh_js | safe }}
+<style>
+  body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #222 }
+  h1, h2 { line-height: 1.2 } h2 { margin-top: 2em }
+  img { max-width: 100% } pre { background: #f4f4f4; padding: 1em; overflow: auto }
+</style>
+</head>
+<body>
+<h1>{{ title | e }}</h1>
+<p>{{ summary | e }}</p>
+<h2>Every network</h2>
+<p>Point at a network to see what it is. A click on a heading of the table sorts it.</p>
+{{ embed(docs[0].roots[0]) }}
+<h2>What explains the results</h2>
+<p>R&sup2; of a straight line, the middle 95&nbsp;% of its bootstrap over the networks, the most that could be explained
+in view of the seeds' scatter, and R&sup2; in print.</p>
+{{ embed(docs[0].roots[1]) }}
+<h2>Figures</h2>
+{% for name, picture in pictures %}<img alt="{{ name | e }}" src="data:image/png;base64,{{ picture }}">
+{% endfor %}
+<h2>To do it again</h2>
+<p>Save these files beside each other, then run <code>nnmass study run study.yaml</code> and
+<code>nnmass study report study.yaml</code>.</p>
+{% for name, text in definition %}<h3>{{ name | e }}</h3>
+<pre>{{ text | e }}</pre>
+{% endfor %}
+<h3>versions</h3>
+<pre>{{ versions | e }}</pre>
+{{ plot_script | safe }}
+</body>
+</html>
+""")
+
+
+def study_page(
+    name: str,
+    results: pd.DataFrame,
+    fits: pd.DataFrame,
+    colour: str,
+    pictures: Sequence[Path],
+    definition: Mapping[str, str],
+    versions: Mapping[str, str],
+) -> str:
+    """The whole page.
+
+    Args:
+        name: Of the study.
+        results: What :func:`studies.load` returns.
+        fits: What :func:`studies.report.fits.study_fits` returns.
+        colour: Column that colours the points.
+        pictures: PNG files to show.
+        definition: The study and its configurations as YAML, by the name of the file.
+        versions: Of the packages that were used.
+    """
+    table = averages(results)
+    finished = int((results["status"] == "finished").sum())
+    summary = (
+        f"{finished} trainings of {len(table)} networks; every point is the mean over the seeds of a network. "
+        f"Engine {results['engine'].iloc[0]}; {_protocol(results)}"
+    )
+    return file_html(
+        [_networks(table, colour if colour in table else "network"), _fits_table(fits)],
+        INLINE,
+        name,
+        template=_PAGE,
+        template_variables={
+            "summary": summary,
+            "pictures": [(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in pictures],
+            "definition": list(definition.items()),
+            "versions": "\n".join(f"{package} {version}" for package, version in versions.items()),
+        },
+    )
+
+
+def _protocol(results: pd.DataFrame) -> str:
+    keys = [key for key in ("data", "epochs", "batch_size", "optimizer", "learning_rate") if key in results]
+    parts = [f"{key.replace('_', ' ')} {', '.join(map(str, results[key].dropna().unique()))}" for key in keys]
+    if "val_on_test" in results and results["val_on_test"].any():
+        parts.append("validated on the test set, as the papers do")
+    return "; ".join(parts) + "."
+
+
+def _networks(table: pd.DataFrame, colour: str) -> Model:
+    """An interactive scatter over a sortable table of the same networks."""
+    ordinates = {f"{quantity}, {epoch}": name for (quantity, epoch), name in explained_columns(table).items()}
+    abscissae: dict[str, str] = {label: name for label, name in _ABSCISSAE.items() if name in table}
+    shown = table[[name for name in (*_SHOWN, *ordinates.values()) if name in table]].copy()
+    for label, name in abscissae.items():
+        if label.startswith("log10"):
+            shown[label] = _log10(table[name])
+            abscissae[label] = label
+    shown["colour"] = table[colour].map(str, na_action="ignore").fillna("none")
+    source = ColumnDataSource(shown)
+    first_x, first_y = next(iter(abscissae)), next(iter(ordinates))
+    plot = figure(
+        width=1060,
+        height=460,
+        x_axis_label=first_x,
+        y_axis_label=first_y,
+        tools="pan,wheel_zoom,box_zoom,reset,save",
+    )
+    values = sorted(shown["colour"].unique(), key=lambda text: (len(text), text))
+    palette = Category10_10 if len(values) <= 10 else [Turbo256[int(i * 255 / len(values))] for i in range(len(values))]
+    points = plot.scatter(
+        abscissae[first_x],
+        ordinates[first_y],
+        source=source,
+        size=9,
+        alpha=0.8,
+        color=factor_cmap("colour", palette[: len(values)], values),
+        legend_group="colour",
+    )
+    plot.legend.title = colour
+    plot.add_layout(plot.legend[0], "right")
+    formats = {"nn_mass": "{0,0.00}", "nn_density": "{0.000}", "num_params": "{0,0}", "macs": "{0,0}"}
+    tips = [(name, f"@{{{name}}}{formats.get(name, '')}") for name in _SHOWN if name in shown]
+    tips += [(label, f"@{name}{{0.0000}}") for label, name in ordinates.items()]
+    plot.add_tools(HoverTool(renderers=[points], tooltips=tips))
+    choose_x = Select(title="abscissa", value=first_x, options=cast(list, list(abscissae)))
+    choose_y = Select(title="ordinate", value=first_y, options=cast(list, list(ordinates)))
+    for select, field, axis, names in (
+        (choose_x, "x", plot.xaxis[0], abscissae),
+        (choose_y, "y", plot.yaxis[0], ordinates),
+    ):
+        code = "points.glyph[field] = {field: names[this.value]}; axis.axis_label = this.value"
+        arguments = {"points": points, "field": field, "axis": axis, "names": names}
+        select.js_on_change("value", CustomJS(args=arguments, code=code))
+    hidden = ("colour", *(label for label in abscissae if label.startswith("log10")))
+    listing = _data_table(source, [str(name) for name in shown if name not in hidden])
+    return column(row(choose_x, choose_y), plot, listing)
+
+
+def _fits_table(fits: pd.DataFrame) -> Model:
+    names = ["explained", "epoch", "averaging", "networks", "group", "explaining", "n", "r2", "r2_low", "r2_high"]
+    names += ["explainable", "published", "slope", "spearman", "kendall"]
+    return _data_table(ColumnDataSource(fits.astype({"published": float})[names]), names)
+
+
+def _data_table(source: ColumnDataSource, names: Sequence[str]) -> DataTable:
+    columns = []
+    for name in names:
+        numbers = pd.Series(source.data[name])
+        if not pd.api.types.is_numeric_dtype(numbers):
+            longest = int(numbers.astype(str).str.len().max())
+            columns.append(
+                TableColumn(field=name, title=name.replace("_", " "), width=20 + 7 * max(longest, len(name)))
+            )
+            continue
+        whole = bool((numbers.dropna() % 1 == 0).all())
+        formatter = NumberFormatter(format="0,0" if whole else "0,0.0000", text_align="right", nan_format="")
+        width = 20 + 7 * max(8, len(name))
+        columns.append(TableColumn(field=name, title=name.replace("_", " "), formatter=formatter, width=width))
+    table = DataTable(source=source, columns=columns, width=1060, height=420, autosize_mode="none")
+    table.index_position, table.reorderable = None, False
+    return table
+
+
+def _log10(values: pd.Series) -> pd.Series:
+    """Logarithms, and nothing where there is none."""
+    return pd.Series(np.log10(values.astype(float).where(values > 0)))

@@ -1,0 +1,1 @@
+"""Exact search for networks within a budget of parameters and MACs."""

@@ -1,0 +1,199 @@
+"""Grids of networks that might be built: of each shape the choices that are still open, and what each brings and costs.
+
+A shape fixes depth and width. What stays open is one number per cell or stage, t_c or repeats, and each brings mass,
+parameters and MACs of its own: those of a network are sums over its cells.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from nnmass.zoo.mass import link_counts, nn_mass, whole_number
+from nnmass.zoo.size import Size, cell_widths, densenet_size, mlp_size, mobilenet_size
+
+__all__ = ["Choices", "Shape", "densenet_grid", "mlp_grid", "mobilenet_grid"]
+
+
+class Choices(NamedTuple):
+    """What one cell or stage may be, by rising gain.
+
+    Attributes:
+        values: The values of the open argument, t_c or repeats.
+        gain: What each adds to the mass, in whole units of the shape.
+        params: What each adds to the learnable numbers.
+        macs: What each adds to the multiply-adds, in MAC.
+    """
+
+    values: np.ndarray
+    gain: np.ndarray
+    params: np.ndarray
+    macs: np.ndarray
+
+
+class Shape(NamedTuple):
+    """Networks of one depth and width.
+
+    Attributes:
+        arguments: Those of the network's class that are fixed.
+        open: The name of the argument that holds the choices.
+        unit: NN-Mass of one unit of gain.
+        mass: NN-Mass without any gain.
+        size: What the network costs without any gain.
+        cells: The choices of each cell or stage; a single one stands for itself, without a list.
+        networks: How many there are to choose from.
+    """
+
+    arguments: dict[str, Any]
+    open: str
+    unit: float
+    mass: float
+    size: Size
+    cells: list[Choices]
+    networks: int
+
+
+def densenet_grid(
+    cell_depths: Iterable[int],
+    width_multipliers: Iterable[float],
+    tc: Iterable[int],
+    base_widths: Sequence[int] = (16, 32, 64),
+    size: Callable[..., Size] = densenet_size,
+) -> list[Shape]:
+    """Random-skip DenseNets: one depth for all cells, and for each cell a t_c of its own.
+
+    Args:
+        cell_depths: Layers per cell, d_c, to choose from.
+        width_multipliers: w_m to choose from; every base width times it must be whole.
+        tc: t_c to choose from.
+        base_widths: Widths at multiplier 1, one per cell.
+        size: :func:`zoo.densenet_size`, with other classes, images, stem or expansion where need be.
+
+    Raises:
+        ValueError: If a grid is empty, or a number in it out of range.
+
+    Example:
+        >>> shape, = densenet_grid([12], [2], range(0, 301, 5))
+        >>> shape.networks, shape.size, len(shape.cells)
+        (226981, Size(num_params=2228586, macs=321750272), 3)
+    """
+    depths, choices = _numbers("cell_depths", cell_depths, 1), _numbers("tc", tc, 0)
+    shapes = []
+    for depth, multiplier in product(depths, _some("width_multipliers", width_multipliers)):
+        widths = cell_widths(base_widths, multiplier)
+        every = [depth] * len(widths)
+        base = size(every, widths, [0] * len(widths))
+        cells = []
+        for index, width in enumerate(widths):
+            # One channel for each layer that may take any; costs are linear in the links.
+            one = size(every, widths, [int(index == other) for other in range(len(widths))])
+            links = np.array([sum(link_counts(depth, width, number)) for number in choices])
+            layers = max(depth - 2, 1)
+            params, macs = (one.num_params - base.num_params) // layers, (one.macs - base.macs) // layers
+            cells.append(_by_gain(choices, links, params * links, macs * links))
+        arguments = {"cell_depth": depth, "width_multiplier": multiplier}
+        shapes.append(Shape(arguments, "tc", _mass_of_a_link(depth), 0.0, base, cells, len(choices) ** len(widths)))
+    return shapes
+
+
+def mlp_grid(
+    depths: Iterable[int],
+    widths: Iterable[int],
+    tc: Iterable[int],
+    size: Callable[..., Size] = mlp_size,
+) -> list[Shape]:
+    """Random-skip MLPs.
+
+    Args:
+        depths: Layers, d, to choose from.
+        widths: Neurons per layer, w, to choose from.
+        tc: t to choose from.
+        size: :func:`zoo.mlp_size`, with other classes or inputs where need be.
+
+    Raises:
+        ValueError: If a grid is empty, or a number in it out of range.
+
+    Example:
+        >>> shape, = mlp_grid([24], [8], range(15))
+        >>> shape.networks, shape.size
+        (15, Size(num_params=7954, macs=7760))
+    """
+    choices, shapes = _numbers("tc", tc, 0), []
+    for depth, width in product(_numbers("depths", depths, 2), _numbers("widths", widths, 1)):
+        base = size(depth, width, 0)
+        links = np.array([sum(link_counts(depth, width, number)) for number in choices])
+        sizes = np.array([size(depth, width, number) for number in choices]) - np.array(base)
+        cells = [_by_gain(choices, links, *sizes.T)]
+        arguments = {"depth": depth, "width": width}
+        shapes.append(Shape(arguments, "tc", _mass_of_a_link(depth), 0.0, base, cells, len(choices)))
+    return shapes
+
+
+def mobilenet_grid(
+    width_multipliers: Iterable[float],
+    repeats: Iterable[int],
+    size: Callable[..., tuple[Size, float]] = mobilenet_size,
+) -> list[Shape]:
+    """MobileNetV2s: a width multiplier, and for each of the seven stages a number of blocks.
+
+    Args:
+        width_multipliers: Width multipliers to choose from; those that round to the same channels count once.
+        repeats: Blocks per stage to choose from.
+        size: :func:`zoo.mobilenet_size`, with other classes or images where need be.
+
+    Raises:
+        ValueError: If a grid is empty, or a number in it out of range.
+
+    Example:
+        >>> shape, = mobilenet_grid([1.0], range(1, 5))
+        >>> shape.networks, shape.mass
+        (16384, 0.0)
+    """
+    choices = _numbers("repeats", repeats, 1)
+    shapes: list[Shape] = []
+    for multiplier in _some("width_multipliers", width_multipliers):
+        if not multiplier > 0:
+            raise ValueError(f"Expected width_multipliers to be positive, but got {multiplier}.")
+        single = [1] * 7
+        base, mass = size(multiplier, single)
+        cells = []
+        for stage in range(7):
+            more, heavier = size(multiplier, [1 + (stage == other) for other in range(7)])
+            blocks = np.array(choices) - 1
+            # A block's mass is whole: its channels are multiples of 8, and it has 13/8 of them or as many.
+            cells.append(
+                _by_gain(
+                    choices,
+                    round(heavier - mass) * blocks,
+                    (more.num_params - base.num_params) * blocks,
+                    (more.macs - base.macs) * blocks,
+                )
+            )
+        arguments = {"width_multiplier": multiplier}
+        if not any(base == shape.size and mass == shape.mass for shape in shapes):
+            shapes.append(Shape(arguments, "repeats", 1.0, mass, base, cells, prod(len(choices) for _ in cells)))
+    return shapes
+
+
+def _some(name: str, values: Iterable[Any]) -> list[Any]:
+    """The values in order, each once."""
+    found = sorted(set(values))
+    if not found:
+        raise ValueError(f"Expected {name} to hold at least one number, but got none.")
+    return found
+
+
+def _numbers(name: str, values: Iterable[int], least: int) -> list[int]:
+    return [whole_number(name, value, least) for value in _some(name, values)]
+
+
+def _mass_of_a_link(depth: int) -> float:
+    """NN-Mass of one long-range link in a cell of this depth: each adds as much as any other."""
+    return nn_mass(depth, 1, 1) / max(depth - 2, 1)
+
+
+def _by_gain(values: Sequence[int], gain: np.ndarray, params: np.ndarray, macs: np.ndarray) -> Choices:
+    """Of values that bring the same, as t_c beyond the candidates do, the lowest."""
+    gain, first = np.unique(gain, return_index=True)
+    return Choices(np.array(values)[first], gain, params[first], macs[first])

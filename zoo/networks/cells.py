@@ -1,0 +1,214 @@
+"""Random-skip cells: layers that take their predecessor whole and a random sample of all earlier channels."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from nnmass.zoo.fast.outputs import SharedOutputs, can_share, precision_of
+from nnmass.zoo.fast.proof import is_proved, is_wanted
+from nnmass.zoo.fast.scratch import ScratchBuffer
+from nnmass.zoo.mass import MOST_LAYERS, link_counts, whole_number
+from nnmass.zoo.networks.expansion import ExpansionBlock
+from nnmass.zoo.seeding import seeded
+from torch import Tensor, nn
+
+__all__ = ["RandomSkipCell", "draw_links"]
+
+
+def draw_links(depth: int, width: int, tc: int, generator: torch.Generator) -> list[Tensor]:
+    """Draw the long-range links of one cell.
+
+    Layer i >= 2 takes l_i = min(w_c (i-1), t_c) channels, drawn uniformly without replacement from the w_c (i-1)
+    outputs of layers 0..i-2 (CVPR 2021, section 3).
+
+    Args:
+        depth: Layers in the cell, d_c.
+        width: Channels per layer, w_c.
+        tc: The most long-range channels a layer may take, t_c.
+        generator: Source of the draw.
+
+    Returns:
+        One sorted int64 tensor per layer, of shape ``(l_i,)``; entry s w_c + k means channel k of layer s.
+
+    Example:
+        >>> [links.tolist() for links in draw_links(4, 2, 9, torch.Generator().manual_seed(0))]
+        [[], [], [0, 1], [0, 1, 2, 3]]
+    """
+    counts = link_counts(depth, width, tc)
+    return [
+        torch.randperm(width * max(layer - 1, 0), generator=generator, device="cpu")[:count].sort().values
+        for layer, count in enumerate(counts)
+    ]
+
+
+class RandomSkipLayer(nn.Module):
+    """ReLU and convolution of the layer's input, then the normalisation that the next layers' rule asks for.
+
+    Layer 0: convolution. Layer 1: ReLU, convolution. Layer i >= 2: concatenate, BN, ReLU, convolution. With an
+    expansion, an ExpansionBlock stands for the convolution.
+    """
+
+    links: Tensor
+
+    def __init__(
+        self, in_channels: int, width: int, position: int, links: Tensor, stride: int, expansion: int | None
+    ) -> None:
+        super().__init__()
+        self.register_buffer("links", links)
+        entering = in_channels if position == 0 else width + len(links)
+        self.norm_in = nn.BatchNorm2d(entering) if position >= 2 else nn.Identity()
+        self.activation = nn.ReLU() if position >= 1 else nn.Identity()
+        self.conv: nn.Module = (
+            nn.Conv2d(entering, width, 3, stride=stride, padding=1, bias=False)
+            if expansion is None
+            else ExpansionBlock(entering, width, expansion, stride)
+        )
+        self.norm_out = nn.BatchNorm2d(width) if position <= 1 else nn.Identity()
+
+    def forward(self, previous: Tensor, earlier: Tensor | None) -> Tensor:
+        """Map layer i-1's output (N, w_c, H, W) and those of layers 0..i-2 (N, (i-1) w_c, H, W) to (N, w_c, H, W)."""
+        if earlier is not None and len(self.links):
+            previous = torch.cat([previous, earlier.index_select(1, self.links)], dim=1)
+        return self.norm_out(self.conv(self.activation(self.norm_in(previous))))
+
+
+class RandomSkipCell(nn.Module):
+    """A cell of d_c convolution layers with random concatenation-type skip connections (CVPR 2021, section 3).
+
+    The links are drawn once, from ``seed``, and stored as buffers: a checkpoint brings its own links back. ``is_cell``
+    tells :func:`zoo.topology` that the first and the last layer belong to the cell.
+
+    Args:
+        in_channels: Channels of the cell's input.
+        width: Channels per layer, w_c.
+        depth: Layers, d_c.
+        tc: The most long-range channels a layer may take, t_c; 0 gives a chain, w_c (d_c-2) or more all-to-all links.
+        stride: Stride of layer 0.
+        expansion: Make every layer an :class:`ExpansionBlock` of this expansion; None makes them 3x3 convolutions.
+        expand_first: Whether that goes for layer 0 too.
+        share_outputs: Keep each output once, and no copy for each layer that reads it: a fraction of the memory, to
+            the same result, which then lies in memory in channels_last order. None does so where it was measured to be
+            faster too, which is on processors; True wherever it can be done, also on GPUs; False never. Where hooks,
+            traces or synchronised normalisation look on, or a small network shows that it does not work on this
+            machine, the modules run one after the other. Gradients of gradients, and many gradients at once, are
+            refused unless it is False.
+        seed: Decides the links and the initial weights; the global random state is neither read nor changed.
+
+    Raises:
+        ValueError: If a size is below 1, or tc or the seed is negative.
+
+    Example:
+        >>> cell = RandomSkipCell(in_channels=3, width=4, depth=5, tc=6)
+        >>> cell(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 4, 8, 8])
+        >>> cell.num_links
+        [0, 0, 4, 6, 6]
+    """
+
+    is_cell = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        depth: int,
+        tc: int,
+        *,
+        stride: int = 1,
+        expansion: int | None = None,
+        expand_first: bool = True,
+        share_outputs: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.share_outputs = share_outputs
+        self.ran_on_shared_outputs = False
+        in_channels, stride = whole_number("in_channels", in_channels, 1), whole_number("stride", stride, 1)
+        width, depth = whole_number("width", width, 1), whole_number("depth", depth, 1, MOST_LAYERS)
+        tc = whole_number("tc", tc, 0)
+        self.width, self.depth, self.tc = width, depth, tc
+        with seeded(seed) as generator:
+            links = draw_links(depth, width, tc, generator)
+            self.layers = nn.ModuleList(
+                RandomSkipLayer(
+                    in_channels, width, i, links[i], stride if i == 0 else 1, expansion if i or expand_first else None
+                )
+                for i in range(depth)
+            )
+
+    @property
+    def num_links(self) -> list[int]:
+        """Long-range channels that each layer takes, counted on the built cell."""
+        return [len(layer.links) for layer in self.layers]  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, w_c, H / stride, W / stride), the output of the last layer."""
+        if is_wanted(self.share_outputs, x) and self._can_share(x):
+            self.ran_on_shared_outputs = True
+            return self.forward_on_shared_outputs(x)
+        if self.ran_on_shared_outputs:
+            self.ran_on_shared_outputs = False
+        return self.forward_on_modules(x)
+
+    def forward_on_modules(self, x: Tensor) -> Tensor:
+        """Run the modules one after the other."""
+        outputs: list[Tensor] = []
+        earlier: Tensor | None = None
+        for position, layer in enumerate(self.layers):
+            if position >= 2:
+                newest = outputs[position - 2]
+                earlier = newest if earlier is None else torch.cat([earlier, newest], dim=1)
+            outputs.append(layer(outputs[-1] if outputs else x, earlier))
+        return outputs[-1]
+
+    def _can_share(self, x: Tensor) -> bool:
+        layers: list[Any] = list(self.layers)
+        norms = [layer.norm_in for layer in layers[2:]]
+        activations = [layer.activation for layer in layers[1:]]
+        for block in (layer.conv for layer in layers if isinstance(layer.conv, ExpansionBlock)):
+            norms += [block[1], block[4]]
+            activations += [block[2], block[5]]
+        convolutions = [part for layer in layers for part in _convolutions(layer.conv)]
+        return (
+            self.depth > 2  # in fewer layers, none reads an output a second time
+            and all(type(convolution) is nn.Conv2d for convolution in convolutions)
+            and all(type(layer.norm_out) in (nn.Identity, nn.BatchNorm2d) for layer in layers[:2])
+            and all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
+            and can_share(self, norms, activations, x)
+            # Under autocast what enters may be of another precision than the weights.
+            and is_proved(_random_skip_cell, (2, 3, 5, 5), x.device, norms[0].weight.dtype, precision_of(x))
+        )
+
+    def forward_on_shared_outputs(self, x: Tensor) -> Tensor:
+        """Compute the same with each output kept once, where :func:`zoo.fast.outputs.can_share` allows it."""
+        layers: list[Any] = list(self.layers)
+        scratch = ScratchBuffer()
+        convolutions = [_convolution(layer.conv, scratch) for layer in layers]
+        output = layers[0].norm_out(convolutions[0](x))
+        shared: SharedOutputs | None = None
+        kept: list[Tensor] = []
+        for position, layer in enumerate(layers[1:]):
+            if shared is None:
+                shared = SharedOutputs(output, self.depth - 1, scratch)
+            kept.append(shared.keep(output, position, measure=layers[-1].norm_in.training))
+            if position == 0:
+                output = layer.norm_out(convolutions[1](layer.activation(output)))
+            else:
+                output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1])
+        return output
+
+
+def _random_skip_cell() -> RandomSkipCell:
+    """The network on which the pass on shared outputs is proved, with all kinds of layers in a few channels."""
+    return RandomSkipCell(in_channels=3, width=5, depth=5, tc=6)
+
+
+def _convolutions(convolution: Any) -> list[nn.Module]:
+    return [convolution[i] for i in (0, 3, 6)] if isinstance(convolution, ExpansionBlock) else [convolution]
+
+
+def _convolution(convolution: nn.Module, scratch: ScratchBuffer) -> Callable[[Tensor], Tensor]:
+    if isinstance(convolution, ExpansionBlock):
+        return partial(convolution.forward_on_shared_outputs, scratch=scratch)
+    return convolution

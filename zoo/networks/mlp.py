@@ -1,0 +1,230 @@
+"""RandomSkipMLP: the multi-layer perceptron of the papers' MNIST and synthetic studies, one cell with random skips."""
+
+from typing import Any, Literal
+
+import torch
+from nnmass.zoo.fast import internals, perceptron
+from nnmass.zoo.fast.proof import is_proved, is_wanted
+from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds, whole_number
+from nnmass.zoo.networks.cells import draw_links
+from nnmass.zoo.seeding import seeded
+from nnmass.zoo.size import mlp_size, require_room
+from torch import Tensor, nn
+
+__all__ = ["RandomSkipMLP"]
+
+_ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU}
+
+
+class RandomSkipLinear(nn.Module):
+    """A linear layer whose input is the layer before and the linked neurons of all earlier ones."""
+
+    links: Tensor
+
+    def __init__(self, in_features: int, out_features: int, links: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("links", links)
+        self.linear = nn.Linear(in_features + len(links), out_features)
+        self._columns: tuple[Tensor, tuple[int, int], Tensor] | None = None
+
+    def entering(self, previous: Tensor, earlier: list[Tensor]) -> Tensor:
+        """All that enters the layer: ``previous`` (N, w) and the linked neurons of ``earlier``, (N, w + l_i)."""
+        if not len(self.links):
+            return previous
+        return torch.cat([previous, torch.cat(earlier, dim=1).index_select(1, self.links)], dim=1)
+
+    def columns(self, position: int, width: int) -> Tensor:
+        """Those of ``entering`` among the outputs of layers 0..i-1 side by side, (w + l_i,).
+
+        They are kept for as long as the links are the same.
+        """
+        links = self.links
+        state = (links.data_ptr(), internals.version(links))
+        if self._columns is None or self._columns[0] is not links or self._columns[1] != state:
+            newest = torch.arange((position - 1) * width, position * width, device=links.device)
+            self._columns = links, state, torch.cat([newest, links])
+        return self._columns[2]
+
+
+class RandomSkipMLP(nn.Module):
+    """One cell of d layers: layer 0 maps the input to w neurons, layer d-1 is the classifier and takes links too.
+
+    s_0 = phi(W_0 x + b_0); s_i = phi(W_i x_{i-1} + b_i), where x_{i-1} is s_{i-1} and the chosen activations of layers
+    0..i-2. The logits pass through no phi.
+
+    Args:
+        depth: Layers, d, at least 2.
+        width: Neurons per layer, w.
+        tc: The most long-range links a layer may take, t.
+        num_classes: Outputs of the classifier.
+        in_features: Numbers in one input; images are flattened.
+        activation: phi: ``elu`` (MNIST) or ``relu`` (synthetic data).
+        share_outputs: Write each output once, where all later layers read it, to the same result. None does so where
+            it was measured to be faster, which is on processors; True wherever it can be done; False never. Where
+            hooks, traces or automatic precision look on, the modules run one after the other. Gradients of gradients
+            are refused unless it is False.
+        seed: Decides links and initial weights; the global random state is neither read nor changed.
+
+    Attributes:
+        nn_mass: NN-Mass of the network (Eq. 2).
+        cell_densities: Density of its one cell (Eq. 1).
+        average_degree: Edges per neuron, the classifier counted as w neurons.
+
+    Raises:
+        ValueError: If a size is out of range or the activation unknown.
+
+    Source:
+        Bhardwaj, Li, Marculescu, CVPR 2021, section 4.1.
+
+    Example:
+        >>> network = RandomSkipMLP(depth=24, width=8, tc=2)
+        >>> round(network.nn_mass, 2), sum(p.numel() for p in network.parameters())
+        (4.17, 8310)
+    """
+
+    is_cell = True
+
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        tc: int,
+        num_classes: int = 10,
+        in_features: int = 784,
+        activation: Literal["elu", "relu"] = "elu",
+        share_outputs: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.share_outputs = share_outputs
+        self.ran_on_shared_outputs = False
+        self.depth, self.width = whole_number("depth", depth, 2, MOST_LAYERS), whole_number("width", width, 1)
+        self.tc = whole_number("tc", tc, 0)
+        self.num_classes = whole_number("num_classes", num_classes, 1)
+        in_features = whole_number("in_features", in_features, 1)
+        require_room(mlp_size(self.depth, self.width, self.tc, self.num_classes, in_features).num_params)
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"Expected activation to be one of {', '.join(_ACTIVATIONS)}, but got {activation!r}.")
+        self.nn_mass = nn_mass(self.depth, self.width, self.tc)
+        self.cell_densities = cell_density(self.depth, self.width, self.tc)
+        self.average_degree = average_degree(self.depth, self.width, self.tc)
+        self.in_chans = in_features
+        last = f"layers.{self.depth - 1}.linear"
+        self.default_cfg: dict[str, Any] = {
+            "input_size": (in_features,),
+            "num_classes": self.num_classes,
+            "classifier": last,
+        }
+        self.activation = _ACTIVATIONS[activation]()
+        with seeded(seed) as generator:
+            links = draw_links(self.depth, self.width, self.tc, generator)
+            self.num_features = self.width + len(links[-1])
+            self.layers = nn.ModuleList(
+                RandomSkipLinear(
+                    in_features if i == 0 else self.width,
+                    self.num_classes if i == self.depth - 1 else self.width,
+                    links[i],
+                )
+                for i in range(self.depth)
+            )
+
+    def reset_classifier(self, num_classes: int, seed: int = 0) -> None:
+        """Put a new last layer of ``num_classes`` outputs, drawn from ``seed``, in place of the old one."""
+        self.num_classes = whole_number("num_classes", num_classes, 1)
+        self.default_cfg["num_classes"] = self.num_classes
+        with seeded(seed):
+            self.layers[-1].linear = nn.Linear(self.num_features, num_classes)
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer's weights."""
+        return self.layers[-1].linear  # type: ignore[return-value]
+
+    @property
+    def num_links(self) -> list[int]:
+        """Long-range links that each layer takes, counted on the built network."""
+        return [len(layer.links) for layer in self.layers]  # type: ignore[arg-type]
+
+    @property
+    def singular_value_bounds(self) -> tuple[float, float]:
+        """Bounds on the mean singular value of its Jacobians (CVPR Prop. 2), q the hidden weights' mean variance.
+
+        The proposition is about linear networks with one q for all layers.
+        """
+        variances = [layer.linear.weight.detach().var(unbiased=False).item() for layer in self.layers[1:-1]]  # type: ignore[union-attr, operator]
+        variance = sum(variances) / max(len(variances), 1)
+        return singular_value_bounds(self.width, self.nn_mass, variance)  # type: ignore[return-value]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map inputs (N, ...) to all that enters the classifier (N, num_features)."""
+        entering = x.flatten(1)
+        outputs: list[Tensor] = []
+        for position, layer in enumerate(self.layers):
+            if position:
+                entering = layer.entering(outputs[-1], outputs[:-1])  # type: ignore[operator]
+            if position == self.depth - 1:
+                return entering
+            outputs.append(self.activation(layer.linear(entering)))  # type: ignore[operator]
+        return entering
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Map the classifier's input (N, num_features) to logits (N, num_classes)."""
+        return x if pre_logits else self.layers[-1].linear(x)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def jacobian_factors(self, x: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+        """What a layer's Jacobian D W is made of, for :func:`zoo.layer_spectra`, which then need not trace the network.
+
+        Args:
+            x: Inputs, (N, ...).
+
+        Returns:
+            Per layer the name of its weights, W (rows, columns), and the slopes phi' at its pre-activations (N, rows).
+
+        Raises:
+            ValueError: If the inputs are of another size than the network's.
+        """
+        entering = x.flatten(1)
+        if entering.shape[1] != self.in_chans:
+            raise ValueError(f"Expected inputs of {self.in_chans} numbers each, but got {tuple(x.shape)}.")
+        outputs: list[Tensor] = []
+        pre_activations = []
+        for position, layer in enumerate(self.layers):
+            if position:
+                entering = layer.entering(outputs[-1], outputs[:-1])  # type: ignore[operator]
+            pre_activations.append(layer.linear(entering))  # type: ignore[operator]
+            outputs.append(self.activation(pre_activations[-1]))
+        hidden = torch.stack(pre_activations[:-1])
+        slopes = torch.func.jvp(self.activation, (hidden,), (torch.ones_like(hidden),))[1]
+        weights = [layer.linear.weight.detach() for layer in self.layers]  # type: ignore[union-attr, operator]
+        names = [f"layers.{position}.linear" for position in range(self.depth)]
+        return list(zip(names, weights, [*slopes, torch.ones_like(pre_activations[-1])], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs (N, ...) to logits (N, num_classes)."""
+        linears = [layer.linear for layer in self.layers]
+        if (
+            is_wanted(self.share_outputs, x)
+            and perceptron.can_run(self, linears, self.activation, x)  # type: ignore[arg-type]
+            and is_proved(_random_skip_mlp, (3, 4), x.device, x.dtype, x.dtype)
+        ):
+            self.ran_on_shared_outputs = True
+            return self.forward_on_shared_outputs(x)
+        if self.ran_on_shared_outputs:
+            self.ran_on_shared_outputs = False
+        return self.forward_on_modules(x)
+
+    def forward_on_modules(self, x: Tensor) -> Tensor:
+        """Run the modules one after the other."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_on_shared_outputs(self, x: Tensor) -> Tensor:
+        """Compute the same with each output written once, where :func:`zoo.fast.perceptron.can_run` allows it."""
+        linears: list[Any] = [layer.linear for layer in self.layers]
+        layers = enumerate(self.layers)
+        columns = [layer.columns(position, self.width) for position, layer in layers if position]  # type: ignore[operator]
+        return perceptron.run(x.flatten(1), columns, linears, self.activation)
+
+
+def _random_skip_mlp() -> RandomSkipMLP:
+    """The network on which the pass on shared outputs is proved."""
+    return RandomSkipMLP(depth=4, width=3, tc=4, num_classes=3, in_features=4)

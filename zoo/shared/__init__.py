@@ -1,1 +1,0 @@
-"""Training on a cell's outputs kept once: the pass, its inner loops, and the threads that these run on."""

@@ -1,0 +1,1 @@
+"""The LightningModule that trains a network, and what it needs."""

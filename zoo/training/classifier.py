@@ -1,0 +1,295 @@
+"""Classifier: the LightningModule that trains any network on labelled images or vectors."""
+
+from collections.abc import Callable, Iterable
+from math import ceil, isfinite
+from numbers import Integral
+from typing import Any, Literal
+
+import torch
+from nnmass.zoo.training.architecture import require_same_architecture
+from nnmass.zoo.training.weighted_mean import WeightedMean
+from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+__all__ = ["Classifier", "papers_sgd"]
+
+
+# The learning rate grows with this power of the number of batches in a step.
+_LR_EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
+
+
+def papers_sgd(parameters: Iterable) -> SGD:
+    """The optimizer of the papers' CIFAR networks: SGD, learning rate 0.05, momentum 0.9, weight decay 5e-4."""
+    return SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
+
+
+class Classifier(LightningModule):
+    """Cross-entropy training of one network, with loss and accuracy for every stage.
+
+    Once an epoch it logs ``loss`` and ``accuracy`` (micro top-1) under ``train/``, ``val/`` and ``test/``; ``top5`` for
+    validation and test where there are more than five classes; ``calibration_error`` (15 bins) for the test. A batch is
+    a pair: inputs (N, ...) and labels, integers (N,) or, in training, shares (N, num_classes).
+
+    Args:
+        network: Any module that maps inputs to logits (N, num_classes).
+        optimizer: Builds the optimizer from the parameters; by default as in the papers.
+        schedule: ``cosine`` takes the learning rate to 0 over the whole training; ``constant`` leaves it.
+        interval: Whether the schedule moves once an ``epoch``, as in the papers, or every ``step``.
+        lr_scaling: The optimizer's learning rate is for the batch of one process; with ``linear`` it is multiplied by
+            the number of processes and by ``accumulate_grad_batches``, with ``sqrt`` by the root of that (Goyal et al.:
+            "Accurate, large minibatch SGD", 2017; Krizhevsky: "One weird trick", 2014).
+        warmup_epochs: Epochs over which the learning rate first rises linearly from 1 % to its full value.
+        label_smoothing: Share of the target spread evenly over the classes in training, in [0, 1).
+        num_classes: Classes; by default the network's own ``num_classes``, with which it must agree.
+        channels_last: Lay images and convolution weights out with the channels innermost, which convolutions are
+            faster on; results differ by rounding alone. The network's own code must not rely on the order in memory.
+        compile_network: Run the network through ``torch.compile``; the first step then takes a minute or more.
+
+    Raises:
+        ValueError: If an argument is out of range, or the number of classes is neither given nor known.
+
+    Example:
+        >>> import torch
+        >>> from nnmass.zoo import RandomSkipDenseNet
+        >>> model = Classifier(RandomSkipDenseNet(cell_depth=3, width_multiplier=1, tc=4))
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Callable[[Iterable], Optimizer] = papers_sgd,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        interval: Literal["epoch", "step"] = "epoch",
+        lr_scaling: Literal["none", "linear", "sqrt"] = "none",
+        warmup_epochs: int = 0,
+        label_smoothing: float = 0.0,
+        num_classes: int | None = None,
+        channels_last: bool = False,
+        compile_network: bool = False,
+    ) -> None:
+        super().__init__()
+        _require_choice("schedule", schedule, ("cosine", "constant"))
+        _require_choice("interval", interval, ("epoch", "step"))
+        _require_choice("lr_scaling", lr_scaling, tuple(_LR_EXPONENTS))
+        if warmup_epochs < 0:
+            raise ValueError(f"Expected warmup_epochs to be at least 0, but got {warmup_epochs}.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"Expected label_smoothing to lie in [0, 1), but got {label_smoothing}.")
+        own = getattr(network, "num_classes", None)
+        num_classes = own if num_classes is None else num_classes
+        if own not in (None, num_classes):
+            raise ValueError(f"Expected num_classes to be the network's own, {own}, but got {num_classes}.")
+        if not isinstance(num_classes, Integral) or num_classes < 2:
+            raise ValueError(
+                f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}: a network that "
+                "does not state its classes needs Classifier(network, num_classes=...)."
+            )
+        self.network = network
+        self.channels_last = channels_last and any(isinstance(part, nn.Conv2d) for part in network.modules())
+        if self.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if compile_network:
+            network.compile()
+        self.num_classes = num_classes = int(num_classes)
+        self.optimizer = optimizer
+        self.lr: float | None = None  # of a whole step, once Lightning's LearningRateFinder has found it
+        self.schedule = schedule
+        self.interval = interval
+        self.lr_scaling = lr_scaling
+        self.warmup_epochs = warmup_epochs
+        self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.eval_loss = nn.CrossEntropyLoss()
+        # Without torchmetrics' checks, which look at the values of every batch and so wait for the device.
+        self.train_loss_mean, self.val_loss_mean, self.test_loss_mean, self.train_accuracy = (
+            WeightedMean() for _ in range(4)
+        )
+        # "micro" spelled out: torchmetrics' default is the macro average, which is not the accuracy that papers print.
+        metrics: dict[str, Metric | MetricCollection] = {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        }
+        if num_classes > 5:
+            metrics["top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5, validate_args=False)
+        self.val_metrics = MetricCollection(metrics, prefix="val/").clone()
+        metrics["calibration_error"] = MulticlassCalibrationError(num_classes, n_bins=15, validate_args=False)
+        self.test_metrics = MetricCollection(metrics, prefix="test/").clone()
+        self._logged: set[str] = set()
+        self._resumed_epoch = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs (N, ...) to logits (N, num_classes)."""
+        if self.channels_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.network(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch, for the optimizer."""
+        logits, labels, loss = self._classified(batch, self.train_loss, self.train_loss_mean)
+        self.train_accuracy.update((logits.argmax(dim=1) == labels).sum(), len(labels))
+        self._log_figures("train", self.train_loss_mean, {"train/accuracy": self.train_accuracy})
+        if self.trainer.world_size > 1 and self.trainer.is_last_batch:
+            loss = loss * self._share_of_mean(len(labels))
+        return loss
+
+    def _share_of_mean(self, size: int) -> Tensor:
+        """Weight of this process's mean over ``size`` samples, so that the mean of all is that over all samples.
+
+        The processes have batches of one size, but for the last of an epoch. The weight stays on the device, which a
+        number would have to be waited for.
+        """
+        sizes = self._of_all(torch.full((), float(size), device=self.device))
+        return size * len(sizes) / sizes.sum()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Loss and accuracy of one validation batch."""
+        self._evaluate(batch, "val", self.val_metrics, self.val_loss_mean)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss and accuracy of one test batch; returns its logits (N, num_classes)."""
+        return self._evaluate(batch, "test", self.test_metrics, self.test_loss_mean)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Class probabilities (N, num_classes) of one batch."""
+        return self(batch[0]).softmax(dim=-1)
+
+    def _classified(
+        self, batch: tuple[Tensor, Tensor], criterion: nn.Module, loss_mean: WeightedMean
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, right answers (N,) and loss of one batch; the last is added to the mean."""
+        x, labels = batch
+        logits = self(x)
+        loss = criterion(logits, labels)
+        # A metric object: Lightning's own mean over processes does not weigh by the number of samples.
+        loss_mean.update(loss.detach().to(loss_mean.total.dtype) * len(labels), len(labels))
+        # Mixed images come with shares of several classes; the one of the largest share counts as the right answer.
+        return logits.detach(), labels if labels.ndim == 1 else labels.argmax(dim=1), loss
+
+    def _evaluate(
+        self, batch: tuple[Tensor, Tensor], stage: str, metrics: MetricCollection, loss_mean: WeightedMean
+    ) -> Tensor:
+        logits, labels, _ = self._classified(batch, self.eval_loss, loss_mean)
+        # Probabilities, because torchmetrics guesses whether it gets logits.
+        metrics.update(logits.float().softmax(dim=1), labels)
+        self._log_figures(stage, loss_mean, metrics)
+        return logits
+
+    def _log_figures(self, stage: str, loss_mean: WeightedMean, metrics: dict[str, Metric] | MetricCollection) -> None:
+        """Hand Lightning the objects, once an epoch: it reads and resets them at the epoch's end."""
+        if stage in self._logged:
+            return
+        self.log(f"{stage}/loss", loss_mean, on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
+        self._logged.add(stage)
+
+    def on_fit_start(self) -> None:
+        """Begin with the learning rate that a LearningRateFinder has found, and with the schedule from there."""
+        if self.lr is not None:
+            self.trainer.strategy.setup_optimizers(self.trainer)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's figures."""
+        self._logged.discard("train")
+        if self._resumed_epoch:  # those of the resumed epoch
+            for metric in self._train_figures().values():
+                metric.reset()
+        self._resumed_epoch = False
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the validation's figures."""
+        self._logged.discard("val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the training's figures, if the run went on after the epoch's last training batch."""
+        fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        if fitting and self._resumed_epoch and "train" not in self._logged:
+            self.log_dict({name: metric.compute() for name, metric in self._train_figures().items()})
+
+    def on_test_epoch_start(self) -> None:
+        """Begin the test's figures."""
+        self._logged.discard("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the epoch's training figures have summed up so far, process by process."""
+        checkpoint["train_figures"] = {
+            name: (metric.update_count, {key: self._of_all(value) for key, value in metric.metric_state.items()})
+            for name, metric in self._train_figures().items()
+        }
+
+    def _of_all(self, value: Any) -> Tensor:
+        """The processes' values, (processes, ...)."""
+        gathered: Any = self.all_gather(value)
+        return gathered.reshape(-1, *value.shape)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and its schedule, whose length is that of the training, in epochs or in steps."""
+        optimizer = self.optimizer(self.parameters())
+        batches = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        for group in optimizer.param_groups:
+            scaled = group["lr"] * batches ** _LR_EXPONENTS[self.lr_scaling]
+            group["lr"] = scaled if self.lr is None else self.lr
+        epochs = self.trainer.max_epochs or 0
+        length = epochs if self.interval == "epoch" else self.trainer.estimated_stepping_batches
+        total = int(length) if isfinite(length) else 0
+        if total < 1 and self.schedule == "cosine":
+            raise ValueError(f"Expected trainer.max_epochs to be set for the cosine schedule, but got {epochs}.")
+        warmup = 0 if self.trainer.fast_dev_run else self.warmup_epochs  # type: ignore[attr-defined]
+        if self.interval == "step" and warmup:
+            self.trainer.fit_loop.setup_data()  # counts the batches
+            warmup *= ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        scheduler = self._scheduler(optimizer, total, warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
+
+    def _scheduler(self, optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
+        if warmup >= total > 0:
+            raise ValueError(f"Expected warmup_epochs to be shorter than the training, but got {self.warmup_epochs}.")
+        main: LRScheduler = (
+            CosineAnnealingLR(optimizer, total - warmup)
+            if self.schedule == "cosine"
+            else ConstantLR(optimizer, factor=1.0)
+        )
+        if not warmup:
+            return main
+        return SequentialLR(optimizer, [LinearLR(optimizer, 0.01, total_iters=warmup), main], milestones=[warmup])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the epoch's training figures, and refuse a checkpoint of another architecture with one sentence.
+
+        Raises:
+            ValueError: If a name or a shape differs, of which the message names the first, or figures are foreign.
+        """
+        require_same_architecture(self.state_dict(), checkpoint["state_dict"])
+        try:
+            self._load_figures(checkpoint.get("train_figures", {}))
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # of foreign entries
+            raise ValueError("Expected a checkpoint's train_figures to be a Classifier's, but they are not.") from error
+
+    def _load_figures(self, saved: dict[str, Any]) -> None:
+        figures = {key: value for key, value in saved.items() if key in self._train_figures()}
+        self._resumed_epoch = any(count for count, _ in figures.values())
+        rank, size = (self.trainer.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
+        for name, (count, values) in figures.items() if self._resumed_epoch else ():
+            _go_on_from(self._train_figures()[name], count, values, rank, size)
+
+    def _train_figures(self) -> dict[str, Metric]:
+        return {"train/loss": self.train_loss_mean, "train/accuracy": self.train_accuracy}
+
+
+def _go_on_from(metric: Metric, count: int, values: dict[str, Tensor], rank: int, size: int) -> None:
+    """Let a metric of sums go on from those of all processes; of another number of them, the first takes the total."""
+    metric.reset()
+    metric._update_count = count
+    for name, of_all in values.items():
+        total = of_all.sum(dim=0) if rank == 0 else torch.zeros_like(of_all[0])
+        mine = of_all[rank] if len(of_all) == size else total
+        setattr(metric, name, mine.to(metric.device))
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, but got {value!r}.")
