@@ -18,7 +18,7 @@ demo: .venv/ready  ## train on the digits of scikit-learn and show the results
 lint: .venv/ready  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	mkdir -p build/typing && ln -sfn ../.. build/typing/nnmass  # the clone under the name of the installed package
+	$(BIN)/python docs/package_links.py
 	$(BIN)/mypy
 
 test: lint  ## style, types, then all quick tests

@@ -23,10 +23,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from nnmass.zoo import create_model, list_models, pass_in_use
-from nnmass.zoo.networks.variants import VARIANTS
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+
+from nnmass.zoo import create_model, list_models, pass_in_use
+from nnmass.zoo.networks.variants import VARIANTS
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 BATCHES = {"cpu": 32, "cuda": 512}

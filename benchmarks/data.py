@@ -17,14 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nnmass.datamodules.augment import Augmentation
-from nnmass.datamodules.cifar import CIFAR10, PAPERS
-from nnmass.datamodules.imagenet import Photographs, open_photograph, random_resized_crop
-from nnmass.datamodules.listing import files_of_classes
-from nnmass.datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
-from nnmass.datamodules.policy import random_policy
-from nnmass.datamodules.shrink import shrunk
-from nnmass.zoo import RandomSkipDenseNet
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -33,6 +25,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import io, transforms
 from torchvision.transforms import v2
+
+from nnmass.datamodules.augment import Augmentation
+from nnmass.datamodules.cifar import CIFAR10, PAPERS
+from nnmass.datamodules.imagenet import Photographs, open_photograph, random_resized_crop
+from nnmass.datamodules.listing import files_of_classes
+from nnmass.datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
+from nnmass.datamodules.policy import random_policy
+from nnmass.datamodules.shrink import shrunk
+from nnmass.zoo import RandomSkipDenseNet
 
 ROUNDS = 5
 BATCH = 128

@@ -15,14 +15,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from nnmass.datamodules import MNIST
-from nnmass.studies.ensemble.batched import train_batched
-from nnmass.studies.ensemble.trainer import Samples, train_together
-from nnmass.zoo import Classifier, RandomSkipMLP
 from overhead import bare, trained
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+
+from nnmass.datamodules import MNIST
+from nnmass.studies.ensemble.batched import train_batched
+from nnmass.studies.ensemble.trainer import Samples, train_together
+from nnmass.zoo import Classifier, RandomSkipMLP
 
 BATCH, SAMPLES = 64, 19_200
 

@@ -14,10 +14,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from nnmass.zoo import RandomSkipDenseNet, RandomSkipMLP, create_model, layer_spectra
-from nnmass.zoo.jacobian.layers import Layer, layers_at
 from rich.console import Console
 from rich.table import Table
+
+from nnmass.zoo import RandomSkipDenseNet, RandomSkipMLP, create_model, layer_spectra
+from nnmass.zoo.jacobian.layers import Layer, layers_at
 
 
 def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:

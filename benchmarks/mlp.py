@@ -14,11 +14,12 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from nnmass.zoo import RandomSkipMLP
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import nn
+
+from nnmass.zoo import RandomSkipMLP
 
 ROUNDS, STEPS = 9, 100
 

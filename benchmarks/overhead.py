@@ -17,12 +17,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP
 from pytorch_lightning import Callback, Trainer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+
+from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP
 
 STEPS = 300
 

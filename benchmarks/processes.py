@@ -24,12 +24,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from nnmass.callbacks import GradientBuckets, ResumeCheckpoint
-from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP
 from pytorch_lightning import Callback, Trainer
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, TensorDataset
+
+from nnmass.callbacks import GradientBuckets, ResumeCheckpoint
+from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP
 
 
 class NoRequest:

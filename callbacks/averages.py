@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
-from nnmass.callbacks.complete_resume import callbacks_of
-from nnmass.runtime.lightning_internals import averaging_function, first_epoch_of
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from nnmass.callbacks.complete_resume import callbacks_of
+from nnmass.runtime.lightning_internals import averaging_function, first_epoch_of
 
 __all__ = ["AverageNotes", "fitting_decay", "share_of_start"]
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnmass.runtime.lightning_internals import end_as_unbroken
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import (
     EarlyStopping,
@@ -15,6 +14,8 @@ from pytorch_lightning.callbacks import (
     WeightAveraging,
 )
 from pytorch_lightning.trainer.states import TrainerFn
+
+from nnmass.runtime.lightning_internals import end_as_unbroken
 
 __all__ = ["CompleteResume", "callbacks_of", "stopped_early", "time_is_over"]
 

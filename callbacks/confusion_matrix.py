@@ -10,13 +10,14 @@ import pandas as pd
 import torch
 import torch.distributed
 from matplotlib.figure import Figure
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+
 from nnmass.callbacks.pictures import log_picture
 from nnmass.callbacks.recorder import Recorder, reason
 from nnmass.runtime.csv_text import csv_text
 from nnmass.runtime.files import write_atomically
 from nnmass.runtime.hosts import hosts
-from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor
 
 __all__ = ["ConfusionMatrix", "draw_confusion_matrix"]
 

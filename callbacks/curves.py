@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pytorch_lightning import LightningModule, Trainer
+
 from nnmass.callbacks.pictures import log_picture
 from nnmass.callbacks.recorder import Recorder
 from nnmass.runtime.files import write_atomically
-from pytorch_lightning import LightningModule, Trainer
 
 __all__ = ["LearningCurves", "draw_curve"]
 

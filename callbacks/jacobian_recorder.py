@@ -7,12 +7,13 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from pytorch_lightning import LightningModule, Trainer
+
 from nnmass.callbacks.pictures import log_picture
 from nnmass.callbacks.recorder import NetworkRecorder
 from nnmass.runtime.files import update_run, write_figure, write_table
 from nnmass.zoo.jacobian.spectra import LayerSpectrum, hidden_isometry, hidden_mean, layer_spectra
 from nnmass.zoo.wrappers import unwrapped
-from pytorch_lightning import LightningModule, Trainer
 
 __all__ = ["JacobianRecorder", "draw_spectra"]
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from nnmass.runtime.files import write_atomically
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from nnmass.runtime.files import write_atomically
 
 __all__ = ["MetricsHistory", "MetricsTable"]
 

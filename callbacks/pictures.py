@@ -4,10 +4,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from nnmass.callbacks.tolerant_logger import TolerantLogger
 from PIL import Image
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from nnmass.callbacks.tolerant_logger import TolerantLogger
 
 __all__ = ["log_picture"]
 

@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed
-from nnmass.callbacks.random_state import kept_random_states
-from nnmass.runtime.hosts import hosts
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from nnmass.callbacks.random_state import kept_random_states
+from nnmass.runtime.hosts import hosts
 
 __all__ = ["NetworkRecorder", "Recorder", "reason"]
 

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed
-from nnmass.runtime.files import part_of
-from nnmass.runtime.hosts import hosts
-from nnmass.runtime.lightning_internals import follows_another_batch, leave_signals_to_us, takes_statistics_only
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.distributed import ReduceOp
+
+from nnmass.runtime.files import part_of
+from nnmass.runtime.hosts import hosts
+from nnmass.runtime.lightning_internals import follows_another_batch, leave_signals_to_us, takes_statistics_only
 
 __all__ = ["ResumeCheckpoint", "StopRequest", "TrainingStopped"]
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
+
 from nnmass.callbacks.complete_resume import stopped_early, time_is_over
 from nnmass.callbacks.resume_checkpoint import TrainingStopped
 from nnmass.runtime.device_facts import device_facts
@@ -17,8 +20,6 @@ from nnmass.runtime.files import read_run, update_run
 from nnmass.runtime.partial import part_seen
 from nnmass.zoo.precision import tf32_in_use
 from nnmass.zoo.wrappers import pass_in_use
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.trainer.states import TrainerFn
 
 __all__ = ["RunRecorder"]
 

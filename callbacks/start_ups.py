@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from pytorch_lightning import Callback, LightningModule, Trainer
+
 from nnmass.runtime.files import write_atomically
 from nnmass.runtime.launch import Launch
-from pytorch_lightning import Callback, LightningModule, Trainer
 
 __all__ = ["StartUps"]
 

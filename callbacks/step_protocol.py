@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from nnmass.runtime.files import read_run, update_run
-from nnmass.zoo.precision import tf32_in_use
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
+
+from nnmass.runtime.files import read_run, update_run
+from nnmass.zoo.precision import tf32_in_use
 
 __all__ = ["StepProtocol"]
 

@@ -5,8 +5,9 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from nnmass.callbacks.recorder import reason
 from pytorch_lightning.loggers.logger import Logger
+
+from nnmass.callbacks.recorder import reason
 
 __all__ = ["TolerantLogger"]
 

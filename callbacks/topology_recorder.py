@@ -3,12 +3,13 @@
 from functools import partial
 from typing import Any
 
+from pytorch_lightning import LightningModule, Trainer
+from rich.console import Console
+
 from nnmass.callbacks.recorder import NetworkRecorder
 from nnmass.runtime.files import read_run, update_run
 from nnmass.runtime.tables import topology_table
 from nnmass.zoo.reader.topology import topology
-from pytorch_lightning import LightningModule, Trainer
-from rich.console import Console
 
 __all__ = ["TopologyRecorder"]
 

@@ -30,11 +30,12 @@ def run(arguments: Sequence[str]) -> int:
         reason = "is a folder" if options.accuracies.is_dir() else "does not exist"
         raise FileNotFoundError(f"Expected --accuracies to be a file, but {options.accuracies} {reason}.")
     import timm
+    from rich.progress import track
+
     from nnmass.runtime.tables import terminal
     from nnmass.studies.atlas.report import write_report
     from nnmass.studies.atlas.survey import read_atlas, require_accuracies, unread, update_atlas
     from nnmass.studies.cores import available_cores
-    from rich.progress import track
 
     names = timm.list_models(options.pattern) if options.pattern else []
     if not names:

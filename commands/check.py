@@ -11,6 +11,7 @@ from nnmass.commands.options.parser import Parser
 
 if TYPE_CHECKING:
     import torch
+
     from nnmass.zoo import Agreement
 
 __all__ = ["run"]
@@ -41,10 +42,11 @@ def run(arguments: Sequence[str]) -> int:
 
     quieten()
     device = device_named(name)
+    from rich.progress import track
+
     from nnmass.runtime.tables import print_rows, terminal
     from nnmass.zoo import check_fast_passes
     from nnmass.zoo.agreement.cases import cases_on
-    from rich.progress import track
 
     console = terminal()
     console.print(_machine(device), highlight=False)
@@ -70,6 +72,7 @@ def run(arguments: Sequence[str]) -> int:
 def _machine(device: "torch.device") -> str:
     """The versions and the device with which the check runs."""
     import torch
+
     from nnmass.runtime.device_facts import device_facts
 
     facts = device_facts(device)

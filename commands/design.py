@@ -11,11 +11,12 @@ from nnmass.commands.options.parser import Parser, at_least, refuse_unread, user
 from nnmass.commands.options.types import duration, grid, quantity
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
     from nnmass.commands.options.design_reference import Reference
     from nnmass.zoo import Design, Shape
     from nnmass.zoo.design.latency import Latency
-    from rich.console import Console
-    from rich.status import Status
 
 __all__ = ["run"]
 
@@ -204,8 +205,9 @@ def _within_latency(
         ValueError: If there is no such device, or none is fast enough; it names the fastest.
     """
     import torch
-    from nnmass.zoo.design.latency import measure_latency
     from rich.progress import track
+
+    from nnmass.zoo.design.latency import measure_latency
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("Expected --device to be there, but torch sees no CUDA device here.")
@@ -246,6 +248,7 @@ def _report(
 ) -> None:
     """The table, the files, and the configurations of what is shown."""
     import yaml
+
     from nnmass.runtime.files import write_atomically, write_figures, write_table
     from nnmass.runtime.tables import print_rows
     from nnmass.studies.report.designs import designs_table, draw_designs

@@ -107,7 +107,8 @@ def _images(data_set: str, data_dir: Path | None, count: int, **arguments: Any) 
 
 def _collected(rows: Iterable[dict[str, Any]], what: str, total: int | None) -> "pd.DataFrame":
     import pandas as pd
-    from nnmass.runtime.tables import terminal
     from rich.progress import track
+
+    from nnmass.runtime.tables import terminal
 
     return pd.DataFrame(track(rows, what, total=total, console=terminal(), transient=True))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import torch
+
     from nnmass.commands.options.named_networks import NamedNetwork
     from nnmass.zoo import Topology
     from nnmass.zoo.closed_forms import ClosedForm
@@ -141,8 +142,9 @@ def _find(names: list[str], configs: list[str], weights: bool) -> dict[str, "Nam
 
 
 def _read(networks: dict[str, "NamedNetwork"], input_size: tuple[int, ...] | None) -> dict[str, "Topology"]:
-    from nnmass.zoo import topology
     from rich.progress import track
+
+    from nnmass.zoo import topology
 
     names = track(networks, "Reading", transient=True, disable=not sys.stdout.isatty())
     return {name: topology(networks[name].network, input_size or networks[name].input_size) for name in names}
@@ -152,9 +154,10 @@ def _show_jacobians(
     networks: dict[str, "NamedNetwork"], records: dict[str, "Topology"], device: "torch.device"
 ) -> None:
     import torch
+    from rich.progress import track
+
     from nnmass.runtime.tables import print_rows, terminal
     from nnmass.zoo import hidden_isometry, hidden_mean, layer_spectra
-    from rich.progress import track
 
     console = terminal()
     headings = ["layer", "rows", "columns", "mean", "standard error", "error of"]

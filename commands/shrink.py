@@ -80,11 +80,12 @@ def _require_places(options: Namespace) -> None:
 
 
 def _shrink(options: Namespace) -> int:
-    from nnmass.datamodules.cores import usable_cores
-    from nnmass.datamodules.shrink import images_of_classes
     from rich.console import Console
     from rich.filesize import decimal
     from rich.progress import track
+
+    from nnmass.datamodules.cores import usable_cores
+    from nnmass.datamodules.shrink import images_of_classes
 
     console = Console(stderr=True)
     with console.status("Listing the images"):
@@ -114,6 +115,7 @@ def _claimed(options: Namespace) -> Iterator[None]:
     import json
 
     from filelock import FileLock, Timeout
+
     from nnmass.runtime.files import read_json, write_atomically
 
     dest = options.dest

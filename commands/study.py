@@ -106,6 +106,7 @@ class _Opened(NamedTuple):
 
 def _open(name: str, output_dir: Path | None) -> _Opened:
     import yaml
+
     from nnmass.runtime.config_names import STUDY_FOLDER, config_name, find_config, find_study
     from nnmass.studies.definition import planned_rows
 
@@ -129,6 +130,7 @@ def _open(name: str, output_dir: Path | None) -> _Opened:
 
 def _read_study(path: Path) -> "Study":
     from jsonargparse import ArgumentError, ArgumentParser
+
     from nnmass.commands.options.errors import explain
     from nnmass.runtime.config_shape import require_shape
     from nnmass.runtime.strict_yaml import read_yaml
@@ -161,12 +163,13 @@ def _build(configuration: Any, name: str) -> Any:
 
 
 def _run(opened: _Opened, options: Any) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     from nnmass.runtime.quiet import quieten
     from nnmass.runtime.tables import terminal
     from nnmass.studies.cores import available_cores
     from nnmass.studies.engines import run_study
     from nnmass.studies.rows import statuses
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     quieten()
     study, _, rows, folder = opened
@@ -193,6 +196,7 @@ def _run(opened: _Opened, options: Any) -> None:
 def _lay_out(opened: _Opened) -> None:
     """Write the study, its configurations and the list of its rows into its folder, which then stands for itself."""
     import yaml
+
     from nnmass.runtime.files import write_atomically
 
     study, configurations, rows, folder = opened
@@ -328,10 +332,11 @@ def _compare(opened: Sequence[_Opened], options: Any) -> None:
 
 
 def _plan(opened: _Opened, options: Any) -> None:
+    from rich.progress import track
+
     from nnmass.runtime.quiet import quieten
     from nnmass.runtime.tables import print_rows, terminal
     from nnmass.studies.plan import planned
-    from rich.progress import track
 
     quieten()
     study, _, rows, _ = opened

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from nnmass.datamodules.transfer import host_generator, to_device
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot, pad
+
+from nnmass.datamodules.transfer import host_generator, to_device
 
 __all__ = [
     "Augmentation",

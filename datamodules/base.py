@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from nnmass.datamodules.image_files import ImageFiles
-from nnmass.datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches, mixed_seed
-from nnmass.datamodules.sample import Stage, limit_of, mixed_order
 from pytorch_lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor
+
+from nnmass.datamodules.image_files import ImageFiles
+from nnmass.datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches, mixed_seed
+from nnmass.datamodules.sample import Stage, limit_of, mixed_order
 
 __all__ = ["DataModule", "InMemoryDataModule", "Split"]
 

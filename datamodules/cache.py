@@ -8,10 +8,11 @@ from pathlib import Path
 from secrets import token_hex
 
 from filelock import FileLock
-from nnmass.datamodules.listing import as_text
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
+
+from nnmass.datamodules.listing import as_text
 
 __all__ = ["cached", "fingerprint"]
 

@@ -1,12 +1,13 @@
 """Handwritten digits that ship inside scikit-learn: real images without a download."""
 
 import torch
-from nnmass.datamodules.base import Split
-from nnmass.datamodules.facts import FACTS
-from nnmass.datamodules.images import ImageDataModule
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
+
+from nnmass.datamodules.base import Split
+from nnmass.datamodules.facts import FACTS
+from nnmass.datamodules.images import ImageDataModule
 
 __all__ = ["Digits"]
 

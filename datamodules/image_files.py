@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nnmass.datamodules.listing import FORMAT_OF, images_below, say_left_out
-from nnmass.datamodules.sample import mixed_order
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+from nnmass.datamodules.listing import FORMAT_OF, images_below, say_left_out
+from nnmass.datamodules.sample import mixed_order
 
 __all__ = ["ImageFiles", "converted", "decoding", "open_image"]
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nnmass.datamodules.cache import cached, fingerprint
-from nnmass.datamodules.image_files import converted, decoding, open_image
-from nnmass.datamodules.listing import files_of_classes
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+
+from nnmass.datamodules.cache import cached, fingerprint
+from nnmass.datamodules.image_files import converted, decoding, open_image
+from nnmass.datamodules.listing import files_of_classes
 
 __all__ = ["load_image_tree"]
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
 from nnmass.datamodules.augment import normalise
 from nnmass.datamodules.base import DataModule
 from nnmass.datamodules.cores import reading_processes
@@ -16,9 +20,6 @@ from nnmass.datamodules.loader import WorkerLoader, mixed_seed
 from nnmass.datamodules.official import data_folder
 from nnmass.datamodules.sample import Stage
 from nnmass.datamodules.transfer import Constants, to_device
-from PIL import Image
-from torch import Generator, Tensor
-from torch.utils.data import Dataset
 
 __all__ = ["ImageNet", "centre_crop", "open_photograph", "random_resized_crop"]
 

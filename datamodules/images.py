@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Generator, Tensor
+
 from nnmass.datamodules.augment import Augmentation, normalise
 from nnmass.datamodules.base import InMemoryDataModule, Split
 from nnmass.datamodules.image_files import converted, decoding, open_image
 from nnmass.datamodules.transfer import Constants, to_device
-from torch import Generator, Tensor
 
 __all__ = ["ImageDataModule"]
 

@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any
 
 import torch
-from nnmass.datamodules.transfer import to_device
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from nnmass.datamodules.transfer import to_device
 
 __all__ = ["MemoryLoader", "ResumableLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
 

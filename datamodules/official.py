@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import torch
 from filelock import FileLock
+from torch import Tensor
+
 from nnmass.datamodules.base import Split
 from nnmass.datamodules.cache import cached, fingerprint
 from nnmass.datamodules.image_tree import load_image_tree
 from nnmass.datamodules.images import ImageDataModule
 from nnmass.datamodules.listing import files_of_classes, names_of_classes, say_left_out
-from torch import Tensor
 
 __all__ = ["OfficialImages", "data_folder"]
 

@@ -4,11 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from nnmass.datamodules.transfer import host_generator, to_device
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn.functional import grid_sample
 from torchvision.transforms.v2 import functional
+
+from nnmass.datamodules.transfer import host_generator, to_device
 
 __all__ = ["MAGNITUDES", "OPERATIONS", "apply_operations", "parameters", "random_policy"]
 

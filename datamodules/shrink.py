@@ -4,10 +4,11 @@ import os
 from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
+
 from nnmass.datamodules.image_files import decoding, open_image
 from nnmass.datamodules.imagenet import open_photograph
 from nnmass.datamodules.listing import FORMAT_OF, entries, folders_in, say_left_out
-from PIL import Image
 
 __all__ = ["images_of_classes", "shrunk"]
 

@@ -4,10 +4,11 @@ import math
 from typing import Any
 
 import torch
+from torch import Generator, Tensor
+
 from nnmass.datamodules.base import InMemoryDataModule, Split
 from nnmass.datamodules.facts import FACTS
 from nnmass.datamodules.loader import mixed_seed
-from torch import Generator, Tensor
 
 __all__ = ["Circle", "Seg"]
 

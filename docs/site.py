@@ -15,6 +15,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS)]
 
+from package_links import link_package
 from site_reference import commands_page, configurations_page, keys_page, package_page
 
 # Files of the repository that are pages too.
@@ -42,6 +43,11 @@ class PlainMarkup(griffe.Extension):
         obj.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
 
 
+def on_config(config: Any) -> None:
+    """Let the API pages find the package."""
+    link_package()
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made from something else."""
     for source, page in PAGES.items():
@@ -50,7 +56,7 @@ def on_files(files: Files, config: Any) -> Files:
     files.append(File.generated(config, "reference/configurations.md", content=configurations_page()))
     files.append(File.generated(config, "reference/keys.md", content=keys_page()))
     for package in ("zoo", "datamodules", "callbacks", "studies"):
-        files.append(File.generated(config, f"reference/{package}.md", content=package_page(package)))
+        files.append(File.generated(config, f"reference/{package}.md", content=package_page(f"nnmass.{package}")))
     return files
 
 

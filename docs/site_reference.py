@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from docstring_parser import DocstringStyle, parse
+
 from nnmass.commands import SUBCOMMANDS
 
 __all__ = ["commands_page", "configurations_page", "keys_page", "package_page"]
@@ -42,9 +43,8 @@ def configurations_page() -> str:
 
 def keys_page() -> str:
     """Every key of a configuration that is ours: type, default, meaning."""
-    from nnmass.studies.definition import JacobianChoice, ReportChoice, Study
-
     from nnmass import callbacks, datamodules, zoo
+    from nnmass.studies.definition import JacobianChoice, ReportChoice, Study
 
     lines = [
         "# Keys of a configuration",
@@ -67,11 +67,15 @@ def keys_page() -> str:
         *_table(_arguments(zoo.Classifier)),
     ]
     for name in NETWORKS:
-        lines += [f"## model.network: zoo.{name}", "", *_table(_arguments(getattr(zoo, name)))]
+        lines += [f"## model.network: {name}", "", *_table(_arguments(getattr(zoo, name)))]
     for name in DATA:
-        lines += [f"## data: datamodules.{name}", "", *_table(_arguments(getattr(datamodules, name)))]
+        lines += [f"## data: {name}", "", *_table(_arguments(getattr(datamodules, name)))]
     lines += ["## data.augmentation", "", *_table(_arguments(datamodules.Augmentation))]
-    lines += ["## trainer.callbacks: callbacks.JacobianRecorder", "", *_table(_arguments(callbacks.JacobianRecorder))]
+    lines += [
+        "## trainer.callbacks: JacobianRecorder",
+        "",
+        *_table(_arguments(callbacks.JacobianRecorder)),
+    ]
     for title, kind in (("a study", Study), ("its jacobian", JacobianChoice), ("its report", ReportChoice)):
         lines += [f"## Keys of {title}", "", *_table(_arguments(kind))]
     return "\n".join(lines)

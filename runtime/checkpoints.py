@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
 from nnmass.runtime.files import write_atomically
 
 __all__ = ["AtomicCheckpointIO", "read_checkpoint", "require_resumable"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
+
 from nnmass.runtime.checkpoints import read_checkpoint
 from nnmass.runtime.files import part_of, read_run
 from nnmass.runtime.identity import as_json, configuration_id, differences, evaluated, plain, recorded, recorded_id

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from itertools import compress
 from typing import Any
 
+from nnmass.runtime.class_paths import as_recorded
+
 __all__ = ["as_json", "configuration_id", "differences", "evaluated", "plain", "recorded", "recorded_id"]
 
 # What changes neither the network, its data nor its training, and so may differ when a run is continued.
@@ -54,10 +56,10 @@ def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
             for key, inner in value.items():
                 visit(f"{prefix}.{key}" if prefix else str(key), inner)
         else:
-            flat[prefix] = _spelt_as_ever(value) if prefix.endswith("class_path") else value
+            flat[prefix] = value
 
     for part in ("seed_everything", "model", "data", "trainer"):
-        visit(part, configuration.get(part))
+        visit(part, as_recorded(configuration.get(part)))
     for part, names in _INCIDENTAL.items():
         for key in [key for key in flat if key.split(".")[0] == part]:
             if key.removeprefix(f"{part}.").removeprefix("init_args.").split(".")[0] in names:
@@ -65,11 +67,6 @@ def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
     deciding = _deciding((configuration.get("trainer") or {}).get("callbacks"))
     exact = {} if configuration.get("tf32", True) else {"tf32": False}
     return recorded(flat) | ({"trainer.callbacks": deciding} if deciding else {}) | exact
-
-
-def _spelt_as_ever(class_path: Any) -> Any:
-    """A class path without the package's name, as the first runs recorded it: their identity is that of later ones."""
-    return class_path.removeprefix("nnmass.") if isinstance(class_path, str) else class_path
 
 
 def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:

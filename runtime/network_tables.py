@@ -8,6 +8,7 @@ from nnmass.zoo.closed_forms import ClosedForm
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from nnmass.zoo import Topology
 
 __all__ = ["block_rows", "network_rows", "show"]

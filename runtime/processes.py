@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from lightning_fabric.plugins.environments import SLURMEnvironment
+
 from nnmass.runtime.launch import Launch
 from nnmass.runtime.messages import sentence
 

@@ -11,6 +11,7 @@ from itertools import product
 from math import prod
 from typing import Any, Literal
 
+from nnmass.runtime.class_paths import as_recorded
 from nnmass.runtime.names import require_name
 from nnmass.zoo.networks.variants import VARIANTS, list_models
 
@@ -175,7 +176,7 @@ def _digest(configuration: dict[str, Any]) -> str:
 
     Nor does one device that is named, because a row takes one anyway.
     """
-    decisive = deepcopy(configuration)
+    decisive = as_recorded(configuration)
     if isinstance(decisive.get("trainer"), dict) and "devices" in decisive["trainer"] and takes_one_device(decisive):
         del decisive["trainer"]["devices"]
     optimizer = decisive["model"].get("optimizer")

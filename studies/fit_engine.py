@@ -12,6 +12,7 @@ from threading import Event
 from typing import Any
 
 import pandas as pd
+
 from nnmass.runtime.device_facts import DEVICE_FACTS
 from nnmass.runtime.files import read_run
 from nnmass.runtime.program import program

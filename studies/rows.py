@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock, Timeout
+
 from nnmass.runtime.files import read_json, write_atomically
 from nnmass.studies.definition import Row
 

@@ -10,10 +10,11 @@ from nnmass.zoo.closed_forms import ClosedForm, closed_form
 from nnmass.zoo.networks.variants import VARIANTS, create_model
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nnmass.datamodules.base import DataModule
     from nnmass.zoo.reader.topology import Topology
     from nnmass.zoo.training.classifier import Classifier
-    from torch import nn
 
 __all__ = ["Build", "closed_size", "size_by", "size_of"]
 

@@ -5,12 +5,13 @@ from itertools import islice
 from typing import Any
 
 import torch
+from torch import nn
+
 from nnmass.datamodules.base import DataModule
 from nnmass.studies.definition import Row
 from nnmass.studies.ensemble.engine import ensemble_rate
 from nnmass.studies.ensemble.trainer import Samples, train_together
 from nnmass.zoo.training.classifier import Classifier
-from torch import nn
 
 __all__ = ["seconds_alone", "seconds_together"]
 

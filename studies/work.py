@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
+
 from nnmass.datamodules.base import DataModule
 from nnmass.runtime.device_facts import device_facts
 from nnmass.studies.definition import JacobianChoice, Row, Study
@@ -16,7 +18,6 @@ from nnmass.studies.rows import claimed, read_row
 from nnmass.studies.sizes import Build, size_by
 from nnmass.zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
 from nnmass.zoo.training.classifier import Classifier
-from torch import Tensor, nn
 
 __all__ = [
     "Measurer",

@@ -13,8 +13,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from nnmass.datamodules import Augmentation
-from nnmass.zoo import RandomSkipDenseNet, RandomSkipMLP
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
@@ -23,6 +21,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import Metric
+
+from nnmass.datamodules import Augmentation
+from nnmass.zoo import RandomSkipDenseNet, RandomSkipMLP
 
 GPU = torch.device("cuda", 1)
 # Without a driver torch refuses to go backward on a GPU; to the devices of its lazy tensors it is indifferent.

@@ -12,12 +12,13 @@ from threading import Timer
 from typing import Any
 
 import numpy as np
-from nnmass.datamodules import ImageNet
-from nnmass.runtime import checkpoints as checkpoint_io
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
+
+from nnmass.datamodules import ImageNet
+from nnmass.runtime import checkpoints as checkpoint_io
 
 
 class DropoutNetwork(nn.Sequential):

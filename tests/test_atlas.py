@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
+from nnmass import zoo
 from nnmass.commands.main import main
 from nnmass.studies.atlas.report import coverage, within_families, write_report
 from nnmass.studies.atlas.survey import explained, join_accuracies, read_architecture, read_atlas, update_atlas
 from nnmass.studies.explain import explain, fits_by_group
-from scipy import stats
-
-from nnmass import zoo
 
 
 def test_the_command_reads_goes_on_and_explains(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -5,6 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from gpu_shaped import device_waits
+from scipy.stats import beta, kstest
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+from torchvision import transforms
+from torchvision.transforms.v2 import functional as theirs
+
 from nnmass.datamodules.augment import (
     Augmentation,
     adjust_colours,
@@ -15,11 +21,6 @@ from nnmass.datamodules.augment import (
     random_cutout,
     random_flip,
 )
-from scipy.stats import beta, kstest
-from torch import Generator, Tensor
-from torch.nn.functional import pad
-from torchvision import transforms
-from torchvision.transforms.v2 import functional as theirs
 
 COUNT = 8100
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nnmass.callbacks import AverageNotes
-from nnmass.callbacks.averages import fitting_decay, share_of_start
-from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
 from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
+
+from nnmass.callbacks import AverageNotes
+from nnmass.callbacks.averages import fitting_decay, share_of_start
+from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP
 
 STEPS = 12
 

@@ -8,8 +8,9 @@ import pytest
 import timm
 import torch
 import torchvision
-from nnmass.zoo import MobileNetV2, ResNet, Topology, create_model, topology
 from torch import nn
+
+from nnmass.zoo import MobileNetV2, ResNet, Topology, create_model, topology
 
 # Wide ResNet paper, tables 7 and 8: parameters (M) and top-1 error (%) on ImageNet.
 PUBLISHED_RESNETS = {

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import pytest
 import torch
 import yaml
-from nnmass.commands.main import main
 from PIL import Image
+
+from nnmass.commands.main import main
 
 pytestmark = pytest.mark.slow
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from nnmass.commands.main import main
 from nnmass.zoo import Agreement, RandomSkipCell, RandomSkipMLP, check_fast_passes
 from nnmass.zoo.agreement import check, ways
@@ -19,7 +21,6 @@ from nnmass.zoo.agreement.cases import Case, cases_on
 from nnmass.zoo.agreement.errors import KINDS, allowed, errors
 from nnmass.zoo.agreement.networks import cell
 from nnmass.zoo.fast import outputs, perceptron, processor, proof
-from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from gpu_shaped import device_waits
-from nnmass.zoo import Classifier
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim import SGD
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
+
+from nnmass.zoo import Classifier
 
 
 def loader(samples: int = 40, batch: int = 4) -> DataLoader:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from nnmass.commands.main import main
 from nnmass.commands.training.help import training_help
 

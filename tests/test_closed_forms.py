@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nnmass.zoo import RandomSkipDenseNet, RandomSkipMLP, ResNet, create_model, topology
 from nnmass.zoo.closed_forms import ClosedForm, closed_form
 from nnmass.zoo.networks.variants import VARIANTS

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
+
 from nnmass.commands.main import main
 from nnmass.runtime.tables import print_rows, results_table
 from nnmass.zoo import RandomSkipMLP, topology
-from rich.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = {

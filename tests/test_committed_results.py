@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+
 from nnmass.studies.definition import Row, Study, planned_rows
 
 # Ten test images of 10,000: X of seed 0, trained both ways, differed by one after 56,280 steps.

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pytorch_lightning import Trainer
+
 from nnmass.datamodules import ImageNet, cores
 from nnmass.datamodules.cores import reading_processes, usable_cores
 from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
-from pytorch_lightning import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 

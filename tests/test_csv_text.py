@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nnmass.runtime.csv_text import csv_text
 from nnmass.runtime.files import write_table
 

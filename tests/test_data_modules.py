@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from cifar_files import write_cifar10, write_cifar100
+from PIL import Image
+
 from nnmass.datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST, ImageDataModule, ImageNet, Seg
 from nnmass.datamodules.base import Split
 from nnmass.datamodules.cache import cached
 from nnmass.datamodules.image_tree import load_image_tree
-from PIL import Image
 
 
 def make_tree(folder: Path, per_class: int = 4, classes: int = 10) -> dict[str, torch.Tensor]:

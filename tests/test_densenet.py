@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from nnmass.zoo import RandomSkipCell, RandomSkipDenseNet, average_degree, cell_density, nn_mass, topology
 from nnmass.zoo.networks.cells import RandomSkipLayer, draw_links
-from torch import Tensor, nn
 
 
 def layer_inputs(cell: RandomSkipCell) -> list[tuple[int, ...]]:

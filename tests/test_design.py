@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from nnmass import zoo
 from nnmass.commands.options.design_reference import find_reference
 from nnmass.commands.options.named_networks import network_of_config
 from nnmass.zoo import (
@@ -31,8 +33,6 @@ from nnmass.zoo import (
     topology,
 )
 from nnmass.zoo.design.search import nondominated
-
-from nnmass import zoo
 
 Row = tuple[tuple, float, int, int]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from nnmass.runtime import device_facts as facts_of
 from nnmass.runtime.device_facts import DEVICE_FACTS, device_facts
 

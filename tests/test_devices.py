@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from nnmass.commands.options.devices import device_named
 
 

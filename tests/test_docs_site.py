@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+
 from nnmass.commands import SUBCOMMANDS
 
 

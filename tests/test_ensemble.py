@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
+from torch import Tensor, nn
+
 from nnmass.datamodules import Digits, Seg
 from nnmass.studies.ensemble.batched import train_batched
 from nnmass.studies.ensemble.kernel import compiled
 from nnmass.studies.ensemble.trainer import Samples, train_together
 from nnmass.zoo import Classifier, RandomSkipMLP
-from pytorch_lightning import Trainer
-from torch import Tensor, nn
 
 
 def adam(parameters: Any) -> torch.optim.Adam:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
+
 from nnmass.callbacks import ConfusionMatrix
 from nnmass.datamodules import Digits
 from nnmass.zoo import Classifier, RandomSkipDenseNet
-from pytorch_lightning import Trainer
 
 
 class Odd(Digits):

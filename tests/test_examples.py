@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
 from nnmass.zoo import nn_mass
 
 EXAMPLES = ROOT / "examples"

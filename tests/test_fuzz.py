@@ -13,6 +13,8 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from nnmass.commands.training.parsed import parsed_fit
 from nnmass.datamodules.image_files import ImageFiles, decoding
 from nnmass.datamodules.image_tree import load_image_tree
@@ -20,7 +22,6 @@ from nnmass.datamodules.imagenet import centre_crop
 from nnmass.runtime.checkpoints import read_checkpoint
 from nnmass.runtime.config_names import find_config
 from nnmass.runtime.messages import sentence
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow

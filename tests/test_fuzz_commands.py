@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from nnmass.commands import SUBCOMMANDS
-from nnmass.commands.main import main
-from nnmass.zoo.training.architecture import require_same_architecture
 from PIL import Image
 from test_fuzz import damaged, leaves
 
 from nnmass import zoo
+from nnmass.commands import SUBCOMMANDS
+from nnmass.commands.main import main
+from nnmass.zoo.training.architecture import require_same_architecture
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = int(os.environ.get("NNMASS_FUZZ_SEED", "0"))

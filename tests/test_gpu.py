@@ -15,16 +15,16 @@ import pytest
 import torch
 import yaml
 from gpu_shaped import TRAININGS, trainer_of
-from nnmass.commands.main import main
-from nnmass.datamodules import Digits
-from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP, create_model, hidden_mean, layer_spectra, topology
-from nnmass.zoo.jacobian.estimates import estimate_spectrum
 from pytorch_lightning import Callback, Trainer
 from test_processes import config
 from test_shared_outputs import SHAPES, assert_close, pair, step
 from torch import nn
 
 from nnmass import callbacks
+from nnmass.commands.main import main
+from nnmass.datamodules import Digits
+from nnmass.zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP, create_model, hidden_mean, layer_spectra, topology
+from nnmass.zoo.jacobian.estimates import estimate_spectrum
 
 pytestmark = pytest.mark.gpu
 

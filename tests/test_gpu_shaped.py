@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 import torch
 from gpu_shaped import GPU, STAND_IN, TRAININGS, OneDevice, StandIn, Waits, network, put, shaped, trainer_of
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nnmass import callbacks
 from nnmass.datamodules import Digits
 from nnmass.datamodules.augment import adjust_colours, normalise
 from nnmass.studies.ensemble import batched as ensemble_torch
@@ -16,11 +21,6 @@ from nnmass.studies.ensemble.batched import train_batched
 from nnmass.studies.ensemble.trainer import Samples, sample_order
 from nnmass.zoo import Classifier, RandomSkipMLP, create_model, layer_spectra, topology
 from nnmass.zoo.jacobian.estimates import estimate_spectrum
-from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-
-from nnmass import callbacks
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and make test-gpu for it")
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from nnmass.callbacks import GradientBuckets
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from nnmass.callbacks import GradientBuckets
 
 DIGITS = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
 

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
+
 from nnmass.commands.main import main
 from nnmass.studies.gradients.measurements import average_over_seeds, cnn_rows, fits, mlp_rows, simulated_rows
 from nnmass.studies.gradients.report import write_measured, write_simulation
 from nnmass.zoo import RandomSkipMLP, create_model, hidden_isometry, hidden_mean, initialise, layer_spectra
-from torch import nn
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from interruptions import ThreeClasses, write_photographs
+from PIL import Image
+from torchvision.transforms.v2 import functional as theirs
+
 from nnmass.datamodules import ImageNet
 from nnmass.datamodules.imagenet import _crop_box, centre_crop, open_photograph, random_resized_crop
 from nnmass.datamodules.loader import WorkerLoader
-from PIL import Image
-from torchvision.transforms.v2 import functional as theirs
 
 
 @pytest.fixture

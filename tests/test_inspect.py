@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
+from nnmass import zoo
 from nnmass.commands.main import main
 from nnmass.commands.options.named_networks import find_network
 from nnmass.runtime.config_names import CONFIG_FOLDER
 from nnmass.runtime.network_tables import network_rows, show
 from nnmass.runtime.tables import terminal, topology_table
 from nnmass.zoo import RandomSkipDenseNet, degree_distributions, draw_cells, topology
-
-from nnmass import zoo
 
 
 def inspect(*arguments: object) -> int:

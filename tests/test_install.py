@@ -20,7 +20,10 @@ SHIPPED = {
     "commands",
     "configs",
     "datamodules",
+    "nnmass.py",
+    "runtime",
     "studies",
+    "MANIFEST.in",
     "cli.py",
     "pyproject.toml",
     "README.md",
@@ -95,7 +98,15 @@ def test_the_source_archive_holds_what_is_needed(tmp_path: Path) -> None:
     [archive] = (source / "dist").glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    assert names >= {"LICENSE", "README.md", "cli.py", "pyproject.toml", "zoo/py.typed", "zoo/shared/__init__.py"}
+    assert names >= {
+        "LICENSE",
+        "README.md",
+        "cli.py",
+        "nnmass.py",
+        "pyproject.toml",
+        "zoo/py.typed",
+        "zoo/fast/__init__.py",
+    }
     for folder in ("configs", "configs/studies"):
         assert names >= {f"{folder}/{path.name}" for path in (ROOT / folder).glob("*.yaml")}
 
@@ -116,9 +127,11 @@ def test_uninstalling_leaves_nothing_behind(installed: Path, project: Path, tmp_
     site = next(installed.parent.glob("lib/python*/site-packages"))
     (record,) = site.glob("nnmass-*.dist-info/RECORD")
     recorded = {line.partition(",")[0] for line in record.read_text().splitlines()}
-    folders = {name.partition("/")[0] for name in recorded if name.endswith("/__init__.py")}
+    inside = {name.partition("/")[0] for name in recorded if not name.startswith("../")}
+    assert inside == {"nnmass", record.parent.name}  # one package, and nothing beside it
+    folders = {name.split("/")[1] for name in recorded if name.endswith("/__init__.py")}
     assert folders == {name for name in SHIPPED if "." not in name} - {"LICENSE"}
-    for path in (path for folder in folders for path in (site / folder).rglob("*") if path.is_file()):
+    for path in (path for path in (site / "nnmass").rglob("*") if path.is_file()):
         source = path.parent.parent / f"{path.name.partition('.')[0]}.py" if path.suffix == ".pyc" else path
         assert str(source.relative_to(site)) in recorded
 
@@ -133,7 +146,7 @@ def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
 
 
 def test_the_installed_zoo_is_ours_and_knows_no_cli(installed: Path, project: Path) -> None:
-    network = "nnmass.zoo.create_model('dense_40_w2_60_130_170')"
+    network = "zoo.create_model('dense_40_w2_60_130_170')"
     code = f"from nnmass import zoo; print(zoo.__file__, round(zoo.topology({network}).nn_mass, 3))"
     done = in_project(installed, project, "python", "-c", code)
     assert done.returncode == 0, done.stderr

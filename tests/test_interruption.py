@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 from interruptions import write_photographs
-from nnmass.commands.main import main
 
 from nnmass import callbacks
+from nnmass.commands.main import main
 
 COME_BACK, STAY_STOPPED = 75, 76
 TIMED = ["train/data_wait_s"]

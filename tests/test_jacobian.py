@@ -10,6 +10,9 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor, nn
+
 from nnmass.zoo import RandomSkipCell, RandomSkipDenseNet, RandomSkipMLP, hidden_isometry, hidden_mean, layer_spectra
 from nnmass.zoo.jacobian.estimates import estimate_spectrum
 from nnmass.zoo.jacobian.exact import (
@@ -20,8 +23,6 @@ from nnmass.zoo.jacobian.exact import (
 from nnmass.zoo.jacobian.gram import scaled_gram_singular_values
 from nnmass.zoo.jacobian.layers import layers_at
 from nnmass.zoo.seeding import seeded
-from scipy import stats
-from torch import Tensor, nn
 
 F = nn.functional
 GENERATOR = torch.Generator().manual_seed(0)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+
 from nnmass.zoo import layer_spectra
 from nnmass.zoo.jacobian.estimates import Estimate
 from nnmass.zoo.seeding import seeded
-from torch import nn
 
 FIGURES = ("mean", "mean_square", "isometry")
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import timm.layers
 import torch
-from nnmass.zoo import circular_convolution_singular_values, layer_spectra
-from nnmass.zoo.seeding import seeded
 from torch import Tensor, nn
 from torch.nn.modules import activation, batchnorm, instancenorm, normalization, padding
+
+from nnmass.zoo import circular_convolution_singular_values, layer_spectra
+from nnmass.zoo.seeding import seeded
 
 F = nn.functional
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 import timm
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.jacobian.layers import Layer, layers_at
 from nnmass.zoo.seeding import seeded
-from torch import Tensor, nn
 
 QUICK = ["resnet10t", "efficientnet_b0", "convnextv2_atto"]
 

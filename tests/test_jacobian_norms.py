@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo import initialise, measure_latency
 from nnmass.zoo.jacobian.spectra import hidden_mean, layer_spectra
-from torch import Tensor, nn
 
 
 def dense_mean(function: nn.Module, batch: Tensor) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+
 from nnmass.callbacks import JacobianRecorder
 from nnmass.commands.main import main
 from nnmass.zoo import create_model, hidden_mean, layer_spectra

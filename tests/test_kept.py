@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numba
 import pytest
+
 from nnmass.zoo.fast.kept import kept
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+
 from nnmass.callbacks import ResumeCheckpoint
 from nnmass.runtime.lightning_internals import leave_signals_to_us
 from nnmass.zoo import Classifier, RandomSkipMLP
-from pytorch_lightning import Trainer
-from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
 
 def test_lightning_still_asks_in_the_way_that_is_replaced() -> None:

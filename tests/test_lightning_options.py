@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 import torch
-from nnmass.commands.main import main
-from nnmass.commands.options.lightning_options import PROFILERS, REFUSED_CALLBACKS
 from pytorch_lightning import Trainer, callbacks, loggers, profilers
 from pytorch_lightning.strategies import StrategyRegistry
+
+from nnmass.commands.main import main
+from nnmass.commands.options.lightning_options import PROFILERS, REFUSED_CALLBACKS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTATION = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from nnmass.commands import SUBCOMMANDS
 from nnmass.commands.main import main
 from nnmass.runtime.config_names import find_config, find_study

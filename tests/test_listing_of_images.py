@@ -15,6 +15,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from interruptions import ThreeClasses
+from PIL import Image
+
 from nnmass.commands.main import main
 from nnmass.commands.training.predictions import predictions_table
 from nnmass.datamodules import CIFAR10, Digits, listing
@@ -22,7 +24,6 @@ from nnmass.datamodules.image_files import ImageFiles, converted, decoding, open
 from nnmass.datamodules.image_tree import load_image_tree
 from nnmass.datamodules.listing import FORMAT_OF, as_text, files_of_classes, images_below, names_of_classes
 from nnmass.datamodules.shrink import images_of_classes, shrunk
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_UTF8 = os.fsdecode(b"caf\xe9.png")

@@ -7,14 +7,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nnmass.callbacks import DataWait
-from nnmass.datamodules import Augmentation, Digits
-from nnmass.datamodules.loader import MemoryLoader, ShardedBatches, mixed_seed
-from nnmass.zoo import Classifier, RandomSkipDenseNet
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, TensorDataset
+
+from nnmass.callbacks import DataWait
+from nnmass.datamodules import Augmentation, Digits
+from nnmass.datamodules.loader import MemoryLoader, ShardedBatches, mixed_seed
+from nnmass.zoo import Classifier, RandomSkipDenseNet
 
 
 def epoch(samples: int, batch_size: int, world_size: int, shuffle: bool, number: int = 0) -> list[list[Tensor]]:

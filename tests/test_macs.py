@@ -13,10 +13,11 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mac_hooks import count_by_hooks
-from nnmass.zoo import MacCount, count_macs, macs_by_operator, topology
-from nnmass.zoo.reader.mac_formulas import COMPOSITES, FORMULAS, kind
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from nnmass.zoo import MacCount, count_macs, macs_by_operator, topology
+from nnmass.zoo.reader.mac_formulas import COMPOSITES, FORMULAS, kind
 
 
 class Function(nn.Module):

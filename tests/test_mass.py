@@ -6,6 +6,7 @@ from math import sqrt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nnmass.zoo import (
     average_degree,
     average_degree_approximation,

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nnmass.zoo import Classifier, RandomSkipDenseNet, count_macs, topology
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from nnmass.zoo import Classifier, RandomSkipDenseNet, count_macs, topology
 
 
 def flop_counter_macs(network: nn.Module, input_size: tuple[int, ...]) -> int:

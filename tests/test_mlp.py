@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nnmass.zoo import RandomSkipMLP, average_degree, cell_density, topology
 
 

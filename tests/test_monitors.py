@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from nnmass.commands.main import main
-from nnmass.commands.options.monitors import require_logged
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+
+from nnmass.commands.main import main
+from nnmass.commands.options.monitors import require_logged
 
 EARLY = "--trainer.callbacks EarlyStopping"
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+
+from nnmass import datamodules
 from nnmass.commands.main import main
 from nnmass.commands.options.named_networks import instantiate
 from nnmass.datamodules.facts import FACTS
 from nnmass.studies import outline, plan
 from nnmass.studies.definition import Study, planned_rows
 from nnmass.zoo.training.classifier import Classifier
-
-from nnmass import datamodules
 
 ROOT = Path(__file__).resolve().parent.parent
 CIFAR10 = yaml.safe_load((ROOT / "configs" / "cifar10_dense.yaml").read_text())

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from gpu_shaped import device_waits
-from nnmass.datamodules import policy
-from nnmass.datamodules.policy import MAGNITUDES, OPERATIONS, apply_operations, random_policy
 from scipy.stats import chi2_contingency, chisquare
 from torch import Generator, Tensor
 from torch.nn.functional import conv2d
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as theirs
+
+from nnmass.datamodules import policy
+from nnmass.datamodules.policy import MAGNITUDES, OPERATIONS, apply_operations, random_policy
 
 POLICIES: dict[str, Any] = {"trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
 

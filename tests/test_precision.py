@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo import layer_spectra
 from nnmass.zoo.precision import full_precision, set_tf32, tf32_in_use
-from torch import Tensor, nn
 
 SWITCHES = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 

@@ -9,10 +9,11 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+
 from nnmass.commands.options.named_networks import find_network
 from nnmass.datamodules import CIFAR10, Digits, ImageNet
 from nnmass.datamodules.image_files import ImageFiles
-from PIL import Image
 
 CONFIG = ("--config", "digits_dense", "--trainer.max_epochs", "2")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+
 from nnmass.callbacks.start_ups import StartUps
 from nnmass.commands.main import main
 from nnmass.commands.options.named_networks import instantiate

@@ -12,11 +12,11 @@ from unittest.mock import MagicMock, Mock
 
 import pytest
 import torch
-from nnmass.zoo import RandomSkipCell, RandomSkipMLP
-from nnmass.zoo.fast import gpu, internals, perceptron, processor, proof
 from torch import Tensor, nn
 
 from nnmass import zoo
+from nnmass.zoo import RandomSkipCell, RandomSkipMLP
+from nnmass.zoo.fast import gpu, internals, perceptron, processor, proof
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [(owner, name) for owner, _, names in internals._NAMES for name in names]

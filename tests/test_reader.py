@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo import RandomSkipCell, count_macs, create_model, topology
 from nnmass.zoo.reader.flow import Flow
 from nnmass.zoo.reader.tracing import trace, traced_graph
-from torch import Tensor, nn
 
 SIZE = (3, 6, 6)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nnmass.zoo import topology
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnmass import zoo
+from nnmass.zoo import topology
 
 SIZE = (8, 6, 6)
 LAYERS = 16.0  # mass of a skip past two layers of eight channels: (8 + 8) x 8 / 8

@@ -8,9 +8,10 @@ import pytest
 import timm
 import torch
 import torchvision
+from torch import nn
+
 from nnmass.zoo.reader import operators
 from nnmass.zoo.reader.tracing import traced_graph
-from torch import nn
 
 ATLAS = Path(__file__).parent.parent / "docs" / "results" / "atlas" / "atlas.csv"
 TABLES = [name for name in vars(operators) if name.isupper() and not name.startswith("_")]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo import topology
 from nnmass.zoo.reader.outputs import tensors_in
-from torch import Tensor, nn
 
 SIZE = (8, 6, 6)
 

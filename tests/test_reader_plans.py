@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nnmass.zoo import topology
 from torch import Tensor, nn
+
+from nnmass.zoo import topology
 
 SIZE = (3, 6, 6)
 

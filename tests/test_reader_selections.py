@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from nnmass.zoo import count_macs, draw_links, topology
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from nnmass import zoo
+from nnmass.zoo import count_macs, draw_links, topology
 
 CANNOT_TELL = "what is joined is moved or taken apart in a way that the reader does not follow"
 

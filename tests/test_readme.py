@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from nnmass.commands import SUBCOMMANDS
 from nnmass.runtime.config_names import find_config, find_study
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from nnmass.callbacks.recorder import NetworkRecorder
-from nnmass.datamodules import Digits
-from nnmass.zoo import Classifier, hidden_mean, layer_spectra, topology
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.multiprocessing import spawn
 
 from nnmass import callbacks
+from nnmass.callbacks.recorder import NetworkRecorder
+from nnmass.datamodules import Digits
+from nnmass.zoo import Classifier, hidden_mean, layer_spectra, topology
 
 
 class Difficult(nn.Sequential):

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from nnmass.commands.main import main
-from nnmass.commands.options.lightning_options import REFUSED_CALLBACKS
-from nnmass.commands.options.resumable import CANNOT_GO_ON
 from pytorch_lightning import Callback
 from pytorch_lightning import callbacks as lightning
 
 from nnmass import callbacks
+from nnmass.commands.main import main
+from nnmass.commands.options.lightning_options import REFUSED_CALLBACKS
+from nnmass.commands.options.resumable import CANNOT_GO_ON
 
 DOCUMENTATION = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
 TIMES = re.compile(r"_s$|time|per_sec|DeviceStats|cpu_")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nnmass.runtime.files import part_of, write_atomically
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+
 from nnmass.commands.main import main
 from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
 from nnmass.runtime.folders import continued_run, find_run, run_of_job

@@ -13,6 +13,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from interruptions import ThreeClasses, write_photographs
+from pytorch_lightning import Callback, Trainer
+from test_data_modules import make_tree
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
 from nnmass.commands.main import main
 from nnmass.datamodules import CIFAR10, Digits
 from nnmass.datamodules.base import DataModule, Split
@@ -20,10 +25,6 @@ from nnmass.datamodules.loader import ShardedBatches
 from nnmass.datamodules.sample import mixed_order
 from nnmass.runtime.partial import part_seen
 from nnmass.zoo import Classifier, RandomSkipDenseNet
-from pytorch_lightning import Callback, Trainer
-from test_data_modules import make_tree
-from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=80), st.integers(0, 5))

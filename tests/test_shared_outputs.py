@@ -17,11 +17,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
 from nnmass.zoo import RandomSkipCell, RandomSkipDenseNet, count_macs, hidden_mean, layer_spectra, topology
 from nnmass.zoo.fast import gpu, outputs, processor
 from nnmass.zoo.networks import cells
-from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 pytestmark = pytest.mark.skipif(not processor.available(torch.float32), reason="PyTorch was built without GNU OpenMP")
 

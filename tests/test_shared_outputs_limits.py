@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from test_shared_outputs import assert_close, pair, step
+from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks, save_on_cpu
+
 from nnmass.zoo import Classifier, RandomSkipMLP
 from nnmass.zoo.fast import outputs, processor
 from nnmass.zoo.fast.channels import Outputs
 from nnmass.zoo.networks import cells
 from nnmass.zoo.training.weighted_mean import WeightedMean
-from test_shared_outputs import assert_close, pair, step
-from torch import Tensor, nn
-from torch.autograd.graph import disable_saved_tensors_hooks, save_on_cpu
 
 CELL: dict[str, Any] = {"in_channels": 3, "width": 4, "depth": 5, "tc": 6}
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from test_shared_outputs import INTERPRETED
+from torch import Tensor, nn
+
 from nnmass.zoo.fast import gpu, outputs, processor
 from nnmass.zoo.fast.outputs import SharedOutputs
 from nnmass.zoo.fast.scratch import ScratchBuffer
-from test_shared_outputs import INTERPRETED
-from torch import Tensor, nn
 
 pytestmark = pytest.mark.skipif(not processor.available(torch.float32), reason="PyTorch was built without GNU OpenMP")
 

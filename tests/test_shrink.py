@@ -14,10 +14,11 @@ import sklearn.datasets
 import torch
 from filelock import FileLock
 from interruptions import ThreeClasses, write_photographs
+from PIL import Image
+
 from nnmass.commands.main import main
 from nnmass.datamodules.imagenet import _crop_box, centre_crop, random_resized_crop
 from nnmass.datamodules.shrink import images_of_classes, shrunk
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"  # two photographs of 640 x 427 px

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nnmass.zoo import MobileNetV2, RandomSkipCell, RandomSkipDenseNet, RandomSkipMLP, count_macs, link_counts, topology
 from nnmass.zoo.networks.variants import VARIANTS, create_model
 from nnmass.zoo.size import Size, cell_size, densenet_size, mlp_size, mobilenet_size

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nnmass.commands.main import main
-from nnmass.runtime.signals import COME_BACK, STAY_STOPPED, StoppedEarly, StopSignals
 
 from nnmass import datamodules
+from nnmass.commands.main import main
+from nnmass.runtime.signals import COME_BACK, STAY_STOPPED, StoppedEarly, StopSignals
 
 FIT = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.logger", "false"]
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from interruptions import write_photographs
+
 from nnmass.commands.main import main
 from nnmass.datamodules.cache import cached
 from nnmass.runtime.files import write_atomically

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from nnmass.commands.main import main
 from nnmass.runtime.streams import indifferent
 

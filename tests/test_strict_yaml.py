@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nnmass.commands.main import main
 from nnmass.runtime.config_names import CONFIG_FOLDER
 from nnmass.runtime.strict_yaml import read_yaml

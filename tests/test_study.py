@@ -18,6 +18,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
+
+from nnmass import studies
 from nnmass.commands.main import main
 from nnmass.studies.cores import visible_gpus
 from nnmass.studies.definition import Row, Study, planned_rows
@@ -26,9 +29,6 @@ from nnmass.studies.explain import explain
 from nnmass.studies.fit_engine import one_device
 from nnmass.studies.report.fits import averages, study_fits
 from nnmass.studies.report.writer import compared
-from PIL import Image
-
-from nnmass import studies
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = yaml.safe_load((ROOT / "configs" / "mnist_mlp.yaml").read_text())

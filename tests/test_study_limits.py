@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from nnmass.commands.main import main
 
 CONFIGS = {"configs": ["digits_dense.yaml"]}

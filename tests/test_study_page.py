@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from nnmass.studies.report.fits import study_fits
 from nnmass.studies.report.page import study_page
-from PIL import Image
 
 MASSES = [3.0, 1.0, 2.0, 5.0, 4.0, 0.0]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from nnmass.commands.main import main
 from nnmass.runtime.config_names import CONFIG_FOLDER
 from nnmass.runtime.job_scripts import job_script, largest_array

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from nnmass.datamodules import Circle, Seg
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nnmass.callbacks import MetricsTable, TopologyRecorder
-from nnmass.datamodules import Digits
-from nnmass.zoo import Classifier, RandomSkipDenseNet, topology
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nnmass.callbacks import MetricsTable, TopologyRecorder
+from nnmass.datamodules import Digits
+from nnmass.zoo import Classifier, RandomSkipDenseNet, topology
 
 
 class Snapshot(Callback):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from jsonargparse import Namespace
+
 from nnmass.commands.main import main
 from nnmass.commands.options.trainer_rules import require_devices
 

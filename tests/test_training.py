@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
+
 from nnmass.commands.main import main
 from nnmass.zoo import Classifier, RandomSkipDenseNet, create_model
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 FIT = ("fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from nnmass.commands.main import main
 from nnmass.commands.options.trainer_rules import left_out
 from nnmass.commands.training.parsed import parsed_fit

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 from gpu_shaped import device_waits
+from torch import Generator, Tensor
+
 from nnmass.datamodules import CIFAR10, Augmentation, ImageNet, loader
 from nnmass.datamodules.transfer import Constants, host_generator, to_device
-from torch import Generator, Tensor
 
 
 def test_the_generator_of_the_host_is_a_function_of_the_state_which_moves_on() -> None:

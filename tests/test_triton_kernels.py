@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from nnmass.zoo import RandomSkipDenseNet
 from nnmass.zoo.fast import gpu, outputs
 from nnmass.zoo.fast.channels import Outputs, Reading
 from nnmass.zoo.networks import cells
-from torch import nn
 
 pytestmark = pytest.mark.skipif(not gpu.available(torch.float32), reason="needs Triton")
 
@@ -98,9 +99,10 @@ def launches_of(
 def compiled(kernel: str, arguments: tuple, capability: int) -> Any:
     """A kernel as Triton compiles it for these arguments: those that are 1, or multiples of 16, are known to be."""
     import triton
-    from nnmass.zoo.fast import triton_kernels
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
+
+    from nnmass.zoo.fast import triton_kernels
 
     function = getattr(triton_kernels, kernel)
     described, constants, attributes = {}, {}, {}

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
+from torch import nn
+
 from nnmass.callbacks import FiniteLoss, NonFiniteLossError
 from nnmass.commands.main import main
 from nnmass.runtime.checkpoints import read_checkpoint, require_resumable
-from pytorch_lightning import Trainer
-from torch import nn
 
 WHOLE: dict[str, Any] = {
     "state_dict": {"a": torch.ones(3), "mask": torch.tensor([0.0, -torch.inf]), "count": torch.tensor(3)},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+
 from nnmass.commands.main import main
 from nnmass.runtime.folders import configuration_id
 

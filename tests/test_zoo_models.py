@@ -9,9 +9,10 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from nnmass.zoo import RandomSkipCell, create_model, list_models, register_in_timm, topology
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from nnmass.zoo import RandomSkipCell, create_model, list_models, register_in_timm, topology
 
 # Of each family the smallest: it stands for the rest where a test takes seconds.
 SMALLEST = ["dense_digits", "dsconv_31_w2_e1_10_35_50", "mlp_d16_w8_t2", "resnet18_cifar", "mobilenetv2_100_cifar"]

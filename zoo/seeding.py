@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
 from nnmass.zoo.mass import whole_number
 
 __all__ = ["kept_random_state", "seeded"]

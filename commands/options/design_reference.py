@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from nnmass.commands.options.named_networks import config_of_checkpoint, instantiate
-from nnmass.runtime.config_names import config_name, find_config
-from nnmass.zoo.networks.variants import VARIANTS
 from torch import nn
 
 from nnmass import zoo
+from nnmass.commands.options.named_networks import config_of_checkpoint, instantiate
+from nnmass.runtime.config_names import config_name, find_config
+from nnmass.zoo.networks.variants import VARIANTS
 
 __all__ = ["Family", "Reference", "find_reference"]
 

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from jsonargparse import ArgumentError
+from pytorch_lightning.cli import LightningArgumentParser
+from torch import nn
+
+from nnmass import datamodules, zoo
 from nnmass.commands.options.errors import explain
 from nnmass.commands.training.links import link_data_to_network, require_network_class
 from nnmass.runtime.checkpoints import read_checkpoint
 from nnmass.runtime.config_names import config_name, find_config
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.training.architecture import require_same_architecture
-from pytorch_lightning.cli import LightningArgumentParser
-from torch import nn
-
-from nnmass import datamodules, zoo
 
 __all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "instantiate", "network_of_config"]
 

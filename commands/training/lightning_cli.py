@@ -13,6 +13,23 @@ import torch.distributed
 import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import (
+    Callback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+    TQDMProgressBar,
+    WeightAveraging,
+)
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nnmass import callbacks, datamodules, zoo
 from nnmass.callbacks.start_ups import StartUps
 from nnmass.commands.options.errors import explain
 from nnmass.commands.options.lightning_options import listed, require_optimizer, require_supported
@@ -49,23 +66,6 @@ from nnmass.runtime.signals import COME_BACK, Stopped, StopSignals
 from nnmass.runtime.tables import results_table
 from nnmass.runtime.written_config import readable_again, write_devices
 from nnmass.zoo.precision import tf32
-from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import (
-    Callback,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    ProgressBar,
-    TQDMProgressBar,
-    WeightAveraging,
-)
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from pytorch_lightning.plugins.io import CheckpointIO
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from rich.console import Console
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from nnmass import callbacks, datamodules, zoo
 
 __all__ = ["TrainingCLI"]
 

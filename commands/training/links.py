@@ -6,9 +6,10 @@ from math import prod
 from pydoc import locate
 from typing import Any
 
-from nnmass.datamodules import DataModule
 from pytorch_lightning.cli import LightningArgumentParser
 from torch import nn
+
+from nnmass.datamodules import DataModule
 
 __all__ = ["link_data_to_network", "require_left_to_data", "require_network_class", "require_weights"]
 

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 from jsonargparse import Namespace
+
 from nnmass.commands.training.lightning_cli import TrainingCLI
 from nnmass.runtime.signals import StopSignals
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+
 from nnmass.datamodules.listing import as_text
 
 __all__ = ["predictions_table", "some_unread"]

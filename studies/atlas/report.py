@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from rich.table import Table
+
 from nnmass.runtime.csv_text import csv_text
 from nnmass.runtime.files import write_atomically, write_figures
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.atlas.survey import EXPLAINING, explained, join_accuracies
 from nnmass.studies.explain import explain
-from rich.table import Table
 
 __all__ = ["coverage", "draw_accuracies", "within_families", "write_report"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from nnmass.runtime.files import write_atomically
 from nnmass.studies.explain import fits_by_group
 
@@ -42,8 +43,9 @@ def read_architecture(name: str) -> dict[str, Any]:
     """
     import timm
     import torch
-    from nnmass.zoo.reader.topology import topology
     from timm.models import model_entrypoint
+
+    from nnmass.zoo.reader.topology import topology
 
     torch.set_num_threads(1)
     row: dict[str, Any] = {"name": name, "family": model_entrypoint(name).__module__.rpartition(".")[2]}

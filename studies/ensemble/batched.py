@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.studies.ensemble.trainer import EpochResult, Samples, check_members, sample_order
 from nnmass.zoo.networks.mlp import RandomSkipMLP
-from torch import Tensor, nn
 
 __all__ = ["train_batched"]
 

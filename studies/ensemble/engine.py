@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
+
 from nnmass.datamodules.base import DataModule, InMemoryDataModule
 from nnmass.datamodules.images import ImageDataModule
 from nnmass.studies.definition import Row, takes_one_device
@@ -18,7 +20,6 @@ from nnmass.studies.work import Measurer, Work, begun, failed, protocol, reached
 from nnmass.zoo.networks.mlp import RandomSkipMLP
 from nnmass.zoo.precision import tf32
 from nnmass.zoo.training.classifier import Classifier
-from torch import nn
 
 __all__ = ["ensemble_rate", "fill_together"]
 

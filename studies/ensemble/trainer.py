@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from nnmass.datamodules.loader import ShardedBatches
 from nnmass.studies.cores import available_cores
 from nnmass.studies.ensemble.kernel import compiled
 from nnmass.zoo.networks.mlp import RandomSkipMLP
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 __all__ = ["EpochResult", "Samples", "check_members", "sample_order", "train_together"]
 

@@ -6,13 +6,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+
 from nnmass.studies.explain import explain
 from nnmass.zoo.jacobian.spectra import LayerSpectrum, hidden_isometry, hidden_mean, layer_spectra
 from nnmass.zoo.mass import singular_value_bounds
 from nnmass.zoo.networks.initialisation import INITIALISATIONS, initialise
 from nnmass.zoo.networks.mlp import RandomSkipMLP
 from nnmass.zoo.networks.variants import create_model
-from torch import Tensor
 
 __all__ = ["MLP_GRID", "average_over_seeds", "cnn_rows", "fits", "mlp_rows", "simulated_rows"]
 

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.table import Table
+
 from nnmass.runtime.files import write_figures, write_table
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.explain import explain
 from nnmass.studies.gradients.measurements import average_over_seeds, fits
-from rich.table import Table
 
 __all__ = ["draw_measured", "draw_simulation", "write_measured", "write_simulation"]
 

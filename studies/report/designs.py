@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+
 from nnmass.zoo import Design
 
 if TYPE_CHECKING:

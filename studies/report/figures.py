@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+
 from nnmass.studies.explain import explain
 from nnmass.studies.report.fits import averages, explained_columns
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from nnmass.studies.explain import explain
 
 __all__ = ["EXPLAINING", "averages", "explained_columns", "study_fits"]

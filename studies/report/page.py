@@ -16,6 +16,7 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from bokeh.transform import factor_cmap
 from jinja2 import Template
+
 from nnmass.studies.report.fits import averages, explained_columns
 
 __all__ = ["study_page"]

@@ -7,6 +7,8 @@ from itertools import compress
 from pathlib import Path
 
 import pandas as pd
+from rich.table import Table
+
 from nnmass.runtime.files import write_atomically, write_figures, write_table
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.definition import Study
@@ -14,7 +16,6 @@ from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import EXPLAINING, study_fits
 from nnmass.studies.report.page import study_page
 from nnmass.studies.rows import load, load_curves
-from rich.table import Table
 
 __all__ = ["compared", "write_study_report"]
 

@@ -5,9 +5,10 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.agreement.networks import cell, gaussian, mlp, rectified_mlp, sweeps, two_valued
 from nnmass.zoo.agreement.ways import Way, autocast, captured, evaluate, parallel, scaled, train, unsynchronised
-from torch import Tensor, nn
 
 __all__ = ["PRECISIONS", "Case", "cases_on"]
 

@@ -7,6 +7,8 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.agreement.cases import Case, cases_on
 from nnmass.zoo.agreement.errors import Error, errors
 from nnmass.zoo.agreement.ways import evaluate, train
@@ -14,7 +16,6 @@ from nnmass.zoo.fast import internals
 from nnmass.zoo.fast.outputs import loops_for
 from nnmass.zoo.networks.mlp import RandomSkipMLP
 from nnmass.zoo.precision import full_precision
-from torch import Tensor, nn
 
 __all__ = ["Agreement", "check", "check_fast_passes"]
 

@@ -5,10 +5,11 @@ and in any pass. Here none comes near: rounding stays rounding, and bounds on it
 """
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.networks.cells import RandomSkipCell
 from nnmass.zoo.networks.mlp import RandomSkipMLP
 from nnmass.zoo.seeding import seeded
-from torch import Tensor, nn
 
 __all__ = ["cell", "gaussian", "mlp", "rectified_mlp", "sweeps", "two_valued"]
 

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from nnmass.zoo.mass import link_counts, nn_mass, whole_number
 from nnmass.zoo.size import Size, cell_widths, densenet_size, mlp_size, mobilenet_size
 

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+
 from nnmass.zoo.design.grids import Choices
 
 __all__ = ["Bound", "front_of_cells", "left_at_least", "most_gain", "nondominated"]

@@ -10,6 +10,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from nnmass.zoo.design.grids import Choices, Shape
 from nnmass.zoo.design.knapsack import Bound, front_of_cells, left_at_least, most_gain, nondominated
 from nnmass.zoo.mass import whole_number

@@ -6,8 +6,9 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, Reading
 from torch import Tensor, nn
+
+from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, Reading
 
 __all__ = ["available", "batch_norm_backward", "gather", "normalise_and_gather", "scatter", "store"]
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnmass.zoo.fast.kept import kept
-from nnmass.zoo.fast.threads import TEAM_SIZE, THREAD_NUMBER
 from numba import carray, cfunc, types
 from numba.extending import intrinsic, overload
+
+from nnmass.zoo.fast.kept import kept
+from nnmass.zoo.fast.threads import TEAM_SIZE, THREAD_NUMBER
 
 __all__ = ["LOOPS"]
 

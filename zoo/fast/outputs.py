@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.fast import gpu, internals, processor
 from nnmass.zoo.fast.channels import Gradients, Outputs
 from nnmass.zoo.fast.scratch import Reader, ScratchBuffer
-from torch import Tensor, nn
 
 __all__ = [
     "SharedOutputs",

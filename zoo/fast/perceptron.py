@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from nnmass.zoo.fast import internals
-from nnmass.zoo.fast.outputs import refuse_second_derivatives
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nnmass.zoo.fast import internals
+from nnmass.zoo.fast.outputs import refuse_second_derivatives
 
 __all__ = ["can_run", "run"]
 

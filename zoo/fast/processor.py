@@ -8,9 +8,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.fast import threads
 from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, Reading
-from torch import Tensor, nn
 
 __all__ = ["available", "batch_norm_backward", "gather", "normalise_and_gather", "scatter", "store"]
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.fast import internals
 from nnmass.zoo.fast.channels import Reading
-from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from nnmass.zoo.fast.outputs import SharedOutputs

@@ -6,9 +6,10 @@ from math import nan, sqrt
 from typing import Literal
 
 import torch
-from nnmass.zoo.precision import full_precision
 from scipy.special import stdtrit
 from torch import Tensor
+
+from nnmass.zoo.precision import full_precision
 
 __all__ = ["Estimate", "Spectrum", "estimate_spectrum"]
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from nnmass.zoo.precision import full_precision
 from torch import Tensor
+
+from nnmass.zoo.precision import full_precision
 
 # Layers of at most so many rows go by their Gram matrices; above, LAPACK's blocks are as fast.
 _SMALL = 64

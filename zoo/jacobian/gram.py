@@ -11,8 +11,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from nnmass.zoo.fast.kept import kept
 from numpy.typing import NDArray
+
+from nnmass.zoo.fast.kept import kept
 
 __all__ = ["scaled_gram_singular_values"]
 

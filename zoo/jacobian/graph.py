@@ -5,9 +5,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+from torch import Tensor, fx
+
 from nnmass.zoo.reader.operations import VIEWS, Operation, Reduction
 from nnmass.zoo.reader.tracing import TracedGraph
-from torch import Tensor, fx
 
 __all__ = ["BatchGraph", "operator_name", "reduced", "shape_of"]
 

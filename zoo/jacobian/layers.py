@@ -6,14 +6,15 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from nnmass.zoo.jacobian.graph import BatchGraph, operator_name, shape_of
 from nnmass.zoo.jacobian.regions import Span, between, shares_weights, spans_of
 from nnmass.zoo.reader.macs import first_parameter
 from nnmass.zoo.reader.operations import VIEWS
 from nnmass.zoo.reader.tracing import TracedGraph, traced_graph
 from nnmass.zoo.wrappers import replica, unwrapped
-from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = ["Layer", "layers_at"]
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from nnmass.zoo.reader.operations import VIEWS
 from torch import Tensor, fx
+
+from nnmass.zoo.reader.operations import VIEWS
 
 __all__ = [
     "ACTIVATIONS",

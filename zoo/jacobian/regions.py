@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from torch import fx
+
 from nnmass.zoo.jacobian.graph import BatchGraph, operator_name, reduced, shape_of
 from nnmass.zoo.jacobian.operators import (
     ACTIVATIONS,
@@ -22,7 +24,6 @@ from nnmass.zoo.jacobian.operators import (
     pools_channels,
 )
 from nnmass.zoo.reader.operations import VIEWS, common_names
-from torch import fx
 
 __all__ = ["Span", "between", "shares_weights", "spans_of"]
 

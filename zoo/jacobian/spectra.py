@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.jacobian.estimates import Spectrum, estimate_spectrum
 from nnmass.zoo.jacobian.exact import dense_singular_values, linear_singular_values
 from nnmass.zoo.jacobian.layers import Layer, layers_at
@@ -15,7 +17,6 @@ from nnmass.zoo.precision import full_precision
 from nnmass.zoo.reader.macs import first_parameter
 from nnmass.zoo.seeding import kept_random_state
 from nnmass.zoo.wrappers import replica, unwrapped
-from torch import Tensor, nn
 
 __all__ = ["LayerSpectrum", "hidden_isometry", "hidden_mean", "layer_spectra"]
 

@@ -5,13 +5,14 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.fast.outputs import SharedOutputs, can_share, precision_of
 from nnmass.zoo.fast.proof import is_proved, is_wanted
 from nnmass.zoo.fast.scratch import ScratchBuffer
 from nnmass.zoo.mass import MOST_LAYERS, link_counts, whole_number
 from nnmass.zoo.networks.expansion import ExpansionBlock
 from nnmass.zoo.seeding import seeded
-from torch import Tensor, nn
 
 __all__ = ["RandomSkipCell", "draw_links"]
 

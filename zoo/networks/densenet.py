@@ -5,11 +5,12 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, whole_number
 from nnmass.zoo.networks.cells import RandomSkipCell
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.size import cell_widths, densenet_size, require_room
-from torch import Tensor, nn
 
 __all__ = ["RandomSkipDenseNet"]
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from torch import Tensor, nn
+
 from nnmass.zoo.fast.outputs import normalise_and_convolve
 from nnmass.zoo.fast.scratch import ScratchBuffer
 from nnmass.zoo.mass import whole_number
-from torch import Tensor, nn
 
 __all__ = ["ExpansionBlock"]
 

@@ -3,9 +3,10 @@
 from typing import Literal, get_args
 
 import torch
-from nnmass.zoo.seeding import seeded
 from torch import nn
 from torch.nn.utils import parametrize
+
+from nnmass.zoo.seeding import seeded
 
 __all__ = ["INITIALISATIONS", "Initialisation", "initialise"]
 

@@ -3,13 +3,14 @@
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
+
 from nnmass.zoo.fast import internals, perceptron
 from nnmass.zoo.fast.proof import is_proved, is_wanted
 from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds, whole_number
 from nnmass.zoo.networks.cells import draw_links
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.size import mlp_size, require_room
-from torch import Tensor, nn
 
 __all__ = ["RandomSkipMLP"]
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from functools import partial
 from math import inf
 
-from nnmass.zoo.mass import MOST_LAYERS, whole_number
-from nnmass.zoo.seeding import seeded
-from nnmass.zoo.size import mobilenet_size, require_room
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.efficientnet import EfficientNet
 from torch import nn
+
+from nnmass.zoo.mass import MOST_LAYERS, whole_number
+from nnmass.zoo.seeding import seeded
+from nnmass.zoo.size import mobilenet_size, require_room
 
 __all__ = ["MobileNetV2"]
 

@@ -3,11 +3,12 @@
 from typing import Any, Literal
 
 import timm.models.resnet
+from torch import nn
+
 from nnmass.zoo.mass import whole_number
 from nnmass.zoo.resnet_size import RESNET_BLOCKS, resnet_channels, resnet_size
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.size import require_room
-from torch import nn
 
 __all__ = ["ResNet"]
 

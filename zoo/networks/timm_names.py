@@ -3,9 +3,10 @@
 import sys
 from typing import Any
 
-from nnmass.zoo.networks.variants import create_model, list_models
 from timm.models import register_model
 from torch import nn
+
+from nnmass.zoo.networks.variants import create_model, list_models
 
 __all__ = ["register_in_timm"]
 

@@ -10,6 +10,7 @@ last layer that is joined no more counts with the mean width of the joined ones,
 """
 
 import numpy as np
+
 from nnmass.zoo.reader.blocks import Block, Joint, Verdict, Wiring, judged
 from nnmass.zoo.reader.flow import Flow
 from nnmass.zoo.reader.mixing import is_mixed, is_moved

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnmass.zoo.reader.internals import FakeTensor, unset_fake_temporarily
 from torch import Tensor, fx, nn
+
+from nnmass.zoo.reader.internals import FakeTensor, unset_fake_temporarily
 
 __all__ = ["Constants"]
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from nnmass.zoo.reader.blocks import Wiring
 from scipy import stats
+
+from nnmass.zoo.reader.blocks import Wiring
 
 __all__ = ["DegreeDistribution", "degree_distributions"]
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
+
 from nnmass.zoo.reader.blocks import Wiring
 from nnmass.zoo.reader.degrees import degree_distributions
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from nnmass.zoo.reader.constants import Constants
 from torch import Tensor, fx
+
+from nnmass.zoo.reader.constants import Constants
 
 __all__ = ["Entries", "shape_of"]
 

@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 
 import torch
-from nnmass.zoo.fast.internals import recorded_by_the_tracer
-from nnmass.zoo.reader.mac_formulas import COMPOSITES, FORMULAS, Shape, base_name, kind
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from nnmass.zoo.fast.internals import recorded_by_the_tracer
+from nnmass.zoo.reader.mac_formulas import COMPOSITES, FORMULAS, Shape, base_name, kind
 
 __all__ = ["DispatcherCounter", "MacCount", "WithoutValues", "count_with_fvcore"]
 

@@ -7,12 +7,13 @@ from functools import partial
 from itertools import product
 
 import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
 from nnmass.zoo.mass import whole_number
 from nnmass.zoo.reader.mac_counters import DispatcherCounter, MacCount, WithoutValues, count_with_fvcore
 from nnmass.zoo.seeding import kept_random_state
 from nnmass.zoo.wrappers import replica
-from torch import nn
-from torch.nn.parameter import is_lazy
 
 __all__ = ["attention_in_parts", "count_macs", "first_parameter", "macs_by_operator"]
 

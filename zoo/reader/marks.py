@@ -1,8 +1,9 @@
 """Cells that no longer say that they are cells, as after a conversion that rebuilds a network from its graph."""
 
+from torch import nn
+
 from nnmass.zoo.reader.flow import Flow
 from nnmass.zoo.reader.operation import Operation, common_names
-from torch import nn
 
 __all__ = ["lost_marks"]
 

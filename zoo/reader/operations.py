@@ -5,13 +5,14 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from torch import fx
+
 from nnmass.zoo.reader import operators
 from nnmass.zoo.reader.constants import Constants
 from nnmass.zoo.reader.entries import Entries, shape_of
 from nnmass.zoo.reader.internals import HigherOrderOperator
 from nnmass.zoo.reader.operation import Kind, Operation, common_names
 from nnmass.zoo.reader.operators import VIEWS, operator
-from torch import fx
 
 __all__ = ["VIEWS", "Operation", "Reduction", "common_names"]
 

@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral
 from typing import Any
 
+from torch import nn
+
 from nnmass.zoo.reader.blocks import Block, Joint
 from nnmass.zoo.reader.macs import macs_by_operator
 from nnmass.zoo.reader.marks import lost_marks
 from nnmass.zoo.reader.skips import read_skips
 from nnmass.zoo.reader.tracing import trace
 from nnmass.zoo.wrappers import unwrapped
-from torch import nn
 
 __all__ = ["Topology", "topology"]
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, fx, nn
+
 from nnmass.zoo.mass import whole_number
 from nnmass.zoo.reader.internals import FakeTensor, FakeTensorMode, get_proxy_mode, make_fx, unset_fake_temporarily
 from nnmass.zoo.reader.macs import attention_in_parts, first_parameter
 from nnmass.zoo.reader.operations import Operation, Reduction
 from nnmass.zoo.reader.outputs import kept_by, tensors_in
 from nnmass.zoo.wrappers import replica
-from torch import Tensor, fx, nn
 
 __all__ = ["TracedGraph", "trace", "traced_graph"]
 

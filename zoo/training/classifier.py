@@ -6,8 +6,6 @@ from numbers import Integral
 from typing import Any, Literal
 
 import torch
-from nnmass.zoo.training.architecture import require_same_architecture
-from nnmass.zoo.training.weighted_mean import WeightedMean
 from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -15,6 +13,9 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+from nnmass.zoo.training.architecture import require_same_architecture
+from nnmass.zoo.training.weighted_mean import WeightedMean
 
 __all__ = ["Classifier", "papers_sgd"]
 
