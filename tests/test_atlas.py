@@ -47,7 +47,7 @@ def test_a_failure_is_written_down_and_tried_again(tmp_path: Path, monkeypatch: 
     def refuse(*arguments: Any) -> None:
         raise RuntimeError("no way\nat all")
 
-    monkeypatch.setattr("nnmass.zoo.reader.topology.trace", refuse)
+    monkeypatch.setattr("nnmass.zoo.reader.topology.topology", refuse)
     row = read_architecture("resnet18")
     assert row == {"name": "resnet18", "family": "resnet", "error": "RuntimeError: no way at all"}
     file = tmp_path / "atlas.jsonl"

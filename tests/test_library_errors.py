@@ -59,7 +59,7 @@ def test_it_is_said_what_they_are_about(action: Callable, beginning: str) -> Non
 WORDS = {
     "--modle 3": "Expected a known option or key, but got 'modle'",
     "more": "Expected options that begin with --, but got 'more'",
-    "--model.network.cell_dept 3": "Expected model.network to have only arguments of nnmass.zoo.RandomSkipDenseNet, but got",
+    "--model.network.cell_dept 3": "Expected model.network to have only arguments of nnmass.zoo.RandomSkipDenseNet, but",
     "--seed_everything": "Expected --seed_everything to be followed by a value, but got nothing.",
     "--model.network nnmass.zoo.Nothing": "Expected model.network to be a class by its full name, such as",
     "--model.network nothing.at.all": "Expected model.network to be a class by its full name, such as",

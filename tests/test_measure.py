@@ -1,6 +1,8 @@
 """topology() and count_macs(): independent counts, and nothing disturbed."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -60,6 +62,41 @@ def test_measuring_leaves_everything_as_it_was() -> None:
     for before, parameter in zip(gradients, network.parameters(), strict=True):
         assert parameter.grad is not None
         assert torch.equal(before, parameter.grad)
+
+
+class Copied(nn.Linear):
+    """A layer that counts its copies."""
+
+    copies = 0
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        Copied.copies += 1
+        return super().__reduce_ex__(protocol)
+
+
+class Followed(nn.Module):
+    """A layer, and a function of what it gives."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.layer, self.function = Copied(6, 4), function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.layer(x))
+
+
+def test_a_reading_makes_one_copy_and_a_second_one_only_where_an_operator_is_unknown() -> None:
+    cases: list[tuple[nn.Module, int]] = [
+        (Copied(6, 4), 1),
+        (nn.Sequential(Copied(6, 4), nn.ReLU(), nn.Linear(4, 4)).to("meta"), 1),
+        (Followed(lambda x: (x @ x.T) @ x), 1),
+        (Followed(lambda x: torch.fft.fft(x).abs()), 2),
+        (Followed(lambda x: torch.linalg.vecdot(x, x)), 2),
+    ]
+    for network, copies in cases:
+        Copied.copies = 0
+        record = topology(network, 6)
+        assert (Copied.copies, record.macs) == (copies, count_macs(network, 6))
 
 
 def test_wrapped_networks_give_the_same_record() -> None:

@@ -17,7 +17,8 @@ _UNKNOWN_ARGUMENT = re.compile(r"Option '([^']+)' is not accepted")
 _CLASS_PATH = re.compile(r"class_path'?[ :=]+'([^']+)'")
 _NO_SUCH_CLASS = re.compile(
     r"Expected a path but (\S+) either|Expected a dot import path string: (\S+)"
-    r"|Problem with given class_path '([^']+)': (?:module '|No module named|No [\w.]+ attribute )|Import path (\S+) does not correspond"
+    r"|Problem with given class_path '([^']+)': (?:module '|No module named|No [\w.]+ attribute )"
+    r"|Import path (\S+) does not correspond"
 )
 _MISSING = re.compile(r"arguments are required: ([\w.]+(?:, [\w.]+)*)")
 _INCOMPLETE = re.compile(r"given class_path '([^']+)': the following arguments are required: ([\w.]+(?:, [\w.]+)*)")

@@ -1,21 +1,23 @@
-"""Two counters of multiply-adds that share one table: fvcore's, of a recorded graph, and one at torch's dispatcher."""
+"""Counters of multiply-adds that share one table: fvcore's, one at torch's dispatcher, one of a graph of torch.fx."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import getitem
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from nnmass.zoo.fast.internals import recorded_by_the_tracer
-from nnmass.zoo.reader.mac_formulas import COMPOSITES, FORMULAS, Shape, base_name, kind
+from nnmass.zoo.reader.mac_formulas import COMPOSITES, FORMULAS, HIDDEN, Shape, base_name, kind
 
-__all__ = ["DispatcherCounter", "MacCount", "WithoutValues", "count_with_fvcore"]
+__all__ = ["DispatcherCounter", "GraphCounter", "MacCount", "WithoutValues", "count_with_fvcore"]
 
 _CONVOLUTION = torch.ops.aten.convolution.default
 _RECORDED_CONVOLUTION = torch.ops.aten._convolution.default
@@ -86,6 +88,37 @@ class DispatcherCounter(TorchDispatchMode):
     def count(self) -> MacCount:
         """All that ran so far."""
         return MacCount(dict(self.macs), dict(self.uncounted))
+
+
+class GraphCounter(TorchFunctionMode):
+    """Counts on the graph of ATen operators that torch.fx records within this context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hidden = False
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Run one function, and note a product that the graph does not show as one."""
+        self._hidden |= getattr(func, "__name__", "").partition(".")[0] in HIDDEN
+        return func(*args, **(kwargs or {}))
+
+    def count(self, graph: fx.Graph) -> MacCount | None:
+        """All that a graph runs; None where it runs something unknown, or a product was hidden.
+
+        Args:
+            graph: As recorded, with what leads to no output; ``meta["val"]`` of a node has the shape of its value.
+        """
+        macs: Counter[str] = Counter()
+        for node in graph.nodes:
+            if node.op != "call_function" or node.target is getitem:
+                continue
+            name, of_which = _name_and_kind(node.target) if isinstance(node.target, OpOverload) else ("", "unknown")
+            if self._hidden or of_which == "unknown" or (of_which == "counted" and base_name(name) not in FORMULAS):
+                return None
+            if of_which == "counted":
+                arguments = fx.map_arg(node.args, lambda argument: argument.meta["val"])
+                macs[_title(name)] += FORMULAS[base_name(name)](_shapes(arguments), _shapes((node.meta["val"],)))
+        return MacCount(dict(macs))
 
 
 class WithoutValues(TorchDispatchMode):

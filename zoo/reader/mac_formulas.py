@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-__all__ = ["COMPOSITES", "FORMULAS", "Shape", "base_name", "kind"]
+__all__ = ["COMPOSITES", "FORMULAS", "HIDDEN", "Shape", "base_name", "kind"]
 
 
 class Shape(tuple[int, ...]):
@@ -149,6 +149,8 @@ COMPOSITES = (
     *("einsum", "tensordot", "linalg_multi_dot", "chain_matmul", "matrix_power", "linalg_matrix_power"),
     *("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
 )
+# Operators that torch takes apart into multiplications and sums, which count as no product.
+HIDDEN = ("linalg_vecdot",)
 
 # Decompositions, inverses, transforms and the like: they multiply and add, but are neither convolution nor product.
 _UNKNOWN = re.compile(

@@ -11,7 +11,7 @@ from nnmass.zoo.reader.blocks import Block, Joint
 from nnmass.zoo.reader.macs import macs_by_operator
 from nnmass.zoo.reader.marks import lost_marks
 from nnmass.zoo.reader.skips import read_skips
-from nnmass.zoo.reader.tracing import trace
+from nnmass.zoo.reader.tracing import trace_and_count
 from nnmass.zoo.wrappers import unwrapped
 
 __all__ = ["Topology", "topology"]
@@ -107,12 +107,12 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
     stated = given or (getattr(network, "default_cfg", None) or {}).get("input_size")
     size: Sequence[int] = stated or (3, 224, 224)
     try:
-        operations = trace(network, size)
+        operations, counted = trace_and_count(network, size)
     except ValueError as error:
         hint = "" if stated else " That is the size by default; topology takes another as input_size."
         raise ValueError(f"{error}{hint}") from error
     blocks, joints = read_skips(operations)
-    counted = macs_by_operator(network, size)
+    counted = macs_by_operator(network, size) if counted is None else counted
     macs = counted.macs
     if macs and not any(operation.kind in ("layer", "product", "unknown") for operation in operations):
         raise ValueError(

@@ -13,12 +13,13 @@ from torch import Tensor, fx, nn
 
 from nnmass.zoo.mass import whole_number
 from nnmass.zoo.reader.internals import FakeTensor, FakeTensorMode, get_proxy_mode, make_fx, unset_fake_temporarily
+from nnmass.zoo.reader.mac_counters import GraphCounter, MacCount
 from nnmass.zoo.reader.macs import attention_in_parts, first_parameter
 from nnmass.zoo.reader.operations import Operation, Reduction
 from nnmass.zoo.reader.outputs import kept_by, tensors_in
 from nnmass.zoo.wrappers import replica
 
-__all__ = ["TracedGraph", "trace", "traced_graph"]
+__all__ = ["TracedGraph", "trace", "trace_and_count", "traced_graph"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class TracedGraph:
         graph: The nodes; ``meta["val"]`` has the shape, ``meta["scope"]`` the dotted name of the module, and
             ``meta["cell"]`` that of the innermost one around it whose attribute ``is_cell`` is true.
         constant: What a node that stands for a parameter, a buffer or another constant holds; None for other nodes.
+        counted: Multiply-adds of all that ran, also of what leads to no output; None where they are not known.
     """
 
     graph: fx.Graph
     constant: Callable[[fx.Node], Any]
+    counted: MacCount | None = None
 
 
 def trace(network: nn.Module, input_size: Sequence[int]) -> list[Operation]:
@@ -55,6 +58,24 @@ def trace(network: nn.Module, input_size: Sequence[int]) -> list[Operation]:
         >>> [operation.kind for operation in trace(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), (4,))]
         ['input', 'layer', 'other']
     """
+    return trace_and_count(network, input_size)[0]
+
+
+def trace_and_count(network: nn.Module, input_size: Sequence[int]) -> tuple[list[Operation], MacCount | None]:
+    """Record what happens to one input, as :func:`trace` does, and the multiply-adds of the same pass.
+
+    Args:
+        network: Any network of one image-like input.
+        input_size: Shape of one input without the batch dimension, for example (3, 224, 224), in px.
+
+    Returns:
+        The operations, and what fvcore would count. The count is None where
+        :func:`zoo.reader.macs.macs_by_operator` has to tell: of a network that runs operators which are not in the table, hides products, lies on an accelerator, whose
+        kernels pad what they multiply, or is traced by torch.export, which leaves out what leads to no output.
+
+    Raises:
+        ValueError: If neither way can trace the network on input of this size; the message says why.
+    """
     sizes = [whole_number("input_size", size, 1) for size in input_size]
     parameter = first_parameter(network)
     reasons: list[str] = []
@@ -64,7 +85,8 @@ def trace(network: nn.Module, input_size: Sequence[int]) -> list[Operation]:
                 twin, reals = _twin(network, mode)
                 images = torch.zeros(1, *sizes, device=parameter.device, dtype=parameter.dtype)
                 graph = way(twin, images, reals)
-                return Reduction(graph.graph, graph.constant).operations
+                counted = graph.counted if parameter.device.type in ("cpu", "meta") else None
+                return Reduction(graph.graph, graph.constant).operations, counted
         except Exception as error:  # whatever a stranger's forward raises
             reason = f"stopped with '{type(error).__name__}: {_first_line(error)}'"
             if not any(reason in earlier for earlier in reasons):
@@ -136,7 +158,7 @@ def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int
 
 
 def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -> TracedGraph:
-    with _scopes_marked(network), _outputs_listed(network):
+    with _scopes_marked(network), _outputs_listed(network), _graph_counted(network) as counts:
         module = make_fx(torch.func.functionalize(network), tracing_mode="fake", _allow_non_fake_inputs=True)(images)
     if any(node.op == "call_function" and node.is_impure(impure_random=False) for node in module.graph.nodes):
         # Writes within an operator that torch takes apart late.
@@ -150,7 +172,24 @@ def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -
         value = getattr(module, str(node.target))
         return reals.get(id(value), value)
 
-    return TracedGraph(module.graph, constant)
+    return TracedGraph(module.graph, constant, counts[-1])
+
+
+@contextmanager
+def _graph_counted(network: nn.Module) -> Iterator[list[MacCount | None]]:
+    """Within this context, a pass of the network is counted on its whole graph, before torch leaves parts of it out."""
+    counts: list[MacCount | None] = []
+
+    def count(module: nn.Module, arguments: Any, value: Any) -> None:
+        mode = get_proxy_mode()
+        counts.append(counter.count(mode.tracer.graph) if mode is not None else None)
+
+    handle = network.register_forward_hook(count)
+    try:
+        with GraphCounter() as counter:
+            yield counts
+    finally:
+        handle.remove()
 
 
 class _Marked(fx.Interpreter):
