@@ -16,6 +16,7 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
+SUPPORT = ROOT / "tests" / "support"  # what tests share, also with processes that they start
 
 Run = subprocess.CompletedProcess[str]
 

@@ -70,8 +70,9 @@ def trace_and_count(network: nn.Module, input_size: Sequence[int]) -> tuple[list
 
     Returns:
         The operations, and what fvcore would count. The count is None where
-        :func:`zoo.reader.macs.macs_by_operator` has to tell: of a network that runs operators which are not in the table, hides products, lies on an accelerator, whose
-        kernels pad what they multiply, or is traced by torch.export, which leaves out what leads to no output.
+        :func:`zoo.reader.macs.macs_by_operator` has to tell: of a network that runs operators which are not in the
+        table, hides products, lies on an accelerator, whose kernels pad what they multiply, or is traced by
+        torch.export, which leaves out what leads to no output.
 
     Raises:
         ValueError: If neither way can trace the network on input of this size; the message says why.

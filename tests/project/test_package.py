@@ -1,0 +1,78 @@
+"""The package as others import it: cheap, independent, without name clashes."""
+
+import ast
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from nnmass import zoo
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_zoo_loads_no_framework() -> None:
+    assert not loaded_after("from nnmass import zoo; zoo.list_models(); zoo.nn_mass(4, 2, 3)") & {
+        "torch",
+        "pytorch_lightning",
+        "timm",
+    }
+    heavy = loaded_after("from nnmass import zoo; zoo.create_model('dense_digits')")
+    assert "torch" in heavy
+    assert not heavy & {"pytorch_lightning", "timm", "fvcore", "torchvision"}
+
+
+def test_every_public_name_is_there_and_none_is_a_submodule() -> None:
+    submodules = {module.name for module in pkgutil.iter_modules(zoo.__path__)}
+    assert not submodules & set(zoo.__all__)
+    for name in zoo.__all__:
+        assert getattr(zoo, name).__name__ == name
+    with pytest.raises(AttributeError, match="No nnmass.zoo attribute nothing"):
+        zoo.nothing  # noqa: B018
+
+
+def test_the_zoo_imports_nothing_from_its_neighbours() -> None:
+    neighbours = {"callbacks", "commands", "configs", "datamodules", "runtime", "studies", "cli"}
+    for path in (ROOT / "zoo").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not neighbours & {name.removeprefix("nnmass.").split(".")[0] for name in names}, path
+
+
+def test_only_one_of_the_two_lightnings_is_imported() -> None:
+    """The package ``lightning`` had compromised releases, and its classes do not mix with pytorch_lightning's."""
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("[!.]*/*.py"), *ROOT.glob("[!.]*/*/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert "lightning" not in {name.split(".")[0] for name in names}, path
+
+
+def test_the_maths_needs_only_the_standard_library() -> None:
+    tree = ast.parse((ROOT / "zoo" / "mass.py").read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported == {"collections.abc", "math", "operator", "typing"}
+
+
+def test_in_a_clone_the_folders_are_the_packages_under_a_second_name() -> None:
+    """Never two copies: a class that one name leads to is that of the other, in either order of the imports."""
+    modules = ("zoo", "zoo.mass", "zoo.networks.cells", "datamodules.image_files", "runtime.names")
+    for first, second in (("", "nnmass."), ("nnmass.", "")):
+        code = f"""
+from importlib import import_module
+for name in {modules}:
+    one, other = import_module({first!r} + name), import_module({second!r} + name)
+    assert one is other or name == "zoo", name
+import zoo, nnmass.zoo
+assert zoo.RandomSkipCell is nnmass.zoo.RandomSkipCell
+assert nnmass.zoo.mass.__spec__.name == "nnmass.zoo.mass"
+"""
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
