@@ -119,8 +119,10 @@ class DataModule(LightningDataModule, ABC):
             return self.images
         return self.test_dataloader()
 
+    # Lightning's protocol for stateful loaders does not serve: it restores a loader when it sets the loader up. Where a
+    # schedule asks for trainer.estimated_stepping_batches, that is too early, and the epoch starts over without a word.
     def state_dict(self) -> dict[str, int]:
-        """Where in which epoch the training is; Lightning keeps it in every checkpoint."""
+        """Epoch and position of the next training batch; Lightning keeps them in every checkpoint."""
         return {} if self._training is None else self._training.position
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:

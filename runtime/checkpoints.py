@@ -31,6 +31,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` to ``path``, in place of what stands there."""
+        # Lightning's own atomic save does not serve: it writes to the system's temporary folder and moves the file from
+        # there, which across file systems is a copy over the last checkpoint; and it never calls fsync.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_atomically(Path(path), content.getvalue())
