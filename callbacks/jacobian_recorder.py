@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from nnmass.callbacks.pictures import log_picture
 from nnmass.callbacks.recorder import NetworkRecorder
 from nnmass.runtime.files import update_run, write_figure, write_table
+from nnmass.zoo.checks import require
 from nnmass.zoo.jacobian.spectra import LayerSpectrum, hidden_isometry, hidden_mean, layer_spectra
 from nnmass.zoo.wrappers import unwrapped
 
@@ -51,8 +52,7 @@ class JacobianRecorder(NetworkRecorder):
         steps: int = 24,
     ) -> None:
         for name, value in (("every_k_epochs", every_k_epochs), ("samples", samples), ("probes", probes)):
-            if value is not None and value < 1:
-                raise ValueError(f"Expected {name} to be at least 1, but got {value}.")
+            require(value is None or value >= 1, name, "be at least 1", value)
         self.every_k_epochs = every_k_epochs
         self.samples = samples
         self.options: dict[str, Any] = {"bn": bn, "exact_up_to": exact_up_to, "probes": probes, "steps": steps}

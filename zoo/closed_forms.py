@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from nnmass.zoo.mass import average_degree, cell_density, nn_mass, residual_links, whole_number
+from nnmass.zoo.checks import require_integer
+from nnmass.zoo.mass import average_degree, cell_density, nn_mass, residual_links
 from nnmass.zoo.resnet_size import resnet_size
 from nnmass.zoo.size import Size, cell_widths, densenet_size, mlp_size
 
@@ -89,7 +90,7 @@ def _of_densenet(given: dict[str, Any], input_size: Sequence[int] | None) -> Clo
     size = tuple(input_size or (channels, side, side))
     expansion = given.get("expansion")
     if expansion is not None:
-        whole_number("expansion", expansion, 1)
+        require_integer("expansion", expansion, 1)
     if len(size) != 3 or size[0] != channels or size[1] != size[2]:
         return None
     cost = densenet_size(depths, widths, tcs, classes, channels, size[1], stem, expansion)
@@ -114,8 +115,8 @@ def _of_resnet(given: dict[str, Any], input_size: Sequence[int] | None) -> Close
     small = given.get("small_images", False)
     side = 32 if small else 224
     size = tuple(input_size or (channels, side, side))
-    whole_number("in_chans", channels, 1)
-    whole_number("num_classes", classes, 0)
+    require_integer("in_chans", channels, 1)
+    require_integer("num_classes", classes, 0)
     if len(size) != 3 or size[0] != channels or size[1] != size[2] or not isinstance(small, bool):
         return None
     cost, blocks, layers = resnet_size(**{**given, "in_chans": channels}, side=size[1])

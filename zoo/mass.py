@@ -9,8 +9,8 @@ with DenseNet-type skip connections?" (CVPR 2021).
 
 from collections.abc import Sequence
 from math import sqrt
-from operator import index
-from typing import TypeGuard
+
+from nnmass.zoo.checks import has_one_per_cell, require_integer, require_non_negative, require_one_per_cell
 
 Number = float | Sequence[float]
 Integer = int | Sequence[int]
@@ -24,7 +24,6 @@ __all__ = [
     "link_counts",
     "nn_mass",
     "singular_value_bounds",
-    "whole_number",
 ]
 
 
@@ -48,7 +47,7 @@ def link_counts(depth: int, width: int, tc: int) -> list[int]:
         >>> link_counts(depth=4, width=2, tc=3)
         [0, 0, 2, 3]
     """
-    whole_number("depth", depth, 0, MOST_LAYERS)
+    require_integer("depth", depth, 0, MOST_LAYERS)
     return [min(width * max(layer - 1, 0), tc) for layer in range(depth)]
 
 
@@ -159,7 +158,7 @@ def average_degree_approximation(width: Number, nn_mass: Number) -> float | list
         >>> average_degree_approximation(32, 124.8)
         94.4
     """
-    _require_non_negative(width=width, nn_mass=nn_mass)
+    require_non_negative(width=width, nn_mass=nn_mass)
     return _unwrap([w + m / 2 for w, m in _broadcast(width=width, nn_mass=nn_mass)], width, nn_mass)
 
 
@@ -185,7 +184,7 @@ def singular_value_bounds(
         >>> singular_value_bounds(width=8, nn_mass=16, variance=0.5)
         (0.8284271247461903, 4.82842712474619)
     """
-    _require_non_negative(width=width, nn_mass=nn_mass, variance=variance)
+    require_non_negative(width=width, nn_mass=nn_mass, variance=variance)
     cells = _broadcast(width=width, nn_mass=nn_mass, variance=variance)
     centres = [sqrt(q * (w + m / 2)) for w, m, q in cells]
     radii = [sqrt(q * w) for w, _, q in cells]
@@ -204,51 +203,17 @@ def _cells(depth: Integer, width: Integer, tc: Integer) -> list[tuple[int, int, 
     """The (depth, width, tc) of each cell, checked."""
     cells = _broadcast(depth=depth, width=width, tc=tc)
     return [
-        (whole_number("depth", d, 1, MOST_LAYERS), whole_number("width", w, 1), whole_number("tc", t, 0))
+        (require_integer("depth", d, 1, MOST_LAYERS), require_integer("width", w, 1), require_integer("tc", t, 0))
         for d, w, t in cells
     ]
 
 
-def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
-    """``value`` as an int, if it is an integer (of Python, NumPy or torch) from ``least`` to ``most``.
-
-    Raises:
-        ValueError: If it is not; the message names the argument.
-    """
-    try:
-        number = index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise ValueError(f"Expected {name} to be an integer of at least {least}, but got {value!r}.")
-    if most is not None and number > most:
-        raise ValueError(f"Expected {name} to be at most {most:,}, but got {value!r}.")
-    return number
-
-
 def _broadcast(**arguments: Number) -> list[tuple]:
     """One row of arguments per cell: single numbers are repeated."""
-    columns = {name: list(value) if _per_cell(value) else [value] for name, value in arguments.items()}
-    cells = max((len(columns[name]) for name, value in arguments.items() if _per_cell(value)), default=1) or 1
-    for name, column in columns.items():
-        if len(column) != cells and (_per_cell(arguments[name]) or not column):
-            raise ValueError(
-                f"Expected {name} to be one number or one per cell ({cells} cells), but got {len(column)}: {column}."
-            )
-    return list(zip(*(column * (cells // len(column)) for column in columns.values()), strict=True))
-
-
-def _per_cell(value: Number) -> TypeGuard[Sequence[float]]:
-    return hasattr(value, "__len__") and not isinstance(value, str)
-
-
-def _require_non_negative(**arguments: Number) -> None:
-    for name, value in arguments.items():
-        numbers: list = list(value) if _per_cell(value) else [value]
-        for number in numbers:
-            if not number >= 0:
-                raise ValueError(f"Expected {name} to be non-negative, but got {number!r}.")
+    columns = {name: list(value) if has_one_per_cell(value) else value for name, value in arguments.items()}
+    cells = max((len(column) for column in columns.values() if isinstance(column, list)), default=1) or 1
+    return list(zip(*(require_one_per_cell(name, column, cells) for name, column in columns.items()), strict=True))
 
 
 def _unwrap(values: list[float], *arguments: Number) -> float | list[float]:
-    return values if any(_per_cell(argument) for argument in arguments) else values[0]
+    return values if any(has_one_per_cell(argument) for argument in arguments) else values[0]

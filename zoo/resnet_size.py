@@ -1,9 +1,8 @@
 """Size of ResNets in closed form; it needs neither torch nor timm."""
 
-from math import inf
 from typing import NamedTuple
 
-from nnmass.zoo.mass import whole_number
+from nnmass.zoo.checks import require_choice, require_integer, require_multiple
 from nnmass.zoo.size import Size
 
 __all__ = ["RESNET_BLOCKS", "ResNetSize", "resnet_channels", "resnet_size"]
@@ -35,19 +34,16 @@ def resnet_channels(depth: int, width_factor: float, cardinality: int, base_widt
         >>> resnet_channels(18, 1.5, 1, 64)
         [96, 192, 384, 768]
     """
-    if depth not in RESNET_BLOCKS:
-        raise ValueError(f"Expected depth to be one of {', '.join(map(str, RESNET_BLOCKS))}, but got {depth!r}.")
-    whole_number("cardinality", cardinality, 1)
-    whole_number("base_width", base_width, 1)
+    require_choice("depth", depth, RESNET_BLOCKS)
+    require_integer("cardinality", cardinality, 1)
+    require_integer("base_width", base_width, 1)
     if depth < 50 and (cardinality, base_width) != (1, 64):
         raise ValueError(
             f"Expected cardinality 1 and base_width 64 for the basic blocks of depth {depth}, "
             f"but got {cardinality} and {base_width}."
         )
-    channels = [stage * width_factor for stage in (64, 128, 256, 512)]
-    if not 1 <= channels[0] < inf or channels[0] != round(channels[0]):
-        raise ValueError(f"Expected width_factor times 64 to be a whole number of at least 1, but got {channels[0]}.")
-    return [round(stage) for stage in channels]
+    narrowest = require_multiple("width_factor times 64", 64 * width_factor)
+    return [narrowest * 2**stage for stage in range(4)]
 
 
 def resnet_size(

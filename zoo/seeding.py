@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from nnmass.zoo.mass import whole_number
+from nnmass.zoo.checks import require, require_integer
 
 __all__ = ["kept_random_state", "seeded"]
 
@@ -32,9 +32,8 @@ def seeded(seed: int) -> Iterator[torch.Generator]:
         >>> with seeded(3):
         ...     assert torch.equal(first, torch.rand(1))
     """
-    seed = whole_number("seed", seed, 0)
-    if seed >= 2**63:
-        raise ValueError(f"Expected seed to be below 2**63, but got {seed}.")
+    seed = require_integer("seed", seed, 0)
+    require(seed < 2**63, "seed", "be below 2**63", seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)

@@ -4,17 +4,13 @@ Both are linear in the number of long-range links of each cell, as NN-Mass is. W
 numbers, the results are arrays too. MACs count convolutions and linear layers, nothing else, for one input.
 """
 
-import os
 from collections.abc import Sequence
-from decimal import Decimal
-from math import inf
 from typing import Any, NamedTuple
 
+from nnmass.zoo.checks import require, require_multiple
 from nnmass.zoo.mass import link_counts
 
-__all__ = ["Size", "cell_size", "cell_widths", "densenet_size", "mlp_size", "mobilenet_size", "require_room"]
-
-_BYTES = 4  # of a weight, as networks are made
+__all__ = ["Size", "cell_size", "cell_widths", "densenet_size", "mlp_size", "mobilenet_size"]
 
 
 class Size(NamedTuple):
@@ -31,31 +27,6 @@ class Size(NamedTuple):
     def plus(self, other: "Size") -> "Size":
         """The size of both together."""
         return Size(self.num_params + other.num_params, self.macs + other.macs)
-
-
-def require_room(num_params: int) -> None:
-    """Refuse a network whose weights this machine's memory cannot hold, before the first of them is made.
-
-    Args:
-        num_params: Learnable numbers.
-
-    Raises:
-        ValueError: If there are too many.
-    """
-    needed, there = _BYTES * num_params, _memory()
-    if there is not None and needed > there:
-        raise ValueError(
-            f"Expected a network that fits into the {there / 1e9:.0f} GB of memory here, but got "
-            f"{Decimal(num_params):.3g} parameters ({Decimal(needed) / 10**9:.3g} GB)."
-        )
-
-
-def _memory() -> int | None:
-    """Main memory of this machine, in B; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def cell_size(
@@ -153,18 +124,15 @@ def cell_widths(base_widths: Sequence[int], width_multiplier: float) -> list[int
         >>> cell_widths([16, 32, 64], 1.5)
         [24, 48, 96]
     """
-    if not base_widths:
-        raise ValueError("Expected base_widths to hold one width per cell, but got none.")
-    widths = []
-    for base in base_widths:
-        width = base * width_multiplier
-        if not 1 <= width < inf or width != round(width):
-            raise ValueError(
-                f"Expected width_multiplier times every base width to be a whole number of at least 1, "
-                f"but got {width_multiplier} x {base} = {width}."
-            )
-        widths.append(round(width))
-    return widths
+    require(len(base_widths) > 0, "base_widths", "hold one width per cell", "none")
+    return [
+        require_multiple(
+            "width_multiplier times every base width",
+            base * width_multiplier,
+            f"{width_multiplier} x {base} = {base * width_multiplier}",
+        )
+        for base in base_widths
+    ]
 
 
 def mlp_size(depth: int, width: int, tc: int, num_classes: int = 10, in_features: int = 784) -> Size:

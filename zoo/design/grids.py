@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnmass.zoo.mass import link_counts, nn_mass, whole_number
+from nnmass.zoo.checks import require, require_integer
+from nnmass.zoo.mass import link_counts, nn_mass
 from nnmass.zoo.size import Size, cell_widths, densenet_size, mlp_size, mobilenet_size
 
 __all__ = ["Choices", "Shape", "densenet_grid", "mlp_grid", "mobilenet_grid"]
@@ -154,8 +155,7 @@ def mobilenet_grid(
     choices = _numbers("repeats", repeats, 1)
     shapes: list[Shape] = []
     for multiplier in _some("width_multipliers", width_multipliers):
-        if not multiplier > 0:
-            raise ValueError(f"Expected width_multipliers to be positive, but got {multiplier}.")
+        require(multiplier > 0, "width_multipliers", "be positive", multiplier)
         single = [1] * 7
         base, mass = size(multiplier, single)
         cells = []
@@ -180,13 +180,12 @@ def mobilenet_grid(
 def _some(name: str, values: Iterable[Any]) -> list[Any]:
     """The values in order, each once."""
     found = sorted(set(values))
-    if not found:
-        raise ValueError(f"Expected {name} to hold at least one number, but got none.")
+    require(len(found) > 0, name, "hold at least one number", "none")
     return found
 
 
 def _numbers(name: str, values: Iterable[int], least: int) -> list[int]:
-    return [whole_number(name, value, least) for value in _some(name, values)]
+    return [require_integer(name, value, least) for value in _some(name, values)]
 
 
 def _mass_of_a_link(depth: int) -> float:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nnmass.zoo.checks import require_integer
 from nnmass.zoo.design.grids import Choices, Shape
 from nnmass.zoo.design.knapsack import Bound, front_of_cells, left_at_least, most_gain, nondominated
-from nnmass.zoo.mass import whole_number
 from nnmass.zoo.size import Size
 
 __all__ = ["Answer", "Design", "fewest_params", "highest_mass", "pareto_front"]
@@ -73,7 +73,7 @@ def highest_mass(
         >>> answer.designs[0].arguments, answer.designs[0].nn_mass, answer.bound
         ({'cell_depth': 9, 'width_multiplier': 2, 'tc': [120, 295, 300]}, 1311.75, 1311.75)
     """
-    count = whole_number("count", count, 1)
+    count = require_integer("count", count, 1)
     open_shapes = []
     for index, shape in enumerate(grid):
         room = _room(shape, max_params, max_macs)
@@ -119,7 +119,7 @@ def fewest_params(
         >>> answer.designs[0].arguments, answer.designs[0].num_params, answer.bound
         ({'cell_depth': 9, 'width_multiplier': 2, 'tc': [220, 295, 160]}, 4042316, 4042316)
     """
-    count = whole_number("count", count, 1)
+    count = require_integer("count", count, 1)
     open_shapes = []
     for index, shape in enumerate(grid):
         needed = _gain_needed(shape, min_mass)

@@ -9,6 +9,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from nnmass.zoo.checks import require
 from nnmass.zoo.precision import full_precision
 
 __all__ = ["Estimate", "Spectrum", "estimate_spectrum"]
@@ -63,8 +64,7 @@ class Estimate:
             >>> round(low, 3), round(high, 3)
             (0.682, 1.318)
         """
-        if not 0 < level < 1:
-            raise ValueError(f"Expected level to lie between 0 and 1, but got {level}.")
+        require(0 < level < 1, "level", "lie between 0 and 1", level)
         wide = float(stdtrit(self.freedom, 0.5 + level / 2)) if self.error_of in ("images", "probes") else 1.0
         return self.value - wide * self.standard_error, self.value + wide * self.standard_error
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nnmass.zoo.checks import require, require_integer
 from nnmass.zoo.jacobian.estimates import Spectrum, estimate_spectrum
 from nnmass.zoo.jacobian.exact import dense_singular_values, linear_singular_values
 from nnmass.zoo.jacobian.layers import Layer, layers_at
-from nnmass.zoo.mass import whole_number
 from nnmass.zoo.precision import full_precision
 from nnmass.zoo.reader.macs import first_parameter
 from nnmass.zoo.seeding import kept_random_state
@@ -110,11 +110,10 @@ def layer_spectra(
         >>> [found.spectrum.mean.value for found in layer_spectra(network, torch.tensor([[1.0, 2.0, 3.0]]))]
         [1.0]
     """
-    if bn not in ("eval", "batch"):
-        raise ValueError(f"Expected bn to be eval or batch, but got {bn!r}.")
-    probes, steps = whole_number("probes", probes, 1), whole_number("steps", steps, 1)
-    exact_up_to = whole_number("exact_up_to", exact_up_to, 0)
-    generator = torch.Generator().manual_seed(whole_number("seed", seed, 0))
+    require(bn in ("eval", "batch"), "bn", "be eval or batch", repr(bn))
+    probes, steps = require_integer("probes", probes, 1), require_integer("steps", steps, 1)
+    exact_up_to = require_integer("exact_up_to", exact_up_to, 0)
+    generator = torch.Generator().manual_seed(require_integer("seed", seed, 0))
     network = unwrapped(model)
     if first_parameter(network).dtype in (torch.float16, torch.bfloat16):  # of which no decomposition is to be had
         network, batch = replica(network).float(), batch.float()

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnmass.zoo.checks import require_integer as whole_number
 from nnmass.zoo.fast.outputs import SharedOutputs, can_share, precision_of
 from nnmass.zoo.fast.proof import is_proved, is_wanted
 from nnmass.zoo.fast.scratch import ScratchBuffer
-from nnmass.zoo.mass import MOST_LAYERS, link_counts, whole_number
+from nnmass.zoo.mass import MOST_LAYERS, link_counts
 from nnmass.zoo.networks.expansion import ExpansionBlock
 from nnmass.zoo.seeding import seeded
 

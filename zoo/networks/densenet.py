@@ -1,16 +1,17 @@
 """RandomSkipDenseNet: the CIFAR and ImageNet networks of both NN-Mass papers, plain and depthwise-separable."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, whole_number
+from nnmass.zoo.checks import require_choice, require_integer, require_memory, require_one_per_cell
+from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass
 from nnmass.zoo.networks.cells import RandomSkipCell
 from nnmass.zoo.seeding import seeded
-from nnmass.zoo.size import cell_widths, densenet_size, require_room
+from nnmass.zoo.size import cell_widths, densenet_size
 
 __all__ = ["RandomSkipDenseNet"]
 
@@ -70,15 +71,18 @@ class RandomSkipDenseNet(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if stem not in _STEMS:
-            raise ValueError(f"Expected stem to be one of {', '.join(_STEMS)}, but got {stem!r}.")
-        self.in_chans = whole_number("in_chans", in_chans, 1)
+        require_choice("stem", stem, _STEMS)
+        self.in_chans = require_integer("in_chans", in_chans, 1)
         self.widths = cell_widths(base_widths, width_multiplier)
-        depths = _one_per_cell("cell_depth", cell_depth, len(self.widths), least=1, most=MOST_LAYERS)
-        tcs = _one_per_cell("tc", tc, len(self.widths), least=0)
-        num_classes = whole_number("num_classes", num_classes, 0)
-        expansion = None if expansion is None else whole_number("expansion", expansion, 1)
-        require_room(densenet_size(depths, self.widths, tcs, num_classes, in_chans, expansion=expansion).num_params)
+        cells = len(self.widths)
+        depths = [
+            require_integer("cell_depth", depth, 1, MOST_LAYERS)
+            for depth in require_one_per_cell("cell_depth", cell_depth, cells)
+        ]
+        tcs = [require_integer("tc", number, 0) for number in require_one_per_cell("tc", tc, cells)]
+        num_classes = require_integer("num_classes", num_classes, 0)
+        expansion = None if expansion is None else require_integer("expansion", expansion, 1)
+        require_memory(densenet_size(depths, self.widths, tcs, num_classes, in_chans, expansion=expansion).num_params)
         self.nn_mass = nn_mass(depths, self.widths, tcs)
         self.cell_densities = cell_density(depths, self.widths, tcs)
         self.average_degree = average_degree(depths, self.widths, tcs)
@@ -111,7 +115,7 @@ class RandomSkipDenseNet(nn.Module):
 
     def reset_classifier(self, num_classes: int, seed: int = 0) -> None:
         """Put a new classifier of ``num_classes`` outputs, drawn from ``seed``, in place of the old one; 0 for none."""
-        self.num_classes = whole_number("num_classes", num_classes, 0)
+        self.num_classes = require_integer("num_classes", num_classes, 0)
         self.default_cfg["num_classes"] = self.num_classes
         with seeded(seed):
             self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
@@ -138,12 +142,3 @@ def _imagenet_stem(in_chans: int, width: int, seed: int) -> nn.Sequential:
     with seeded(seed):
         convolution = nn.Conv2d(in_chans, width, 7, stride=2, padding=3, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1))
-
-
-def _one_per_cell(name: str, value: int | Sequence[int], cells: int, least: int, most: int | None = None) -> list[int]:
-    values: list[Any] = [*value] if isinstance(value, Iterable) else [value] * cells
-    if len(values) != cells:
-        raise ValueError(
-            f"Expected {name} to be one number or one per cell ({cells} cells), but got {len(values)}: {values}."
-        )
-    return [whole_number(name, number, least, most) for number in values]

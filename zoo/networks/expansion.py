@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nnmass.zoo.checks import require_integer as whole_number
 from nnmass.zoo.fast.outputs import normalise_and_convolve
 from nnmass.zoo.fast.scratch import ScratchBuffer
-from nnmass.zoo.mass import whole_number
 
 __all__ = ["ExpansionBlock"]
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from nnmass.zoo.checks import require_choice
 from nnmass.zoo.seeding import seeded
 
 __all__ = ["INITIALISATIONS", "Initialisation", "initialise"]
@@ -36,8 +37,7 @@ def initialise(network: nn.Module, scheme: Initialisation, seed: int = 0, varian
         >>> [round(value, 4) for value in torch.linalg.svdvals(network.weight).tolist()]
         [1.0, 1.0]
     """
-    if scheme not in INITIALISATIONS:
-        raise ValueError(f"Expected scheme to be one of {', '.join(INITIALISATIONS)}, but got {scheme!r}.")
+    require_choice("scheme", scheme, INITIALISATIONS)
     if (scheme == "gaussian") != (variance is not None) or (variance is not None and not variance > 0):
         raise ValueError(f"Expected a positive variance for gaussian, and none otherwise, but got {variance!r}.")
     if scheme == "default":

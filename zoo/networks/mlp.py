@@ -5,12 +5,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nnmass.zoo.checks import require_choice, require_integer, require_memory
 from nnmass.zoo.fast import internals, perceptron
 from nnmass.zoo.fast.proof import is_proved, is_wanted
-from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds, whole_number
+from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds
 from nnmass.zoo.networks.cells import draw_links
 from nnmass.zoo.seeding import seeded
-from nnmass.zoo.size import mlp_size, require_room
+from nnmass.zoo.size import mlp_size
 
 __all__ = ["RandomSkipMLP"]
 
@@ -99,13 +100,12 @@ class RandomSkipMLP(nn.Module):
         super().__init__()
         self.share_outputs = share_outputs
         self.ran_on_shared_outputs = False
-        self.depth, self.width = whole_number("depth", depth, 2, MOST_LAYERS), whole_number("width", width, 1)
-        self.tc = whole_number("tc", tc, 0)
-        self.num_classes = whole_number("num_classes", num_classes, 1)
-        in_features = whole_number("in_features", in_features, 1)
-        require_room(mlp_size(self.depth, self.width, self.tc, self.num_classes, in_features).num_params)
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"Expected activation to be one of {', '.join(_ACTIVATIONS)}, but got {activation!r}.")
+        self.depth, self.width = require_integer("depth", depth, 2, MOST_LAYERS), require_integer("width", width, 1)
+        self.tc = require_integer("tc", tc, 0)
+        self.num_classes = require_integer("num_classes", num_classes, 1)
+        in_features = require_integer("in_features", in_features, 1)
+        require_memory(mlp_size(self.depth, self.width, self.tc, self.num_classes, in_features).num_params)
+        require_choice("activation", activation, _ACTIVATIONS)
         self.nn_mass = nn_mass(self.depth, self.width, self.tc)
         self.cell_densities = cell_density(self.depth, self.width, self.tc)
         self.average_degree = average_degree(self.depth, self.width, self.tc)
@@ -131,7 +131,7 @@ class RandomSkipMLP(nn.Module):
 
     def reset_classifier(self, num_classes: int, seed: int = 0) -> None:
         """Put a new last layer of ``num_classes`` outputs, drawn from ``seed``, in place of the old one."""
-        self.num_classes = whole_number("num_classes", num_classes, 1)
+        self.num_classes = require_integer("num_classes", num_classes, 1)
         self.default_cfg["num_classes"] = self.num_classes
         with seeded(seed):
             self.layers[-1].linear = nn.Linear(self.num_features, num_classes)

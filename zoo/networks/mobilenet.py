@@ -8,9 +8,10 @@ from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from nnmass.zoo.mass import MOST_LAYERS, whole_number
+from nnmass.zoo.checks import require, require_integer, require_memory
+from nnmass.zoo.mass import MOST_LAYERS
 from nnmass.zoo.seeding import seeded
-from nnmass.zoo.size import mobilenet_size, require_room
+from nnmass.zoo.size import mobilenet_size
 
 __all__ = ["MobileNetV2"]
 
@@ -58,16 +59,13 @@ class MobileNetV2(EfficientNet):
         small_images: bool = False,
         seed: int = 0,
     ) -> None:
-        if len(repeats) != len(_STAGES):
-            raise ValueError(
-                f"Expected repeats to hold {len(_STAGES)} numbers, one per stage, but got {list(repeats)}."
-            )
-        repeats = [whole_number("repeats", number, 1, MOST_LAYERS) for number in repeats]
-        if not 0 < width_multiplier < inf:
-            raise ValueError(f"Expected width_multiplier to be positive and finite, but got {width_multiplier}.")
-        num_classes = whole_number("num_classes", num_classes, 0)
-        in_chans = whole_number("in_chans", in_chans, 1)
-        require_room(mobilenet_size(width_multiplier, repeats, num_classes, in_chans)[0].num_params)
+        stages = len(_STAGES)
+        require(len(repeats) == stages, "repeats", f"hold {stages} numbers, one per stage", list(repeats))
+        repeats = [require_integer("repeats", number, 1, MOST_LAYERS) for number in repeats]
+        require(0 < width_multiplier < inf, "width_multiplier", "be positive and finite", width_multiplier)
+        num_classes = require_integer("num_classes", num_classes, 0)
+        in_chans = require_integer("in_chans", in_chans, 1)
+        require_memory(mobilenet_size(width_multiplier, repeats, num_classes, in_chans)[0].num_params)
         round_channels_by_width = partial(round_channels, multiplier=width_multiplier)
         blocks = [
             [f"{kind}_r{number}_k3_s{stride}_e{expansion}_c{channels}"]

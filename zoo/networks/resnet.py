@@ -5,10 +5,9 @@ from typing import Any, Literal
 import timm.models.resnet
 from torch import nn
 
-from nnmass.zoo.mass import whole_number
+from nnmass.zoo.checks import require_integer, require_memory
 from nnmass.zoo.resnet_size import RESNET_BLOCKS, resnet_channels, resnet_size
 from nnmass.zoo.seeding import seeded
-from nnmass.zoo.size import require_room
 
 __all__ = ["ResNet"]
 
@@ -53,10 +52,10 @@ class ResNet(timm.models.resnet.ResNet):
         seed: int = 0,
     ) -> None:
         channels = resnet_channels(depth, width_factor, cardinality, base_width)
-        num_classes = whole_number("num_classes", num_classes, 0)
-        in_chans = whole_number("in_chans", in_chans, 1)
+        num_classes = require_integer("num_classes", num_classes, 0)
+        in_chans = require_integer("in_chans", in_chans, 1)
         cost = resnet_size(depth, width_factor, cardinality, base_width, num_classes, in_chans).size
-        require_room(cost.num_params)
+        require_memory(cost.num_params)
         block: Any = timm.models.resnet.BasicBlock if depth < 50 else timm.models.resnet.Bottleneck
         with seeded(seed):
             super().__init__(

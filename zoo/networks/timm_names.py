@@ -6,6 +6,7 @@ from typing import Any
 from timm.models import register_model
 from torch import nn
 
+from nnmass.zoo.checks import require
 from nnmass.zoo.networks.variants import create_model, list_models
 
 __all__ = ["register_in_timm"]
@@ -36,8 +37,7 @@ def register_in_timm() -> list[str]:
 
 def _entry_point(name: str) -> Any:
     def build(pretrained: bool = False, **overrides: Any) -> nn.Module:
-        if pretrained:
-            raise ValueError(f"Expected pretrained to be False, because {name} has no published weights, but got True.")
+        require(not pretrained, "pretrained", f"be False, because {name} has no published weights", True)
         for meant_for_timm in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
             overrides.pop(meant_for_timm, None)
         return create_model(name.removeprefix(_PREFIX), **overrides)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from nnmass.zoo.mass import whole_number
+from nnmass.zoo.checks import require, require_integer
 from nnmass.zoo.reader.mac_counters import DispatcherCounter, MacCount, WithoutValues, count_with_fvcore
 from nnmass.zoo.seeding import kept_random_state
 from nnmass.zoo.wrappers import replica
@@ -61,10 +61,9 @@ def macs_by_operator(model: nn.Module, input_size: int | Sequence[int]) -> MacCo
         >>> macs_by_operator(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 2)), (3, 4, 4))
         MacCount(by_operator={'convolution': 864, 'linear': 64}, uncounted={})
     """
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"Expected model to be a torch.nn.Module, but got {type(model).__name__}.")
+    require(isinstance(model, nn.Module), "model", "be a torch.nn.Module", type(model).__name__)
     given = input_size if isinstance(input_size, Sequence) else (input_size,)
-    sizes = [whole_number("input_size", size, 1) for size in given]
+    sizes = [require_integer("input_size", size, 1) for size in given]
     last: Exception | None = None
     copies: list[Callable[[nn.Module], nn.Module]] = [_without_values]
     if not first_parameter(model).is_meta:

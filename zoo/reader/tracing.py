@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from nnmass.zoo.mass import whole_number
+from nnmass.zoo.checks import require_integer
 from nnmass.zoo.reader.internals import FakeTensor, FakeTensorMode, get_proxy_mode, make_fx, unset_fake_temporarily
 from nnmass.zoo.reader.mac_counters import GraphCounter, MacCount
 from nnmass.zoo.reader.macs import attention_in_parts, first_parameter
@@ -77,7 +77,7 @@ def trace_and_count(network: nn.Module, input_size: Sequence[int]) -> tuple[list
     Raises:
         ValueError: If neither way can trace the network on input of this size; the message says why.
     """
-    sizes = [whole_number("input_size", size, 1) for size in input_size]
+    sizes = [require_integer("input_size", size, 1) for size in input_size]
     parameter = first_parameter(network)
     reasons: list[str] = []
     for name, way in (("torch.fx", _graph_of_fx), ("torch.export", _graph_of_export)):

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LR
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
+from nnmass.zoo.checks import require, require_choice
 from nnmass.zoo.training.architecture import require_same_architecture
 from nnmass.zoo.training.weighted_mean import WeightedMean
 
@@ -76,17 +77,14 @@ class Classifier(LightningModule):
         compile_network: bool = False,
     ) -> None:
         super().__init__()
-        _require_choice("schedule", schedule, ("cosine", "constant"))
-        _require_choice("interval", interval, ("epoch", "step"))
-        _require_choice("lr_scaling", lr_scaling, tuple(_LR_EXPONENTS))
-        if warmup_epochs < 0:
-            raise ValueError(f"Expected warmup_epochs to be at least 0, but got {warmup_epochs}.")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"Expected label_smoothing to lie in [0, 1), but got {label_smoothing}.")
+        require_choice("schedule", schedule, ("cosine", "constant"))
+        require_choice("interval", interval, ("epoch", "step"))
+        require_choice("lr_scaling", lr_scaling, _LR_EXPONENTS)
+        require(warmup_epochs >= 0, "warmup_epochs", "be at least 0", warmup_epochs)
+        require(0 <= label_smoothing < 1, "label_smoothing", "lie in [0, 1)", label_smoothing)
         own = getattr(network, "num_classes", None)
         num_classes = own if num_classes is None else num_classes
-        if own not in (None, num_classes):
-            raise ValueError(f"Expected num_classes to be the network's own, {own}, but got {num_classes}.")
+        require(own in (None, num_classes), "num_classes", f"be the network's own, {own}", num_classes)
         if not isinstance(num_classes, Integral) or num_classes < 2:
             raise ValueError(
                 f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}: a network that "
@@ -237,8 +235,8 @@ class Classifier(LightningModule):
         epochs = self.trainer.max_epochs or 0
         length = epochs if self.interval == "epoch" else self.trainer.estimated_stepping_batches
         total = int(length) if isfinite(length) else 0
-        if total < 1 and self.schedule == "cosine":
-            raise ValueError(f"Expected trainer.max_epochs to be set for the cosine schedule, but got {epochs}.")
+        scheduled = total >= 1 or self.schedule != "cosine"
+        require(scheduled, "trainer.max_epochs", "be set for the cosine schedule", epochs)
         warmup = 0 if self.trainer.fast_dev_run else self.warmup_epochs  # type: ignore[attr-defined]
         if self.interval == "step" and warmup:
             self.trainer.fit_loop.setup_data()  # counts the batches
@@ -247,8 +245,8 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
 
     def _scheduler(self, optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
-        if warmup >= total > 0:
-            raise ValueError(f"Expected warmup_epochs to be shorter than the training, but got {self.warmup_epochs}.")
+        fits = total < 1 or warmup < total
+        require(fits, "warmup_epochs", "be shorter than the training", self.warmup_epochs)
         main: LRScheduler = (
             CosineAnnealingLR(optimizer, total - warmup)
             if self.schedule == "cosine"
@@ -289,8 +287,3 @@ def _go_on_from(metric: Metric, count: int, values: dict[str, Tensor], rank: int
         total = of_all.sum(dim=0) if rank == 0 else torch.zeros_like(of_all[0])
         mine = of_all[rank] if len(of_all) == size else total
         setattr(metric, name, mine.to(metric.device))
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"Expected {name} to be one of {', '.join(choices)}, but got {value!r}.")
