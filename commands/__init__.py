@@ -26,7 +26,7 @@ SUBCOMMANDS = {
     "gradients": Subcommand(
         "nnmass.commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"
     ),
-    "study": Subcommand("nnmass.commands.study", "train many networks, and ask what explains their accuracy"),
+    "study": Subcommand("nnmass.commands.study.command", "train many networks, and ask what explains their accuracy"),
     "atlas": Subcommand("nnmass.commands.atlas", "read the topology of every architecture of timm"),
     "list": Subcommand(
         "nnmass.commands.listing", "list the names of networks, configurations and studies, and your runs"

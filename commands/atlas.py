@@ -15,12 +15,12 @@ def run(arguments: Sequence[str]) -> int:
         arguments: ``atlas`` and what follows it on the command line.
     """
     parser = Parser(
-        "atlas",
+        "nnmass atlas",
         "Read the topology of every architecture of timm; go on where an earlier run stopped.",
-        ["nnmass atlas --pattern 'resnet*'", "nnmass atlas --accuracies results-imagenet.csv --output_dir my_atlas"],
+        ["nnmass atlas --pattern 'resnet*'", "nnmass atlas --accuracies results-imagenet.csv --output-dir my_atlas"],
     )
     parser.add_argument("--pattern", default="*", help="names to read, shell style (default: all)")
-    parser.add_argument("--output_dir", type=user_path, default=Path("atlas"), help="folder (default: atlas)")
+    parser.add_argument("--output-dir", type=user_path, default=Path("atlas"), help="folder (default: atlas)")
     parser.add_argument("--accuracies", type=user_path, help="CSV with columns model and top1, to be explained")
     parser.add_argument(
         "--workers", type=at_least("--workers", 1, MOST_PROCESSES), help="processes (default: one per core)"

@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: ``check`` and what follows it on the command line.
     """
     parser = Parser(
-        "check",
+        "nnmass check",
         "Hold the fast passes of random-skip cells and MLPs against their plain modules in double precision, here:\n"
         "outputs, gradients and running statistics, in several precisions, sizes and surroundings, with times.",
         ["nnmass check", "nnmass check --device cuda:1"],

@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        "design",
+        "nnmass design",
         "Find the networks of the highest NN-Mass within a budget, or of the fewest parameters for a mass: exactly,\n"
         "and without building or training any. Random-skip DenseNets, random-skip MLPs and MobileNetV2s.",
         [
@@ -96,7 +96,7 @@ def _parser() -> Parser:
     parser.add_argument("--batch", type=at_least("--batch", 1), help="inputs per timed pass (1)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where to time (cpu)")
     parser.add_argument("--count", type=at_least("--count", 1), default=10, help="networks to list (10)")
-    parser.add_argument("--output_dir", type=user_path, help="a new folder (designs/<date>_<time>_<reference>)")
+    parser.add_argument("--output-dir", type=user_path, help="a new folder (designs/<date>_<time>_<reference>)")
     grids = parser.add_argument_group("what to choose from, as number, from:to or from:to:step")
     meaning = {
         "cell_depth": "layers per cell of DenseNets, d_c (4:20)",
@@ -124,7 +124,7 @@ def _folder(given: Path | None, name: str) -> Path:
     if given is None:
         return Path("designs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
     if given.exists() and (not given.is_dir() or any(given.iterdir())):
-        raise ValueError(f"Expected --output_dir to be a new or empty folder, but {given} holds something.")
+        raise ValueError(f"Expected --output-dir to be a new or empty folder, but {given} holds something.")
     return given
 
 

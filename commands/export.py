@@ -24,7 +24,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: ``export`` and what follows it on the command line.
     """
     parser = Parser(
-        "export",
+        "nnmass export",
         "Write the network of a checkpoint as ONNX (.onnx) or as a program of torch.export (.pt2), and check it.\n"
         "It maps inputs as the data module prepares them, in batches of any size, to logits.",
         ["nnmass export runs/latest/checkpoints/best.ckpt network.onnx"],

@@ -2,13 +2,14 @@
 
 import json
 import re
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from nnmass.commands.options.parser import Parser, refuse_unread, user_path
+from nnmass.commands.options.parser import Actions, Parser, user_path
 from nnmass.runtime.config_names import CONFIG_FOLDER, STUDY_FOLDER
 
 __all__ = ["run"]
@@ -21,33 +22,33 @@ def run(arguments: Sequence[str]) -> int:
         arguments: ``list`` and what follows it on the command line.
     """
     parser = Parser(
-        "list",
+        "nnmass list",
         "List the networks, configurations or studies that come with the program, or your runs, one per line.",
         ["nnmass list models 'dense_40_*'", "nnmass list configs", "nnmass list runs"],
     )
-    parser.add_argument("kind", choices=("models", "configs", "studies", "runs"), help="what to list")
-    parser.add_argument("pattern", nargs="?", default="*", help="shell-style pattern of names (all)")
-    parser.add_argument("--output_dir", type=user_path, help="runs: where the runs are (runs)")
+    kinds = Actions(parser, "kind")
+    for kind, summary, names in (
+        ("models", "networks of the zoo", _models),
+        ("configs", "configurations of fit", lambda _: _files(CONFIG_FOLDER)),
+        ("studies", "studies", lambda _: _files(STUDY_FOLDER)),
+        ("runs", "your runs, and what came out", lambda options: _runs(options.output_dir)),
+    ):
+        listing = kinds.add(kind, summary, names)
+        listing.add_argument("pattern", nargs="?", default="*", help="shell-style pattern of names (all)")
+        if kind == "runs":
+            listing.add_argument("--output-dir", type=user_path, default=Path("runs"), help="folder of runs (runs)")
     options = parser.parse_args(list(arguments)[1:])
-    if options.kind != "runs":
-        refuse_unread(options.kind, "runs", output_dir=options.output_dir)
-    kinds = {
-        "models": _models,
-        "configs": lambda: _files(CONFIG_FOLDER),
-        "studies": lambda: _files(STUDY_FOLDER),
-        "runs": lambda: _runs(options.output_dir or Path("runs")),
-    }
-    found = [(name, what) for name, what in kinds[options.kind]() if fnmatch(name, options.pattern)]
-    if not found and options.kind == "runs" and options.pattern == "*":
-        raise ValueError(f"Expected --output_dir to hold runs, but {options.output_dir or 'runs'} holds none.")
-    if not found:
+    chosen = [(name, what) for name, what in options.run(options) if fnmatch(name, options.pattern)]
+    if not chosen and options.kind == "runs" and options.pattern == "*":
+        raise ValueError(f"Expected --output-dir to hold runs, but {options.output_dir} holds none.")
+    if not chosen:
         raise ValueError(f"Expected the pattern to match some of the {options.kind}, but got {options.pattern!r}.")
-    width = max(len(name) for name, _ in found)
-    print("\n".join(f"{name:<{width}}  {what}" for name, what in found))
+    width = max(len(name) for name, _ in chosen)
+    print("\n".join(f"{name:<{width}}  {what}" for name, what in chosen))
     return 0
 
 
-def _models() -> Iterator[tuple[str, str]]:
+def _models(_: Namespace) -> Iterator[tuple[str, str]]:
     from nnmass.zoo.networks.variants import VARIANTS
 
     for name, variant in sorted(VARIANTS.items()):
@@ -55,9 +56,9 @@ def _models() -> Iterator[tuple[str, str]]:
 
 
 def _runs(folder: Path) -> Iterator[tuple[str, str]]:
-    """The runs of a folder in the order of their dates, and what came out."""
+    """Name the runs of a folder in the order of their dates, and what came out."""
     if not folder.is_dir():
-        raise ValueError(f"Expected --output_dir to be a folder with runs, but {folder} is none.")
+        raise ValueError(f"Expected --output-dir to be a folder with runs, but {folder} is none.")
     for path in sorted(folder.iterdir()):
         record = path / "run.json"
         if record.is_file() and not path.is_symlink():
@@ -67,7 +68,7 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
                 yield path.name, f"{record.name} is damaged"
                 continue
             topology, tested = run.get("topology", {}), run.get("test", {})
-            figures = {
+            results = {
                 "epochs": (run.get("epochs"), ""),
                 "NN-Mass": (topology.get("nn_mass"), ",.1f"),
                 "parameters": (topology.get("num_params"), ","),
@@ -77,7 +78,7 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
             parts = {"best val accuracy": run.get("val_part"), "test accuracy": tested.get("part")}
             known = [
                 f"{name} {value:{form}}" + (f" (of {parts[name]})" if parts.get(name) else "")
-                for name, (value, form) in figures.items()
+                for name, (value, form) in results.items()
                 if value is not None
             ]
             status = run.get("status", "not begun")
@@ -86,12 +87,12 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _why(run: dict[str, Any]) -> str:
-    """Why a run came to no end, in one line."""
+    """Write in one line why a run came to no end."""
     return shorten(f"because of {run['reason']}", width=300, placeholder=" ...")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Names of the files, and the first sentence of the comment that each begins with."""
+    """Name the files, and give the first sentence of the comment that each begins with."""
     for path in sorted(folder.glob("*.yaml")):
         comment = []
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: ``shrink`` and what follows it on the command line.
     """
     parser = Parser(
-        "shrink",
+        "nnmass shrink",
         "Copy photographs in SPLIT/CLASS/* or CLASS/* with their short side at most --side px, for a training that\n"
         "would else wait for their decoding. Go on where an earlier call stopped.",
         ["nnmass shrink ~/data/imagenet ~/data/imagenet256", "nnmass shrink pets pets320 --side 320 --workers 4"],
@@ -116,7 +116,7 @@ def _claimed(options: Namespace) -> Iterator[None]:
 
     from filelock import FileLock, Timeout
 
-    from nnmass.runtime.files import read_json, write_atomically
+    from nnmass.runtime.files import read_json, remove_parts, write_atomically
 
     dest = options.dest
     settings = {"source": str(options.source.resolve()), "side": options.side, "quality": options.quality}
@@ -134,8 +134,7 @@ def _claimed(options: Namespace) -> Iterator[None]:
     try:
         with FileLock(dest / ".lock", timeout=0):
             write_atomically(dest / _SETTINGS, json.dumps(settings, indent=2) + "\n")
-            for part in dest.rglob(".*.part"):  # of a process that was killed
-                part.unlink()
+            remove_parts(dest)  # of a process that was killed
             yield
     except Timeout as error:
         raise ValueError(f"Expected {dest} to be idle, but another process is writing to it.") from error

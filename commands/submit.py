@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: ``submit fit``, the options of ``fit`` and those of sbatch, in any order.
     """
     parser = Parser(
-        "submit fit",
+        "nnmass submit fit",
         "Train on a SLURM cluster. Options of fit and of sbatch, in any mix: what fit does not know goes to sbatch. "
         "One process per GPU, or --ntasks-per-node of them; the job comes back when its time is over, and goes on.",
         [
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     dry_run = "--dry-run" in words
     fit_words, sbatch_words = split_arguments([word for word in words[1:] if word != "--dry-run"])
     fit_words, name = resolve_config_arguments(fit_words)
-    from nnmass.commands.training.parsed import parsed_fit
+    from nnmass.commands.training.lightning_cli import parsed_fit
     from nnmass.runtime.job_scripts import job_script, sbatch_options
     from nnmass.runtime.quiet import quieten
 

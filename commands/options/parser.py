@@ -1,13 +1,13 @@
-"""The parser of the subcommands that do not train: errors are one sentence, help is short and has an example."""
+"""Parser of the subcommands that do not train: errors are one sentence, help is short and has an example."""
 
 import re
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-__all__ = ["MOST_PROCESSES", "Parser", "at_least", "refuse_unread", "user_path"]
+__all__ = ["MOST_PROCESSES", "Actions", "Parser", "at_least", "hyphenated", "refuse_unread", "user_path"]
 
 MOST_PROCESSES = 1024  # that a command starts, on the largest machines that there are
 
@@ -19,20 +19,43 @@ _REQUIRED = re.compile(r"the following arguments are required: (.+)")
 class Parser(ArgumentParser):
     """argparse, with errors as exceptions that the command line prints as one sentence.
 
+    Options are spelt with hyphens, as :func:`hyphenated` has them; the older spelling with underscores is taken too.
+
     Args:
-        subcommand: Name of the subcommand.
+        prog: The words of the command line that lead here, such as ``nnmass study``.
         summary: What it does.
         examples: Command lines to show below the options.
     """
 
-    def __init__(self, subcommand: str, summary: str, examples: list[str]) -> None:
+    def __init__(self, prog: str, summary: str, examples: Sequence[str] = ()) -> None:
         super().__init__(
-            prog=f"nnmass {subcommand}",
+            prog=prog,
             description=summary,
-            epilog="\n".join(["examples:", *(f"  {example}" for example in examples)]),
+            epilog="\n".join(["examples:", *(f"  {example}" for example in examples)]) if examples else None,
             formatter_class=RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.siblings: Mapping[str, Parser] = {}
+        self.first: str | None = None
+
+    # The two overloads of argparse say no more than this signature.
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse words of which none may be left over, so that the parser whose options they are not names them.
+
+        Raises:
+            ValueError: If one is unknown or wrong.
+        """
+        words = [hyphenated(word) if self._knows(hyphenated(word)) else word for word in args or ()]
+        if self.first is not None and words and words[0].startswith("-") and not self._knows(words[0]):
+            raise ValueError(
+                f"Expected {self.first} before any option, but got {words[0]!r}; {self.prog} --help lists them."
+            )
+        parsed, unknown = super().parse_known_args(words, namespace)
+        if unknown:
+            raise ValueError(self._unknown(unknown[0]))
+        return parsed, []
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, with the nearest name for one that is not known.
@@ -42,12 +65,19 @@ class Parser(ArgumentParser):
         """
         raise ValueError(self._sentence(message))
 
+    def _knows(self, word: str) -> bool:
+        """Tell whether a word is an option of this parser, or one with its value."""
+        return word.split("=")[0] in self._option_string_actions
+
+    def _unknown(self, word: str) -> str:
+        owners = [name for name, parser in self.siblings.items() if parser._knows(hyphenated(word))]
+        if owners:
+            own = self.prog.split()[-1]
+            return f"Expected {hyphenated(word).split('=')[0]} with {' and '.join(owners)} only, but got it with {own}."
+        hint = _near(word, list(self._option_string_actions)) or f"; {self.prog} --help lists them."
+        return f"Expected a known option, but got {word!r}{hint}"
+
     def _sentence(self, message: str) -> str:
-        if message.startswith("unrecognized arguments"):
-            unknown = message.removeprefix("unrecognized arguments: ").split()[0]
-            known = [option for action in self._actions for option in action.option_strings]
-            hint = _near(unknown, known) or f"; {self.prog} --help lists them."
-            return f"Expected a known option, but got {unknown!r}{hint}"
         if "Expected " in message:  # from a type of ours, behind "argument --name: "
             return message[message.index("Expected ") :]
         if found := _CHOICE.search(message):
@@ -62,6 +92,45 @@ class Parser(ArgumentParser):
         if found := _REQUIRED.search(message):
             return f"Expected {self.prog} to be given {found[1]}, but got nothing; {self.prog} --help has examples."
         return f"{self.prog}: {message}."
+
+
+class Actions:
+    """Parsers of a subcommand's actions, of which the first word behind the subcommand chooses one.
+
+    Args:
+        parser: The subcommand's.
+        name: Of that word, for messages.
+    """
+
+    def __init__(self, parser: Parser, name: str) -> None:
+        self._parsers = parser.add_subparsers(dest=name, required=True)
+        parser.first = name
+
+    def add(self, name: str, summary: str, run: Callable[[Namespace], object], examples: Sequence[str] = ()) -> Parser:
+        """Add an action, which is to have its options added.
+
+        Args:
+            name: The word that chooses it.
+            summary: What it does.
+            run: What ``options.run`` of the parsed options is then.
+            examples: Command lines to show below its options.
+        """
+        sentence = f"{summary[0].upper()}{summary[1:]}."
+        parser: Parser = self._parsers.add_parser(name, help=summary, summary=sentence, examples=examples)
+        parser.siblings = self._parsers.choices
+        parser.set_defaults(run=run)
+        return parser
+
+
+def hyphenated(word: str) -> str:
+    """Spell an option with hyphens, and leave a value behind ``=`` alone.
+
+    Example:
+        >>> hyphenated("--output_dir=my_runs")
+        '--output-dir=my_runs'
+    """
+    option, equals, value = word.partition("=")
+    return f"{option.replace('_', '-') if option.startswith('--') else option}{equals}{value}"
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -106,5 +175,5 @@ def refuse_unread(with_what: str, instead: str, **options: object) -> None:
     """
     for name, value in options.items():
         if value is not None:
-            option = f"--{name if name in ('output_dir', 'data_dir') else name.replace('_', '-')}"
+            option = hyphenated(f"--{name}")
             raise ValueError(f"Expected {option} with {instead} only, but got it with {with_what}.")

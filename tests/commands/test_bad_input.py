@@ -261,7 +261,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake(
             "config", "run no_config.yaml", "Expected the study's configs to name a file or a shipped configuration"
         ),
-        Mistake("name", "", "Expected nnmass study to be given action, STUDY, but got nothing"),
+        Mistake("name", "", "Expected nnmass study to be given action, but got nothing"),
         Mistake(
             "name", "rnu digits_mlp", "to be one of plan, run, submit, status, report, compare, but got 'rnu'; did you"
         ),

@@ -47,10 +47,10 @@ def test_no_number_and_no_heading_is_broken(width: int, capsys: pytest.CaptureFi
         ("gradients simulation --images 3", "Expected --images with mlp and cnn only, but got it with simulation."),
         ("design --like mnist_mlp --batch 3", "Expected --batch with --max-latency only"),
         ("design --like mnist_mlp --device cpu", "Expected --device with --max-latency only"),
-        ("inspect resnet18 --output_dir x", "Expected --output_dir with --plot or --degrees only"),
-        ("list configs --output_dir x", "Expected --output_dir with runs only, but got it with configs."),
-        ("study plan digits_mlp --output_dir x", "Expected --output_dir with run and submit and status"),
-        ("list runs --output_dir .", "Expected --output_dir to hold runs, but . holds none."),
+        ("inspect resnet18 --output_dir x", "Expected --output-dir with --plot or --degrees only"),
+        ("list configs --output_dir x", "Expected --output-dir with runs only, but got it with configs."),
+        ("study plan digits_mlp --output_dir x", "Expected --output-dir with run and submit and status"),
+        ("list runs --output_dir .", "Expected --output-dir to hold runs, but . holds none."),
         ("inspect --config .", "Expected --config to be a file, but . is a folder."),
         ("design --like here", "but here is a folder; it holds here/config.yaml."),
         ("atlas --accuracies here", "Expected --accuracies to be a file, but here is a folder."),
@@ -113,7 +113,7 @@ def test_the_folder_of_one_study_is_no_other_ones(tmp_path: Path, capsys: pytest
     for action in ("run", "status", "report"):
         assert main(["study", action, other, "--output_dir", str(tmp_path / "out")]) == 2
         error = capsys.readouterr().err
-        assert f"Expected --output_dir to be a folder for the study other, but {tmp_path / 'out'} holds one." in error
+        assert f"Expected --output-dir to be a folder for the study other, but {tmp_path / 'out'} holds one." in error
     assert {path: path.read_bytes() for path in before if path.name != ".lock"} == {
         path: content for path, content in before.items() if path.name != ".lock"
     }
@@ -148,7 +148,7 @@ def test_configurations_lie_beside_their_study(
     without = write_study(tmp_path / "studies" / "t.yaml", configs=["bare.yaml"], changes={})
     capsys.readouterr()
     assert main(["study", "plan", without, "--data_dir", str(tmp_path)]) == 2
-    assert "either --data_dir or data_dir in the configuration bare, but got both." in capsys.readouterr().err
+    assert "either --data-dir or data_dir in the configuration bare, but got both." in capsys.readouterr().err
 
 
 def test_a_row_without_a_trainer_section_is_kept_to_one_device() -> None:

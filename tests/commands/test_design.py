@@ -252,7 +252,7 @@ def test_the_command_writes_configurations_of_the_printed_networks(
     assert (tmp_path / "found" / "designs.png").stat().st_size > 5000
     again = nnmass(*command)
     assert again.returncode != 0
-    assert "Expected --output_dir to be a new or empty folder" in again.stderr
+    assert "Expected --output-dir to be a new or empty folder" in again.stderr
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_the_input_size_may_be_given(tmp_path: Path) -> None:
         (("resnet5O",), "but got 'resnet5O'; did you mean resnet50?"),
         (("none.ckpt",), "Expected a checkpoint, but none.ckpt does not exist."),
         (("--config", "cifar10_dens"), "did you mean cifar10_dense.yaml?"),
-        (("resnet18", "--input_size", "3,x"), "--input_size to be whole numbers with commas"),
+        (("resnet18", "--input_size", "3,x"), "--input-size to be whole numbers with commas"),
         (("resnet18", "--input_size", "4,32,32"), "can trace on one input of size (4, 32, 32)"),
         (("resnet18", "--per-blok"), "Expected a known option, but got '--per-blok'; did you mean --per-block?"),
         (("resnet18", "--csv"), "Expected --csv to be followed by a value, but got nothing"),

@@ -58,7 +58,7 @@ def test_runs_are_listed_with_what_came_out(tmp_path: Path, capsys: pytest.Captu
     main(["list", "runs", "*_b_*", "--output_dir", str(tmp_path)])
     assert capsys.readouterr().out == "2026-01-02_b_2  not begun\n"
     assert main(["list", "runs", "--output_dir", str(tmp_path / "none")]) == 2
-    assert "Expected --output_dir to be a folder with runs" in capsys.readouterr().err
+    assert "Expected --output-dir to be a folder with runs" in capsys.readouterr().err
 
 
 def test_a_failed_run_tells_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,50 @@
+"""study report: table, fits, figures and page of the rows that are finished."""
+
+import shlex
+from argparse import Namespace
+
+from nnmass.commands.options.parser import Actions
+from nnmass.commands.study.opened import OpenedStudy, add_output_dir, add_study, open_one, require_same_study
+
+__all__ = ["add_to"]
+
+
+def add_to(actions: Actions) -> None:
+    """Add the action ``report``."""
+    examples = ["nnmass study report runs/study_mnist_mlp"]
+    parser = actions.add("report", "write table, fits, figures and report.html", _report, examples)
+    add_study(parser)
+    add_output_dir(parser)
+
+
+def _report(options: Namespace) -> None:
+    from nnmass.runtime.tables import terminal
+    from nnmass.studies.report.writer import write_study_report
+    from nnmass.studies.rows import statuses
+
+    opened = open_one(options)
+    console = terminal()
+    study, _, rows, folder = opened
+    require_same_study(opened)
+    _require_same_rows(opened)
+    done = sum(status == "finished" for status in statuses(folder, rows).values())
+    if done < len(rows):
+        console.print(f"Of {len(rows)} rows {done} are finished; nnmass study run fills the others.", highlight=False)
+    for table in write_study_report(study, folder):
+        console.print(table)
+    console.print(f"Written to {folder}; {folder / 'report.html'} opens in a browser.")
+
+
+def _require_same_rows(opened: OpenedStudy) -> None:
+    """Refuse a folder that an older version of the study has filled.
+
+    Raises:
+        ValueError: If its rows are others.
+    """
+    study, _, rows, folder = opened
+    listed = folder / "rows.txt"
+    if listed.is_file() and set(listed.read_text(encoding="utf-8").split()) != {row.id for row in rows}:
+        raise ValueError(
+            f"Expected {folder} to hold this version of the study {study.name}, but its rows are others; nnmass study "
+            f"run fills this one, nnmass study report {shlex.quote(str(folder))} reports on the rows that are there."
+        )

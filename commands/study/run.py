@@ -1,0 +1,81 @@
+"""study run: fill the rows that are missing."""
+
+from argparse import Namespace
+from typing import Any
+
+from nnmass.commands.options.parser import MOST_PROCESSES, Actions, at_least
+from nnmass.commands.study.opened import (
+    OpenedStudy,
+    add_data_dir,
+    add_output_dir,
+    add_study,
+    build,
+    open_one,
+    require_fit_engine,
+    write_definition,
+)
+from nnmass.commands.study.status import print_status
+from nnmass.runtime.signals import StopSignals
+
+__all__ = ["add_to"]
+
+
+def add_to(actions: Actions) -> None:
+    """Add the action ``run``."""
+    examples = ["nnmass study run mnist_mlp --data-dir ~/data", "nnmass study run runs/study_mnist_mlp --workers 2"]
+    parser = actions.add("run", "fill the rows that are missing", _run, examples)
+    add_study(parser)
+    add_output_dir(parser)
+    add_data_dir(parser)
+    parser.add_argument(
+        "--workers", type=at_least("--workers", 1, MOST_PROCESSES), help="trainings at once (ensemble: a core each)"
+    )
+    parser.add_argument("--limit", type=at_least("--limit", 1), help="end after so many rows (fit)")
+
+
+def _run(options: Namespace) -> None:
+    opened = open_one(options)
+    with StopSignals() as signals:
+        _fill(opened, options, signals)
+
+
+def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from nnmass.runtime.quiet import quieten
+    from nnmass.runtime.tables import terminal
+    from nnmass.studies.cores import available_cores
+    from nnmass.studies.engines import run_study
+    from nnmass.studies.rows import statuses
+
+    quieten()
+    study, _, rows, folder = opened
+    require_fit_engine(study, "--limit", options.limit)
+    write_definition(opened)
+    workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
+    done = sum(status == "finished" for status in statuses(folder, rows).values())
+    console = terminal()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    signals.stop_at_once()  # as Ctrl-C does
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(study.name, total=len(rows), completed=done)
+        for row, record in run_study(study, rows, folder, build, workers, options.limit):
+            progress.advance(task)
+            done += 1
+            line = f"[{done}/{len(rows)}] {row.id}: {_outcome(record)}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_status(opened)
+    failed = sum(status == "failed" for status in statuses(folder, rows).values())
+    if failed:
+        raise RuntimeError(f"Expected every row to come to its end, but {failed} of {len(rows)} failed; see above.")
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    """Write what a row has reached, or why it has not."""
+    if record["status"] != "finished":
+        return " ".join(str(record[key]) for key in ("status", "reason") if key in record)
+    return ", ".join(
+        f"{key.replace('_', ' ')} {record[key]:.4f}"
+        for key in ("train_accuracy_last", "val_accuracy_last", "test_accuracy_last")
+        if key in record
+    )
