@@ -15,10 +15,10 @@ def link_package() -> None:
     """Make the links that are missing."""
     package = ROOT / "build" / "package" / "nnmass"
     package.mkdir(parents=True, exist_ok=True)
-    for folder in FOLDERS:
-        link = package / folder
+    for name, source in {**{folder: folder for folder in FOLDERS}, "__init__.py": "nnmass.py"}.items():
+        link = package / name
         if not link.is_symlink():
-            link.symlink_to(Path("../../..") / folder)
+            link.symlink_to(Path("../../..") / source)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lightning's own options through ``fit``: each works, or is refused in one sentence; docs/training.md says which."""
+"""Lightning's own options through ``fit``: each works, or is refused in one sentence; docs/lightning.md says which."""
 
 import inspect
 import json
@@ -16,7 +16,7 @@ from pytorch_lightning.strategies import StrategyRegistry
 from nnmass.commands.main import main
 from nnmass.commands.options.lightning_options import PROFILERS, REFUSED_CALLBACKS
 
-DOCUMENTATION = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+DOCUMENTATION = (ROOT / "docs" / "lightning.md").read_text(encoding="utf-8")
 SMALL = ["--data.batch_size=200", "--model.network.cell_depth=3", "--model.network.tc=4"]
 FIT = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
 

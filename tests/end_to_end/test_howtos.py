@@ -37,27 +37,27 @@ def photographs(folder: Path, classes: int) -> None:
 
 
 def test_a_network_of_ones_own(tmp_path: Path, nnmass: Callable) -> None:
-    (tmp_path / "mynet.py").write_text(blocks("networks.md", "python")[0])
+    (tmp_path / "mynet.py").write_text(blocks("own_network.md", "python")[0])
     photographs(tmp_path / "data" / "cifar10", 10)
-    done = nnmass(*command("networks.md", "mynet.MyNet"), *SHORT, "--data.download", "false", cwd=tmp_path)
+    done = nnmass(*command("own_network.md", "mynet.MyNet"), *SHORT, "--data.download", "false", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     config = (tmp_path / "runs" / "latest" / "config.yaml").read_text()
     assert "class_path: mynet.MyNet" in config
     assert "hidden: 32" in config
-    (ours,) = blocks("networks.md", "yaml")
+    (ours,) = blocks("own_network.md", "yaml")
     (tmp_path / "own.yaml").write_text(f"{ours}data: datamodules.Digits\n")
     assert nnmass("inspect", "--config", "own.yaml", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["Pets", "Stamps"])
 def test_a_data_set_of_ones_own(name: str, tmp_path: Path, nnmass: Callable) -> None:
-    (tmp_path / "mydata.py").write_text("\n".join(blocks("data.md", "python")))
+    (tmp_path / "mydata.py").write_text("\n".join(blocks("own_data.md", "python")))
     rng = np.random.default_rng(0)
     for split, count in (("train", 60), ("test", 20)):
         images = rng.integers(0, 256, (count, 3, 24, 24), dtype=np.uint8)
         np.savez(tmp_path / f"stamps_{split}.npz", images=images, labels=np.arange(count) % 5)
     photographs(tmp_path / "pets", 37)
-    words = command("data.md", f"mydata.{name}")
+    words = command("own_data.md", f"mydata.{name}")
     if name == "Pets":  # 37 photographs in place of 370, and small ones
         words = [word.replace("370", "37") for word in words] + ["--data.resolution", "32"]
     done = nnmass(*words, *SHORT, "--trainer.precision", "32-true", cwd=tmp_path)

@@ -22,7 +22,7 @@ from nnmass.commands.main import main
 from nnmass.commands.options.lightning_options import REFUSED_CALLBACKS
 from nnmass.commands.options.resumable import CANNOT_GO_ON
 
-DOCUMENTATION = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+DOCUMENTATION = (ROOT / "docs" / "resume.md").read_text(encoding="utf-8")
 TIMES = re.compile(r"_s$|time|per_sec|DeviceStats|cpu_")
 
 
