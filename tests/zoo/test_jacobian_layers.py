@@ -132,6 +132,8 @@ def fits(network: nn.Module, x: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("each", [*of_torch(), *of_timm()], ids=lambda each: f"{each.__module__}.{each.__name__}")
+@pytest.mark.filterwarnings("ignore:var..: degrees of freedom:UserWarning")
+@pytest.mark.filterwarnings("ignore:input's size at dim=0 does not match:UserWarning")
 def test_a_class_belongs_to_the_layer_beside_it(each: type[nn.Module]) -> None:
     if each.__name__ in LEFT_OUT:
         return
@@ -261,6 +263,7 @@ def test_padding_belongs_to_the_layer_after_it_and_activations_to_the_one_before
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
 def test_convolutions_that_pad_in_any_way_see_the_image(mode: Any, samples: int) -> None:
     for arguments in ({"kernel_size": 3, "padding": 1}, {"kernel_size": 4, "padding": "same"}):
         with seeded(0):

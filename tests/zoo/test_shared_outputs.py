@@ -365,6 +365,7 @@ def test_what_the_pass_does_not_know_is_left_to_the_modules(passes: list[int]) -
 
 
 @pytest.mark.parametrize(("name", "look"), list(lookers_on()))
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_with_somebody_looking_on_the_modules_run(name: str, look: Callable, passes: list[int]) -> None:
     cell, plain = pair(in_channels=3, width=4, depth=5, tc=6)
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)

@@ -146,6 +146,7 @@ def spoiled() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("where", "value"), spoiled())
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_what_is_no_number_goes_where_the_modules_let_it(where: str, value: float) -> None:
     layers, linked, slopes = case(5, "some")
     if where == "value":
@@ -162,6 +163,7 @@ def test_what_is_no_number_goes_where_the_modules_let_it(where: str, value: floa
         assert torch.allclose(found[name][keep], right[keep], rtol=1e-9, atol=1e-9), name
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_the_gradient_of_an_infinite_loss_is_found_by_a_scaler() -> None:
     layers, linked, slopes = case(5, "some")
     norms = [norm_of(5 + len(one)) for one in linked]
