@@ -1,4 +1,4 @@
-"""What the documentation site takes from the code and from the files above it, made anew at each build."""
+"""Build the pages of the documentation site that come from the code and from files outside docs/."""
 
 import json
 import re
@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(DOCS)]
 from package_links import link_package
 from site_reference import commands_page, configurations_page, keys_page, package_page
 
-# Files of the repository that are pages too.
+# Files of the repository that are pages of the site too.
 PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -32,10 +32,10 @@ LANGUAGES = {".py": "python", ".cff": "yaml", "": "text"}
 
 
 class PlainMarkup(griffe.Extension):
-    """Docstrings name things and write formulas as Sphinx does; here both become Markdown."""
+    """Turn the roles and formulas of docstrings, written as in Sphinx, into Markdown."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite one docstring."""
+        """Rewrite the docstring of one object."""
         if obj.docstring is None:
             return
         text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", obj.docstring.value)
@@ -44,12 +44,12 @@ class PlainMarkup(griffe.Extension):
 
 
 def on_config(config: Any) -> None:
-    """Let the API pages find the package."""
+    """Make the links by which mkdocstrings finds the package."""
     link_package()
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are made from something else."""
+    """Add the generated pages."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=_page(ROOT / source)))
     files.append(File.generated(config, "reference/commands.md", content=commands_page()))
@@ -61,7 +61,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def _page(source: Path) -> str:
-    """A file of the repository as Markdown."""
+    """Return a file of the repository as Markdown."""
     text = source.read_text(encoding="utf-8")
     if source.suffix == ".md":
         return text
@@ -71,7 +71,7 @@ def _page(source: Path) -> str:
 
 
 def _cell(cell: dict[str, Any]) -> Iterator[str]:
-    """A cell of a notebook and what it has put out."""
+    """Yield the source of a notebook cell and its outputs, as Markdown."""
     text = "".join(cell["source"])
     yield text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
     for output in cell.get("outputs", []):
@@ -83,9 +83,9 @@ def _cell(cell: dict[str, Any]) -> Iterator[str]:
 
 
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
-    """Lead links to files of the repository to their pages; of those that are no page leave the words.
+    """Point links to files of the repository at their pages; replace a link to a file that is no page by its text.
 
-    A link that leads nowhere at all stays as it is, and breaks the build.
+    A link to a file that does not exist stays as it is, and breaks the build.
     """
     sources = {its_page: source for source, its_page in PAGES.items()}
     here = page.file.src_uri
@@ -106,7 +106,7 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Set formulas as MathML, which browsers draw by themselves."""
+    """Convert formulas to MathML, which browsers render without a script."""
     html = re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda found: convert(_plain(found[1])), html)
     return re.sub(
         r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>',

@@ -1,4 +1,4 @@
-"""The reference pages of the documentation site: commands, configurations, their keys, and the API."""
+"""Reference pages of the documentation site: commands, configurations, their keys, and the API."""
 
 import inspect
 import re
@@ -20,19 +20,24 @@ DATA = ("Digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "ImageNet", "S
 
 
 def commands_page() -> str:
-    """What ``--help`` says, of the program and of each subcommand."""
+    """Return the output of ``--help`` of the program, of each subcommand and of each of its actions."""
     lines = ["# Commands", "", "`python cli.py` in a clone is `nnmass` after `pip install .`.", ""]
     for name in ("", *SUBCOMMANDS):
-        words = [name, "--help"] if name else ["--help"]
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "cli.py"), *words], capture_output=True, text=True, check=True, cwd=ROOT
-        )
-        lines += [f"## {name or 'nnmass'}", "", "```text", done.stdout.rstrip(), "```", ""]
+        page = _help(*name.split())
+        lines += [f"## {name or 'nnmass'}", "", "```text", page, "```", ""]
+        actions = re.search(r"{([\w,]+)} \.\.\.", page)  # as argparse abbreviates them
+        for action in actions[1].split(",") if actions else ():
+            lines += [f"### {name} {action}", "", "```text", _help(name, action), "```", ""]
     return "\n".join(lines)
 
 
+def _help(*words: str) -> str:
+    command = [sys.executable, str(ROOT / "cli.py"), *words, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.rstrip()
+
+
 def configurations_page() -> str:
-    """The shipped files as they are."""
+    """Return the shipped configurations, unchanged."""
     lines = ["# Configurations", ""]
     for title, folder in (("For `fit`", "configs"), ("For `study`", "configs/studies")):
         lines += [f"## {title}", ""]
@@ -42,14 +47,14 @@ def configurations_page() -> str:
 
 
 def keys_page() -> str:
-    """Every key of a configuration that is ours: type, default, meaning."""
+    """Return a table of every key of a configuration that nnmass defines: type, default, meaning."""
     from nnmass import callbacks, datamodules, zoo
     from nnmass.studies.definition import JacobianChoice, ReportChoice, Study
 
     lines = [
         "# Keys of a configuration",
         "",
-        "Each is an option of `fit` too, without `init_args`: `--model.network.tc 5`. The keys of `trainer` are the "
+        "Each is also an option of `fit`, without `init_args`: `--model.network.tc 5`. The keys of `trainer` are the "
         "arguments of Lightning's `Trainer`, and a class may be any that can be imported. `fit --help-all` prints all.",
         "",
         "## At the top",
@@ -57,9 +62,9 @@ def keys_page() -> str:
         *_table(
             [
                 ("seed_everything", "int", "0", "Decides links, initial weights, data order and augmentation."),
-                ("output_dir", "str", "runs", "Folder in which each run gets its own."),
+                ("output_dir", "str", "runs", "Folder in which each run gets a folder of its own."),
                 ("checkpoint_minutes", "float", "15", "Minutes between two checkpoints within an epoch."),
-                ("ckpt_path", "str", "", "`last`, `best` or a file: what to go on with, or to evaluate."),
+                ("ckpt_path", "str", "", "`last`, `best` or a file: which checkpoint to resume from, or to evaluate."),
             ]
         ),
         "## model",
@@ -82,7 +87,7 @@ def keys_page() -> str:
 
 
 def _arguments(kind: type) -> list[tuple[str, str, str, str]]:
-    """Name, type, default and meaning of each argument, those of the base classes among them."""
+    """Return name, type, default and meaning of each argument, including those of the base classes."""
     found: dict[str, tuple[str, str, str, str]] = {}
     for base in kind.__mro__:
         if "__init__" not in vars(base):
@@ -113,7 +118,7 @@ def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:
 
 
 def package_page(package: str) -> str:
-    """What a package offers, each under the name by which it is imported from it."""
+    """Return the public names of a package, under the modules that define them."""
     module = import_module(package)
     names = getattr(module, "__all__", [])
     homes: dict[str, list[str]] = {}

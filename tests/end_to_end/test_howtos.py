@@ -1,8 +1,9 @@
-"""The how-tos on networks and data sets of one's own, done as they are written."""
+"""The how-tos on networks and data sets of one's own, on fine-tuning and topology, done as they are written."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,3 +66,23 @@ def test_a_data_set_of_ones_own(name: str, tmp_path: Path, nnmass: Callable) -> 
     matrix = (tmp_path / "runs" / "latest" / "confusion_matrix.csv").read_text().splitlines()
     assert len(matrix) == 1 + (37 if name == "Pets" else 5)
     assert name == "Pets" or matrix[0] == "true class,animal,flower,king,ship,tower"
+
+
+def test_fine_tuning_a_trained_network(tmp_path: Path, nnmass: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    epoch = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+    done = nnmass("fit", "--config", "digits_dense.yaml", *epoch, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("training.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    trainable = [name for name, weights in names["network"].named_parameters() if weights.requires_grad]
+    assert trainable == ["classifier.weight", "classifier.bias"]
+    assert names["trainer"].callback_metrics["val/accuracy"] > 0.5
+
+
+def test_the_topology_of_a_network() -> None:
+    (code,) = blocks("topology.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["record"].num_params == 11_689_512

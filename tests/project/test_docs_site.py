@@ -42,6 +42,7 @@ def test_the_site_builds(tmp_path: Path) -> None:
     assert ":func:" not in zoo
     assert ".. math::" not in zoo
     assert all(f'id="{name}"' in page("reference/commands") for name in SUBCOMMANDS)
+    assert 'id="study-run"' in page("reference/commands")
     assert "cifar10_dense_fast" in page("reference/configurations")
     assert "The most long-range channels that a layer may take" in page("reference/keys")
     assert "Samples per batch and process." in page("reference/keys")
@@ -77,3 +78,11 @@ def test_links_lead_to_pages_or_break_the_build(link: str, led: str) -> None:
     files = SimpleNamespace(get_file_from_path=lambda path: path if path in known else None)
     page = SimpleNamespace(file=SimpleNamespace(src_uri="concepts.md"))
     assert hook("site").on_page_markdown(link, page, files) == led
+
+
+def test_the_glossary_is_short_and_in_order() -> None:
+    glossary = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").partition("## Glossary\n")[2]
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", glossary.partition("\n## ")[0], re.MULTILINE)
+    terms = [re.sub(r"[^a-z ]", "", term.lower()) for term in rows[1:]]
+    assert 20 <= len(terms) <= 30
+    assert terms == sorted(terms)
