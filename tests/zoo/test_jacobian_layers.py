@@ -132,7 +132,7 @@ def fits(network: nn.Module, x: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("each", [*of_torch(), *of_timm()], ids=lambda each: f"{each.__module__}.{each.__name__}")
-@pytest.mark.filterwarnings("ignore:var..: degrees of freedom:UserWarning")
+@pytest.mark.filterwarnings("ignore:var.*degrees of freedom:UserWarning")
 @pytest.mark.filterwarnings("ignore:input's size at dim=0 does not match:UserWarning")
 def test_a_class_belongs_to_the_layer_beside_it(each: type[nn.Module]) -> None:
     if each.__name__ in LEFT_OUT:
