@@ -5,12 +5,13 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, fx
+from torch import fx
 
+from nnmass.zoo.reader.entries import shape_of
 from nnmass.zoo.reader.operations import VIEWS, Operation, Reduction
 from nnmass.zoo.reader.tracing import TracedGraph
 
-__all__ = ["BatchGraph", "operator_name", "reduced", "shape_of"]
+__all__ = ["BatchGraph", "operator_name", "reduced"]
 
 # After these samples may lie elsewhere although the first dimension is as long as it was.
 _MOVING = {"permute", "transpose", "t", "expand", "repeat", "bmm", "baddbmm", "mv", "addmv", "dot", "index", "unfold"}
@@ -161,13 +162,6 @@ def reduced(node: fx.Node) -> Sequence[int] | None:
     place = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
     given: Any = node.args[place] if len(node.args) > place else None
     return [given] if isinstance(given, int) else given
-
-
-def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """Shape of a node's value, of several the first one's; empty where it has none."""
-    value = node.meta.get("val")
-    value = value[0] if isinstance(value, list | tuple) and value else value
-    return tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else ()
 
 
 def _scaled(ours: Any, theirs: Any, more: Fraction | int) -> Any:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nnmass.zoo.jacobian.graph import BatchGraph, operator_name, shape_of
+from nnmass.zoo.jacobian.graph import BatchGraph, operator_name
 from nnmass.zoo.jacobian.regions import Span, between, shares_weights, spans_of
+from nnmass.zoo.reader.entries import shape_of
 from nnmass.zoo.reader.macs import first_parameter
 from nnmass.zoo.reader.operations import VIEWS
 from nnmass.zoo.reader.tracing import TracedGraph, traced_graph

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from nnmass.zoo.reader.operations import VIEWS
@@ -18,7 +17,6 @@ __all__ = [
     "RESHAPING",
     "WRITES",
     "dimension",
-    "is_pointwise",
     "is_tensor",
     "pools_channels",
 ]
@@ -57,11 +55,6 @@ WRITES = {"new_empty", "new_zeros", "slice_scatter", "select_scatter", "copy", "
 def is_tensor(node: fx.Node) -> bool:
     """Whether a node has one tensor as its value, and not several."""
     return isinstance(node.meta.get("val"), Tensor)
-
-
-def is_pointwise(node: fx.Node) -> bool:
-    """Whether every entry of a node's value comes from the entries in its place, by torch's own tag."""
-    return torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
 def dimension(node: fx.Node, name: str) -> int:

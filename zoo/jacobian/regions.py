@@ -1,28 +1,15 @@
 """Where a layer begins and ends in a traced graph: its activations, normalisations and padding."""
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import fx
 
-from nnmass.zoo.jacobian.graph import BatchGraph, operator_name, reduced, shape_of
-from nnmass.zoo.jacobian.operators import (
-    ACTIVATIONS,
-    ALONG,
-    CUTS,
-    MOVES,
-    NORMS,
-    PADDING,
-    REDUCTIONS,
-    RESHAPING,
-    WRITES,
-    dimension,
-    is_pointwise,
-    is_tensor,
-    pools_channels,
-)
+from nnmass.zoo.jacobian.graph import BatchGraph, operator_name
+from nnmass.zoo.jacobian.operators import RESHAPING
+from nnmass.zoo.jacobian.steps import Steps
+from nnmass.zoo.reader.entries import shape_of
 from nnmass.zoo.reader.operations import VIEWS, common_names
 
 __all__ = ["Span", "between", "shares_weights", "spans_of"]
@@ -101,11 +88,11 @@ def shares_weights(layer: fx.Node) -> bool:
 
 
 class _Regions:
-    """Steps from a value to the next through one activation or normalisation, of however many operators."""
+    """Nodes before and after the operator with the weights that belong to its layer."""
 
     def __init__(self, graph: BatchGraph) -> None:
         self.graph = graph
-        self._steps: dict[tuple[fx.Node, bool], list[fx.Node]] = {}
+        self._steps = Steps(graph)
 
     def after(self, layer: fx.Node) -> tuple[fx.Node, bool]:
         """The last node of a layer, and whether its samples are tokens.
@@ -114,10 +101,10 @@ class _Regions:
         """
         end, scope = layer, self.graph.operations[layer].scope
         undone = self._undone(layer)
-        tokens = undone is not None and self._is_own(self._step(undone, True), scope)
+        tokens = undone is not None and self._is_own(self._steps.after(undone, True), scope)
         if undone is not None and tokens:
             end = undone
-        while self._is_own(step := self._step(end, tokens), scope):
+        while self._is_own(step := self._steps.after(end, tokens), scope):
             end = step[-1]
         return end, tokens
 
@@ -136,7 +123,7 @@ class _Regions:
         return self._back(operand, taken, False), False
 
     def _back(self, value: fx.Node, taken: set[fx.Node], tokens: bool) -> fx.Node:
-        while (earlier := self._step_back(value, taken, tokens)) is not None:
+        while (earlier := self._steps.before(value, taken, tokens)) is not None:
             value = earlier
         return value
 
@@ -164,139 +151,12 @@ class _Regions:
         found, waiting, seen = set(), [value], {value}
         while waiting:
             current = waiting.pop()
-            reached = list(self._step(current, False)[-1:])
+            reached = list(self._steps.after(current, False)[-1:])
             for user in current.users:
                 if self.graph.is_layer(user):
                     found.add(self.graph.operations[user].scope)
-                elif self._keeps_channels(user) or self._pads(user):
+                elif self._steps.keeps_channels(user) or self._steps.pads(user):
                     reached.append(user)
             waiting += [node for node in reached if node not in seen]
             seen.update(reached)
         return found
-
-    def _pads(self, node: fx.Node) -> bool:
-        written = {operator_name(user) for user in node.users}
-        name = operator_name(node)
-        return name in PADDING or name in ("copy", "slice_scatter") or (name == "slice" and written <= {"copy"})
-
-    def _step(self, start: fx.Node, tokens: bool) -> list[fx.Node]:
-        """The fewest nodes after ``start`` that alone use its value and whose last has its shape; none if none do."""
-        if (start, tokens) not in self._steps:
-            self._steps[start, tokens] = self._find_step(start, tokens)
-        return self._steps[start, tokens]
-
-    def _find_step(self, start: fx.Node, tokens: bool) -> list[fx.Node]:
-        index, nodes = self.graph.index, self.graph.nodes
-        inside: list[fx.Node] = []
-        known, waiting = {start}, sorted({index[user] for user in start.users})
-        while waiting:
-            node = nodes[heapq.heappop(waiting)]
-            if node in known:
-                continue
-            if not all(source in known for source in self.graph.sources(node)):
-                return []
-            only = not any(nodes[place] is not node for place in waiting)
-            if not self._belongs(node, tokens, not inside and only):
-                return []
-            inside.append(node)
-            known.add(node)
-            if only and is_tensor(node):
-                if self._has_shape(node, start, inside, tokens):
-                    return inside
-                if shape_of(node) == shape_of(start) and (tokens or self._axis(node) == self._axis(start)):
-                    return []  # channels in another order
-            for user in node.users:
-                heapq.heappush(waiting, index[user])
-        return []
-
-    def _step_back(self, end: fx.Node, taken: set[fx.Node], tokens: bool) -> fx.Node | None:
-        """The nearest value before ``end`` from which one activation, normalisation or padding leads there alone."""
-        inside: list[fx.Node] = []
-        needed = {end}
-        while needed:
-            node = max(needed, key=self.graph.index.__getitem__)
-            if len(needed) == 1 and inside and is_tensor(node):
-                if self._has_shape(end, node, inside, tokens) or (not tokens and self._is_padding(node, end, inside)):
-                    return node
-                if shape_of(node) == shape_of(end) and not {operator_name(one) for one in inside} & WRITES:
-                    return None  # channels in another order
-            moves = not tokens and operator_name(node) in {*PADDING, *WRITES}
-            alone = len(needed) == 1 and len(inside) < 2
-            if node in taken or not (moves or self._belongs(node, tokens, alone)):
-                return None
-            inside.append(node)
-            needed = needed - {node} | set(self.graph.sources(node))
-        return None
-
-    def _belongs(self, node: fx.Node, tokens: bool, alone: bool) -> bool:
-        """Whether a node may be part of an activation or normalisation of a value."""
-        name = operator_name(node)
-        if node.op != "call_function" or self.graph.is_layer(node):
-            return False
-        if tokens:
-            return self._treats_tokens_alone(node, name)
-        if is_pointwise(node) or name in ACTIVATIONS:
-            return True
-        if name in NORMS:
-            training = "batch_norm" in name and any(argument is True for argument in node.args[3:6])
-            return not training or self._axis(self.graph.sources(node)[0]) == 1  # an instance norm's trick
-        if name in ALONG:
-            rows, dimensions = self.graph.rows(node), len(shape_of(node))
-            return rows is not None and dimension(node, name) % dimensions != rows[0]
-        if name in {*REDUCTIONS, *MOVES, *PADDING} or pools_channels(node, name):
-            return name in ("getitem", "empty_like") or not is_tensor(node) or self.graph.rows(node) is not None
-        return alone and self._keeps_channels(node)
-
-    def _axis(self, node: fx.Node) -> int | None:
-        rows = self.graph.rows(node)
-        return None if rows is None else rows[0]
-
-    def _without_samples(self, node: fx.Node) -> tuple[int, ...]:
-        """A value's shape without the dimension of the samples, if it has one."""
-        axis, shape = self._axis(node), shape_of(node)
-        return shape if axis is None else shape[:axis] + shape[axis + 1 :]
-
-    def _treats_tokens_alone(self, node: fx.Node, name: str) -> bool:
-        """Whether a node takes only what one token holds, its last dimension."""
-        others = [source for source in node.all_input_nodes if source not in self.graph.data]
-        last = len(shape_of(self.graph.sources(node)[0])) - 1
-        if any(len(shape_of(other)) > 1 and max(shape_of(other)[:-1]) > 1 for other in others):
-            return False
-        if is_pointwise(node) or name in ACTIVATIONS or name in ("getitem", "clone"):
-            return True
-        if name in ("native_layer_norm", "_fused_rms_norm"):
-            return len(node.args[1]) == 1  # type: ignore[arg-type]
-        if name in REDUCTIONS:
-            kept = len(shape_of(node)) == last + 1
-            return kept and [axis % (last + 1) for axis in reduced(node) or ()] == [last]
-        if name in {*ALONG, *CUTS} - {"select", "unbind"}:
-            return dimension(node, name) in (last, -1)
-        return False
-
-    def _has_shape(self, end: fx.Node, start: fx.Node, inside: Sequence[fx.Node], tokens: bool) -> bool:
-        """Whether this is an activation or normalisation: it keeps the shape, or halves the channels (GLU)."""
-        names = {operator_name(node) for node in inside}
-        if names <= {*MOVES, *PADDING, *WRITES}:
-            return False
-        ours, theirs = shape_of(start), shape_of(end)
-        if not tokens:  # samples may have moved
-            ours, theirs = self._without_samples(start), self._without_samples(end)
-        if ours == theirs:
-            return True
-        halved = [(one, other) for one, other in zip(ours, theirs, strict=False) if one != other]
-        gated = names & {"glu", *CUTS}
-        return bool(gated) and len(ours) == len(theirs) and len(halved) == 1 and halved[0][0] == 2 * halved[0][1]
-
-    def _is_padding(self, start: fx.Node, end: fx.Node, inside: Sequence[fx.Node]) -> bool:
-        """Whether a value is the other with more around it, made by copies alone."""
-        names = {operator_name(node) for node in inside}
-        ours, theirs = shape_of(start), shape_of(end)
-        if not names <= {*MOVES, *PADDING, *WRITES} or len(ours) != len(theirs) or len(ours) < 3:
-            return False
-        if names <= PADDING:
-            return True
-        return ours[:2] == theirs[:2] and ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
-
-    def _keeps_channels(self, node: fx.Node) -> bool:
-        operation = self.graph.operations.get(node)
-        return operation is not None and operation.keeps_channels and len(self.graph.sources(node)) == 1
