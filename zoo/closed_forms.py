@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from nnmass.zoo.checks import require_integer
-from nnmass.zoo.mass import average_degree, cell_density, nn_mass, residual_links
+from nnmass.zoo.mass import average_degree, cell_density, nn_mass, residual_links, residual_mass
 from nnmass.zoo.resnet_size import resnet_size
 from nnmass.zoo.size import Size, cell_widths, densenet_size, mlp_size
 
@@ -122,7 +122,7 @@ def _of_resnet(given: dict[str, Any], input_size: Sequence[int] | None) -> Close
     cost, blocks, layers = resnet_size(**{**given, "in_chans": channels}, side=size[1])
     densities = [present / possible for present, possible in map(residual_links, blocks)]
     return ClosedForm(
-        nn_mass=sum(sum(widths) * density for widths, density in zip(blocks, densities, strict=True)),
+        nn_mass=sum(map(residual_mass, blocks)),
         nn_density=sum(densities) / len(densities),
         cell_densities=tuple(densities),
         average_degree=None,

@@ -23,6 +23,8 @@ __all__ = [
     "cell_density",
     "link_counts",
     "nn_mass",
+    "residual_links",
+    "residual_mass",
     "singular_value_bounds",
 ]
 
@@ -111,6 +113,22 @@ def residual_links(widths: Sequence[int]) -> tuple[int, int]:
         (256, 576)
     """
     return widths[0], sum((len(widths) - j) * width for j, width in enumerate(widths, start=1))
+
+
+def residual_mass(widths: Sequence[int]) -> float:
+    r"""NN-Mass of a residual block of k layers past which a skip adds (CVPR 2021, Eq. 3).
+
+    .. math:: m = i_c \frac{W_1}{\sum_{j=1}^{k-1} (k - j) W_j}, \quad i_c = \sum_{j=1}^{k} W_j
+
+    Args:
+        widths: Input channels of each layer on the main branch, W_j.
+
+    Example:
+        >>> residual_mass([24, 144, 144])
+        39.0
+    """
+    present, possible = residual_links(widths)
+    return sum(widths) * (present / possible)
 
 
 def average_degree(depth: Integer, width: Integer, tc: Integer) -> float:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nnmass.zoo.checks import require, require_multiple
-from nnmass.zoo.mass import link_counts
+from nnmass.zoo.mass import link_counts, residual_mass
 
-__all__ = ["Size", "cell_size", "cell_widths", "densenet_size", "mlp_size", "mobilenet_size"]
+__all__ = ["MOBILENET_STAGES", "Size", "cell_size", "cell_widths", "densenet_size", "mlp_size", "mobilenet_size"]
 
 
 class Size(NamedTuple):
@@ -157,7 +157,7 @@ def mlp_size(depth: int, width: int, tc: int, num_classes: int = 10, in_features
 
 
 # Stride, expansion and channels at width 1 of each stage (MobileNetV2, table 2).
-_STAGES = ((1, 1, 16), (2, 6, 24), (2, 6, 32), (2, 6, 64), (1, 6, 96), (2, 6, 160), (1, 6, 320))
+MOBILENET_STAGES = ((1, 1, 16), (2, 6, 24), (2, 6, 32), (2, 6, 64), (1, 6, 96), (2, 6, 160), (1, 6, 320))
 
 
 def mobilenet_size(
@@ -189,7 +189,7 @@ def mobilenet_size(
     side = side if small_images else (side - 1) // 2 + 1
     channels = _rounded(32 * width_multiplier)
     size, mass = Size(9 * in_chans * channels + 2 * channels, 9 * in_chans * channels * side**2), 0.0
-    for (stride, expansion, base), number in zip(_STAGES, repeats, strict=True):
+    for (stride, expansion, base), number in zip(MOBILENET_STAGES, repeats, strict=True):
         width = _rounded(base * width_multiplier)
         for block in range(number):
             out = (side - 1) // (stride if block == 0 else 1) + 1
@@ -199,8 +199,7 @@ def mobilenet_size(
             size = size.plus(Size(9 * inner + 2 * inner, 9 * inner * out**2))
             size = size.plus(Size(inner * width + 2 * width, inner * width * out**2))
             if channels == width and out == side:
-                # Layers of W = (channels, inner, inner); W_1 of the 2 W_1 + W_2 possible links are there.
-                mass += (channels + 2 * inner) * channels / (2 * channels + inner)
+                mass += residual_mass((channels, inner, inner))
             side, channels = out, width
     head = max(1280, _rounded(1280 * width_multiplier))
     size = size.plus(Size(channels * head + 2 * head, channels * head * side**2))

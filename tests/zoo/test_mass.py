@@ -15,6 +15,7 @@ from nnmass.zoo import (
     nn_mass,
     singular_value_bounds,
 )
+from nnmass.zoo.mass import residual_mass
 
 CELL = st.tuples(st.integers(1, 9), st.integers(1, 7), st.integers(0, 60))
 
@@ -69,6 +70,13 @@ def test_published_figures() -> None:
     assert int(nn_mass(24, 8, 2) * 100) / 100 == 4.17
     assert int(nn_mass(32, 8, 2) * 100) / 100 == 4.12  # 4.129, which the paper rounds to 4.13
     assert round(nn_mass(16, 8, 8), 2) == 17.07
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=6))
+def test_the_mass_of_a_residual_block_equals_a_count_of_links(widths: list[int]) -> None:
+    """Each layer's input could skip to every later layer's output; the skip brings the first layer's to the last."""
+    possible = sum(width for first, width in enumerate(widths) for _ in widths[first + 1 :])
+    assert residual_mass(widths) == pytest.approx(sum(widths) * widths[0] / possible)
 
 
 @given(st.integers(1, 50))

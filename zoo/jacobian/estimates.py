@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import nan, sqrt
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from scipy.special import stdtrit
@@ -119,7 +119,7 @@ class Spectrum:
             columns,
             mean(values),
             mean(values.square()),
-            mean((values - 1).abs()),
+            mean(_distance_from_isometry(values)),
             Estimate(flat.max().item()),
             Estimate(flat.min().item()),
             flat,
@@ -179,34 +179,19 @@ def estimate_spectrum(
     Source:
         Ubaru, Chen, Saad: "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM J. Matrix Anal. 2017.
     """
-    points = x.repeat_interleave(probes, dim=0)
-    output, transposed = torch.func.vjp(layer, points)[:2]
-    rows, columns = output[0].numel(), points[0].numel()
-
-    def times(vector: Tensor) -> Tensor:
-        return torch.func.jvp(layer, (points,), (vector,))[1]
-
-    def times_transposed(vector: Tensor) -> Tensor:
-        return transposed(vector)[0]
-
-    if columns <= rows:
-        start, first, second = points, times, times_transposed
-    else:
-        start, first, second = output, times_transposed, times
-    signs = torch.randint(0, 2, start.shape, generator=generator).to(start) * 2 - 1
-    diagonal, off_diagonal, residual = _lanczos(
-        lambda vector: second(first(vector)), signs.flatten(1), start.shape, steps
-    )
+    gram = _smaller_gram(layer, x.repeat_interleave(probes, dim=0))
+    signs = torch.randint(0, 2, gram.vectors.shape, generator=generator).to(gram.vectors) * 2 - 1
+    diagonal, off_diagonal, residual = _lanczos(gram.times, signs.flatten(1), gram.vectors.shape, steps)
     tridiagonal = torch.diag_embed(diagonal)
     tridiagonal += torch.diag_embed(off_diagonal, 1) + torch.diag_embed(off_diagonal, -1)
     eigenvalues, eigenvectors = torch.linalg.eigh(tridiagonal)
     residuals = residual[:, None] * eigenvectors[:, -1].abs()
     values, weights = eigenvalues.clamp(min=0).sqrt(), eigenvectors[:, 0].square()
-    mean, isometry = (weights * values).sum(1), (weights * (values - 1).abs()).sum(1)
+    mean, isometry = (weights * values).sum(1), (weights * _distance_from_isometry(values)).sum(1)
     seen = weights.flatten() > 1e-12  # a recurrence that ended early leaves nodes without weight
     return Spectrum(
-        rows,
-        columns,
+        gram.rows,
+        gram.columns,
         Estimate.of(_grouped(mean, images, probes)),
         Estimate.of(_grouped(diagonal[:, 0], images, probes)),
         Estimate.of(_grouped(isometry, images, probes)),
@@ -216,6 +201,31 @@ def estimate_spectrum(
         (weights / len(weights)).flatten()[seen],
         exact=False,
     )
+
+
+class _Gram(NamedTuple):
+    """The smaller of J^T J and J J^T, one of each sample, as a product with one vector of each."""
+
+    rows: int
+    columns: int
+    vectors: Tensor  # of the shape that it takes
+    times: Callable[[Tensor], Tensor]
+
+
+def _smaller_gram(layer: Callable[[Tensor], Tensor], points: Tensor) -> _Gram:
+    output, transposed = torch.func.vjp(layer, points)[:2]
+    rows, columns = output[0].numel(), points[0].numel()
+
+    def times(vectors: Tensor) -> Tensor:
+        return torch.func.jvp(layer, (points,), (vectors,))[1]
+
+    if columns <= rows:
+        return _Gram(rows, columns, points, lambda vectors: transposed(times(vectors))[0])
+    return _Gram(rows, columns, output, lambda vectors: times(transposed(vectors)[0]))
+
+
+def _distance_from_isometry(values: Tensor) -> Tensor:
+    return (values - 1).abs()
 
 
 def _grouped(draws: Tensor, images: int | None, probes: int) -> Tensor:

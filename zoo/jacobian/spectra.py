@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nnmass.zoo.checks import require, require_integer
-from nnmass.zoo.jacobian.estimates import Spectrum, estimate_spectrum
+from nnmass.zoo.jacobian.estimates import Estimate, Spectrum, estimate_spectrum
 from nnmass.zoo.jacobian.exact import dense_singular_values, linear_singular_values
 from nnmass.zoo.jacobian.layers import Layer, layers_at
 from nnmass.zoo.precision import full_precision
@@ -137,8 +137,7 @@ def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:
     Raises:
         ValueError: If there is no hidden layer.
     """
-    hidden = _hidden(spectra)
-    return sum(found.spectrum.mean.value for found in hidden) / len(hidden)
+    return _mean_over_hidden(spectra, lambda spectrum: spectrum.mean)
 
 
 def hidden_isometry(spectra: Iterable[LayerSpectrum]) -> float:
@@ -150,16 +149,16 @@ def hidden_isometry(spectra: Iterable[LayerSpectrum]) -> float:
     Raises:
         ValueError: If there is no hidden layer.
     """
-    hidden = _hidden(spectra)
-    return sum(found.spectrum.isometry.value for found in hidden) / len(hidden)
+    return _mean_over_hidden(spectra, lambda spectrum: spectrum.isometry)
 
 
-def _hidden(spectra: Iterable[LayerSpectrum]) -> list[LayerSpectrum]:
-    """The layers that stand for their network: neither the first one nor the last."""
+def _mean_over_hidden(spectra: Iterable[LayerSpectrum], estimate: Callable[[Spectrum], Estimate]) -> float:
+    """Mean of a quantity over the layers that stand for their network: neither the first one nor the last."""
     layers = list(spectra)
     if len(layers) < 3:
         raise ValueError(f"Expected a network with hidden layers, but it has {len(layers)} layers.")
-    return layers[1:-1]
+    hidden = layers[1:-1]
+    return sum(estimate(layer.spectrum).value for layer in hidden) / len(hidden)
 
 
 def _spectra(

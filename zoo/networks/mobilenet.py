@@ -11,20 +11,9 @@ from torch import nn
 from nnmass.zoo.checks import require, require_integer, require_memory
 from nnmass.zoo.mass import MOST_LAYERS
 from nnmass.zoo.seeding import seeded
-from nnmass.zoo.size import mobilenet_size
+from nnmass.zoo.size import MOBILENET_STAGES, mobilenet_size
 
 __all__ = ["MobileNetV2"]
-
-# Of each stage: kind of block in timm's notation, stride, expansion, channels at width 1 (MobileNetV2, table 2).
-_STAGES = (
-    ("ds", 1, 1, 16),
-    ("ir", 2, 6, 24),
-    ("ir", 2, 6, 32),
-    ("ir", 2, 6, 64),
-    ("ir", 1, 6, 96),
-    ("ir", 2, 6, 160),
-    ("ir", 1, 6, 320),
-)
 
 
 class MobileNetV2(EfficientNet):
@@ -59,7 +48,7 @@ class MobileNetV2(EfficientNet):
         small_images: bool = False,
         seed: int = 0,
     ) -> None:
-        stages = len(_STAGES)
+        stages = len(MOBILENET_STAGES)
         require(len(repeats) == stages, "repeats", f"hold {stages} numbers, one per stage", list(repeats))
         repeats = [require_integer("repeats", number, 1, MOST_LAYERS) for number in repeats]
         require(0 < width_multiplier < inf, "width_multiplier", "be positive and finite", width_multiplier)
@@ -68,8 +57,9 @@ class MobileNetV2(EfficientNet):
         require_memory(mobilenet_size(width_multiplier, repeats, num_classes, in_chans)[0].num_params)
         round_channels_by_width = partial(round_channels, multiplier=width_multiplier)
         blocks = [
-            [f"{kind}_r{number}_k3_s{stride}_e{expansion}_c{channels}"]
-            for (kind, stride, expansion, channels), number in zip(_STAGES, repeats, strict=True)
+            # In timm's notation: without an expansion a depthwise-separable block, else an inverted residual one.
+            [f"{'ds' if expansion == 1 else 'ir'}_r{number}_k3_s{stride}_e{expansion}_c{channels}"]
+            for (stride, expansion, channels), number in zip(MOBILENET_STAGES, repeats, strict=True)
         ]
         with seeded(seed):
             super().__init__(
