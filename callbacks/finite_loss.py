@@ -7,8 +7,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 __all__ = ["FiniteLoss", "NonFiniteLossError"]
 
-_WEIGHTS = 2**62  # in place of a step: the loss was finite, and the weights are not numbers
-
 
 class NonFiniteLossError(RuntimeError):
     """The training loss became infinite or not a number, or the weights did."""
@@ -46,26 +44,25 @@ class FiniteLoss(Callback):
         fresh = (self._first_bad < 0) & ~torch.isfinite(loss.detach())
         self._first_bad = torch.where(fresh, self._step, self._first_bad)
         if (batch_idx + 1) % self.every_n_steps == 0:
-            self._look(trainer)
+            self._require_finite_losses(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look once more before the epoch's checkpoint, at the weights too: no loss tells of the last step's."""
         flags = [_local(weights).isnan().any() for weights in pl_module.parameters()]
-        if flags and self._first_bad is not None:
-            spoilt = (self._first_bad < 0) & torch.stack(flags).any()
-            self._first_bad = torch.where(spoilt, _WEIGHTS, self._first_bad)
-        self._look(trainer)
+        # The device has both answers to compute before either is read, so that it is waited for once.
+        weights_hold_nan = torch.stack(flags).any() if flags and self._first_bad is not None else False
+        self._require_finite_losses(trainer)
+        if weights_hold_nan:
+            raise _error(trainer, f"weights hold NaN by step {self._step}")
 
-    def _look(self, trainer: Trainer) -> None:
-        step = -1 if self._first_bad is None else int(self._first_bad)
-        if step >= 0:
-            what = (
-                f"training loss was not finite at step {step}"
-                if step < _WEIGHTS
-                else f"weights hold NaN by step {self._step}"
-            )
-            remedy = "try a lower learning rate, a warm-up or precision 32-true"
-            raise NonFiniteLossError(f"The {what} (epoch {trainer.current_epoch}); {remedy}.")
+    def _require_finite_losses(self, trainer: Trainer) -> None:
+        if self._first_bad is not None and (step := int(self._first_bad)) >= 0:
+            raise _error(trainer, f"training loss was not finite at step {step}")
+
+
+def _error(trainer: Trainer, what: str) -> NonFiniteLossError:
+    remedy = "try a lower learning rate, a warm-up or precision 32-true"
+    return NonFiniteLossError(f"The {what} (epoch {trainer.current_epoch}); {remedy}.")
 
 
 def _local(weights: torch.Tensor) -> torch.Tensor:
