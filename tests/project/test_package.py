@@ -4,11 +4,35 @@ import ast
 import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from conftest import ROOT
 
 from nnmass import zoo
+
+# What other projects may rely on; a name that is added, renamed or taken away here stands in the changelog.
+PUBLIC = {
+    "zoo": """
+        Agreement Answer Block Choices Classifier ClosedForm DegreeDistribution Design Estimate ExpansionBlock Joint
+        Latency LayerSpectrum MacCount MobileNetV2 RandomSkipCell RandomSkipDenseNet RandomSkipMLP ResNet Shape Size
+        Spectrum Topology Wiring average_degree average_degree_approximation cell_density cell_size check_fast_passes
+        circular_convolution_singular_values closed_form count_macs create_model degree_distributions dense_jacobian
+        dense_singular_values densenet_grid densenet_size draw_cells draw_degrees draw_links estimate_spectrum
+        fewest_params hidden_isometry hidden_mean highest_mass initialise layer_spectra linear_singular_values
+        link_counts list_models macs_by_operator measure_latency mlp_grid mlp_size mobilenet_grid mobilenet_size nn_mass
+        pareto_front pass_in_use register_in_timm singular_value_bounds topology
+    """,
+    "datamodules": """
+        Augmentation CIFAR10 CIFAR100 Circle DataModule Digits FashionMNIST ImageDataModule ImageNet InMemoryDataModule
+        MNIST Seg
+    """,
+    "callbacks": """
+        AverageNotes CompleteResume ConfusionMatrix DataWait EpochLines FiniteLoss GradientBuckets JacobianRecorder
+        LearningCurves MetricsHistory MetricsTable NonFiniteLossError RandomState ResumeCheckpoint RunRecorder
+        StepProtocol TolerantLogger TopologyRecorder TrainingStopped log_picture
+    """,
+}
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -26,6 +50,14 @@ def test_importing_the_zoo_loads_no_framework() -> None:
     heavy = loaded_after("from nnmass import zoo; zoo.create_model('dense_digits')")
     assert "torch" in heavy
     assert not heavy & {"pytorch_lightning", "timm", "fvcore", "torchvision"}
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_the_public_names_are_these(package: str) -> None:
+    module = import_module(f"nnmass.{package}")
+    names = PUBLIC[package].split()
+    assert sorted(module.__all__) == names
+    assert all(hasattr(module, name) for name in names)
 
 
 def test_every_public_name_is_there_and_none_is_a_submodule() -> None:
