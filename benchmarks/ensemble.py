@@ -21,8 +21,9 @@ from rich.table import Table
 from torch import Tensor
 
 from nnmass.datamodules import MNIST
+from nnmass.studies.ensemble.arrays import Samples
 from nnmass.studies.ensemble.batched import train_batched
-from nnmass.studies.ensemble.trainer import Samples, train_together
+from nnmass.studies.ensemble.trainer import train_together
 from nnmass.zoo import Classifier, RandomSkipMLP
 
 BATCH, SAMPLES = 64, 19_200

@@ -9,8 +9,9 @@ from torch import nn
 
 from nnmass.datamodules.base import DataModule
 from nnmass.studies.definition import Row
+from nnmass.studies.ensemble.arrays import Samples
 from nnmass.studies.ensemble.engine import ensemble_rate
-from nnmass.studies.ensemble.trainer import Samples, train_together
+from nnmass.studies.ensemble.trainer import train_together
 from nnmass.zoo.training.classifier import Classifier
 
 __all__ = ["seconds_alone", "seconds_together"]

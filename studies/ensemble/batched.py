@@ -1,7 +1,7 @@
 """Many MLPs in one batch of PyTorch's operations: the form of the ensemble for a GPU.
 
 Members are sorted by depth, the deepest first, so that layer k is one operation on the first members, those that have
-it. Activations of all members lie in one bank (members, rows, samples) whose row s w + k is neuron k of layer s; a last
+it. All members' activations lie in one array (members, rows, samples) whose row s w + k is neuron k of layer s; a last
 row of zeros is where the links that a member lacks come from, with weights that stay zero because their gradient does.
 """
 
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnmass.studies.ensemble.trainer import EpochResult, Samples, check_members, sample_order
+from nnmass.studies.ensemble.arrays import Samples
+from nnmass.studies.ensemble.trainer import EpochResult, check_members, sample_order
 from nnmass.zoo.networks.mlp import RandomSkipMLP
 
 __all__ = ["train_batched"]
@@ -28,7 +29,7 @@ def train_batched(
     rate: float = 1e-3,
     device: str | torch.device = "cpu",
 ) -> Iterator[EpochResult]:
-    """Do what :func:`studies.ensemble.trainer.train_together` does, with all members in step.
+    """Train as :func:`studies.ensemble.trainer.train_together` does, with all members in step.
 
     Args:
         networks: Members of one width, activation, number of inputs and of classes.
@@ -49,45 +50,80 @@ def train_batched(
     check_members(networks, seeds, [train, *held_out.values()])
     if not networks:
         return
-    shared = {(n.width, type(n.activation), n.in_chans, n.num_classes) for n in networks}
-    if len(shared) > 1:
-        raise ValueError(f"Expected networks of one width, activation, input and output, but got {len(shared)} kinds.")
+    _require_one_kind(networks)
     by_depth = sorted(range(len(networks)), key=lambda member: -networks[member].depth)
     bank = _Bank([networks[member] for member in by_depth], batch_size, torch.device(device))
     optimizer = torch.optim.Adam(bank.parameters, lr=rate)
-    inputs, labels = train.dense(networks[0].in_chans, device)
-    evaluated = {name: samples.dense(networks[0].in_chans, device) for name, samples in held_out.items()}
+    features = networks[0].in_chans
+    inputs, labels = train.dense(features, device)
+    evaluated = {name: samples.dense(features, device) for name, samples in held_out.items()}
     for epoch in range(epochs):
         start = time.perf_counter()
         orders = {seed: torch.from_numpy(sample_order(len(labels), batch_size, seed, epoch)) for seed in set(seeds)}
         order = torch.stack([orders[seeds[member]] for member in by_depth]).to(device)
-        loss, right = torch.zeros(2, len(networks), dtype=torch.float64, device=device)
-        for batch in order.split(batch_size, dim=1):
-            logits = bank.forward(inputs[batch].transpose(1, 2))
-            slopes, batch_loss, batch_right = _losses(logits, labels[batch])
-            loss += batch_loss
-            right += batch_right
-            bank.backward(inputs[batch], slopes)
-            optimizer.step()
-        figures = {"train/loss": loss / len(labels), "train/accuracy": right / len(labels)}
-        for name, (samples, answers) in evaluated.items():
-            loss, right = torch.zeros(2, len(networks), dtype=torch.float64, device=device)
-            for part, wanted in zip(samples.split(batch_size), answers.split(batch_size), strict=True):
-                logits = bank.forward(part.T.expand(len(networks), -1, -1))
-                _, batch_loss, batch_right = _losses(logits, wanted.expand(len(networks), -1))
-                loss += batch_loss
-                right += batch_right
-            figures |= {f"{name}/loss": loss / len(answers), f"{name}/accuracy": right / len(answers)}
+        figures = _named("train", *_train_epoch(bank, optimizer, inputs, labels, order.split(batch_size, dim=1)))
+        for name, held in evaluated.items():
+            figures |= _named(name, *_evaluate(bank, *held, batch_size))
         if epoch == epochs - 1:
             bank.write_back()
         values = {name: column.tolist() for name, column in figures.items()}
         seconds = (time.perf_counter() - start) / len(networks)
-        for place, member in enumerate(by_depth):
-            yield EpochResult(member, epoch, {name: column[place] for name, column in values.items()}, seconds)
+        for number, member in enumerate(by_depth):
+            yield EpochResult(member, epoch, {name: column[number] for name, column in values.items()}, seconds)
+
+
+def _require_one_kind(networks: Sequence[RandomSkipMLP]) -> None:
+    """Refuse members that do not fit into one batch of operations.
+
+    Raises:
+        ValueError: If they differ in width, activation, inputs or classes.
+    """
+    shared = {(n.width, type(n.activation), n.in_chans, n.num_classes) for n in networks}
+    if len(shared) > 1:
+        raise ValueError(f"Expected networks of one width, activation, input and output, but got {len(shared)} kinds.")
+
+
+def _named(name: str, loss: Tensor, accuracy: Tensor) -> dict[str, Tensor]:
+    return {f"{name}/loss": loss, f"{name}/accuracy": accuracy}
+
+
+def _train_epoch(
+    bank: "_Bank", optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor, batches: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Take the steps of an epoch; return mean loss and share of right answers of each member, as it went.
+
+    Args:
+        bank: The members.
+        optimizer: Of their weights.
+        inputs: All samples, (N, features).
+        labels: (N,).
+        batches: Numbers of each step's samples, (M, B).
+    """
+    loss, right = torch.zeros(2, len(bank.networks), dtype=torch.float64, device=inputs.device)
+    for batch in batches:
+        logits = bank.forward(inputs[batch].transpose(1, 2))
+        slopes, batch_loss, batch_right = _losses(logits, labels[batch])
+        loss += batch_loss
+        right += batch_right
+        bank.backward(inputs[batch], slopes)
+        optimizer.step()
+    return loss / len(labels), right / len(labels)
+
+
+def _evaluate(bank: "_Bank", inputs: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Return each member's mean loss and share of right answers over samples (N, features) with labels (N,)."""
+    members = len(bank.networks)
+    loss, right = torch.zeros(2, members, dtype=torch.float64, device=inputs.device)
+    for part, wanted in zip(inputs.split(batch_size), labels.split(batch_size), strict=True):
+        logits = bank.forward(part.T.expand(members, -1, -1))
+        _, batch_loss, batch_right = _losses(logits, wanted.expand(members, -1))
+        loss += batch_loss
+        right += batch_right
+    return loss / len(labels), right / len(labels)
 
 
 def _losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradient of each member's mean cross-entropy by its logits (M, classes, B), its sum, and right answers."""
+    """Gradient of each member's mean cross-entropy by its logits (M, classes, B), the sum, and the right answers."""
     shares = logits.softmax(dim=1)
     chosen = labels[:, None, :]
     loss = -logits.log_softmax(dim=1).gather(1, chosen).sum(dim=(1, 2))
@@ -134,10 +170,10 @@ class _Bank:
         outputs = layers[0].linear.out_features
         weight = torch.zeros(len(layers), outputs, fan_in)
         source = torch.full((len(layers), fan_in, 1), self.rows)
-        for place, (layer, position) in enumerate(zip(layers, positions, strict=False)):
+        for member, (layer, position) in enumerate(zip(layers, positions, strict=False)):
             own = [*range((position - 1) * self.width, position * self.width), *layer.links.tolist()]
-            weight[place, :, : len(own)] = layer.linear.weight.detach()
-            source[place, : len(own), 0] = torch.tensor(own)
+            weight[member, :, : len(own)] = layer.linear.weight.detach()
+            source[member, : len(own), 0] = torch.tensor(own)
         bias = torch.stack([layer.linear.bias.detach()[:, None] for layer in layers])
         return weight.to(device), bias.to(device), source.to(device)
 
@@ -188,17 +224,17 @@ class _Bank:
         return positive + torch.expm1(values.clamp(max=0)) if self.elu else positive
 
     def _damped(self, slope: Tensor, values: Tensor) -> Tensor:
-        """Times the activation's derivative, told from its value."""
+        """Multiply by the activation's derivative, told from its value."""
         return slope * (values.clamp(max=0) + 1) if self.elu else slope * (values > 0)
 
     @torch.no_grad()
     def write_back(self) -> None:
         """Give the networks their trained weights."""
-        for place, network in enumerate(self.networks):
+        for member, network in enumerate(self.networks):
             layers: list[Any] = list(network.layers)
-            layers[0].linear.weight.copy_(self.first[place])
-            layers[0].linear.bias.copy_(self.first_bias[place])
+            layers[0].linear.weight.copy_(self.first[member])
+            layers[0].linear.bias.copy_(self.first_bias[member])
             for k, layer in enumerate(layers[1:], start=1):
                 weight, bias, _ = self.layers[-1 if k == network.depth - 1 else k - 1]
-                layer.linear.weight.copy_(weight[place, :, : layer.linear.in_features])
-                layer.linear.bias.copy_(bias[place, :, 0])
+                layer.linear.weight.copy_(weight[member, :, : layer.linear.in_features])
+                layer.linear.bias.copy_(bias[member, :, 0])

@@ -13,8 +13,9 @@ from torch import nn
 from nnmass.datamodules.base import DataModule, InMemoryDataModule
 from nnmass.datamodules.images import ImageDataModule
 from nnmass.studies.definition import Row, takes_one_device
+from nnmass.studies.ensemble.arrays import Samples
 from nnmass.studies.ensemble.batched import train_batched
-from nnmass.studies.ensemble.trainer import EpochResult, Samples, train_together
+from nnmass.studies.ensemble.trainer import EpochResult, train_together
 from nnmass.studies.rows import prepare, write_curve, write_row
 from nnmass.studies.work import Measurer, Work, begun, failed, protocol, reached_by, rounds_to_tf32
 from nnmass.zoo.networks.mlp import RandomSkipMLP

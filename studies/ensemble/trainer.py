@@ -18,49 +18,18 @@ from torch import Tensor, nn
 
 from nnmass.datamodules.loader import ShardedBatches
 from nnmass.studies.cores import available_cores
+from nnmass.studies.ensemble.arrays import AdamState, Samples, Wiring
 from nnmass.studies.ensemble.kernel import compiled
 from nnmass.zoo.networks.mlp import RandomSkipMLP
 
-__all__ = ["EpochResult", "Samples", "check_members", "sample_order", "train_together"]
-
-
-class Samples(NamedTuple):
-    """Inputs by what of them is not zero, and labels.
-
-    Attributes:
-        starts: Where each sample's entries begin, (N + 1,).
-        pixels: Column of each entry.
-        values: Value of each entry, float32.
-        labels: (N,).
-    """
-
-    starts: NDArray
-    pixels: NDArray
-    values: NDArray
-    labels: NDArray
-
-    @classmethod
-    def of(cls, inputs: Tensor, labels: Tensor) -> "Samples":
-        """Samples (N, ...) with labels (N,)."""
-        rows = inputs.flatten(1).float().numpy()
-        sample, pixel = np.nonzero(rows)
-        starts = np.searchsorted(sample, np.arange(len(rows) + 1))
-        return cls(starts, pixel.astype(np.int32), rows[sample, pixel], labels.numpy())
-
-    def dense(self, features: int, device: str | torch.device) -> tuple[Tensor, Tensor]:
-        """Inputs (N, features) and labels (N,) on a device."""
-        count = len(self.labels)
-        inputs = torch.zeros(count, features)
-        sample = np.repeat(np.arange(count), np.diff(self.starts))
-        inputs[sample, self.pixels] = torch.from_numpy(self.values)
-        return inputs.to(device), torch.from_numpy(self.labels).to(device)
+__all__ = ["EpochResult", "check_members", "sample_order", "train_together"]
 
 
 class EpochResult(NamedTuple):
     """What one member has reached.
 
     Attributes:
-        member: Its place among the networks.
+        member: Its index among the networks.
         epoch: From 0.
         figures: By the names that ``nnmass fit`` logs: ``train/loss`` and ``train/accuracy``, means over the epoch's
             samples, each at the weights of its step; loss and accuracy of each held-out set after the epoch.
@@ -162,18 +131,19 @@ class _Member:
         width = network.width
         self.train, self.evaluate = compiled(width, isinstance(network.activation, nn.ELU))
         first = layers[0].linear
-        self.flat = np.concatenate(
+        weights = np.concatenate(
             [_numbers(first.weight).T.ravel(), _numbers(first.bias)]
             + [_numbers(layer.linear.bias) for layer in layers[1:]]
             + [_numbers(layer.linear.weight).ravel() for layer in layers[1:]]
         )
-        self.moments = np.zeros_like(self.flat), np.zeros_like(self.flat)
+        self.state = AdamState(weights, np.zeros_like(weights), np.zeros_like(weights))
         sources = [
             [*range(position * width, (position + 1) * width), *layer.links.tolist()]
             for position, layer in enumerate(layers[1:])
         ]
-        self.shape = (
+        self.wiring = Wiring(
             network.in_chans,
+            width,
             sum(len(layer.linear.bias) for layer in layers[1:]),
             np.array(list(chain.from_iterable(sources)), dtype=np.int64),
             np.array([len(row) for row in sources], dtype=np.int64),
@@ -184,12 +154,12 @@ class _Member:
     ) -> EpochResult:
         """Train on every sample once, then evaluate."""
         start = time.perf_counter()
-        loss, right = self.train(order, batch_size, self.step, rate, *train, self.flat, *self.moments, *self.shape)
+        loss, right = self.train(order, batch_size, self.step, rate, train, self.state, self.wiring)
         figures = {"train/loss": loss, "train/accuracy": right / len(order)}
         self.step += -(-len(order) // batch_size)
         for name, samples in held_out.items():
             everything = np.arange(len(samples.labels))
-            loss, right = self.evaluate(everything, batch_size, *samples, self.flat, *self.shape)
+            loss, right = self.evaluate(everything, batch_size, samples, self.state.weights, self.wiring)
             figures |= {f"{name}/loss": loss, f"{name}/accuracy": right / len(everything)}
         self.epoch += 1
         return EpochResult(self.number, self.epoch - 1, figures, time.perf_counter() - start)
@@ -205,9 +175,9 @@ class _Member:
             *(layer.linear.weight for layer in layers[1:]),
         ]
         begin = first.weight.numel()
-        first.weight.copy_(torch.from_numpy(self.flat[:begin]).view(first.weight.shape[1], -1).T)
+        first.weight.copy_(torch.from_numpy(self.state.weights[:begin]).view(first.weight.shape[1], -1).T)
         for target in targets:
-            target.copy_(torch.from_numpy(self.flat[begin : begin + target.numel()]).view_as(target))
+            target.copy_(torch.from_numpy(self.state.weights[begin : begin + target.numel()]).view_as(target))
             begin += target.numel()
 
 

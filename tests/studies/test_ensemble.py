@@ -9,9 +9,10 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from nnmass.datamodules import Digits, Seg
+from nnmass.studies.ensemble.arrays import Samples
 from nnmass.studies.ensemble.batched import train_batched
 from nnmass.studies.ensemble.kernel import compiled
-from nnmass.studies.ensemble.trainer import Samples, train_together
+from nnmass.studies.ensemble.trainer import train_together
 from nnmass.zoo import Classifier, RandomSkipMLP
 
 
