@@ -50,7 +50,7 @@ class TrainingStopped(Exception):  # noqa: N818 -- no error
 
     def __init__(self, step: int, come_back: bool) -> None:
         super().__init__(f"Stopped at step {step}")
-        self.step, self.come_back = step, come_back
+        self.come_back = come_back
 
 
 class ResumeCheckpoint(Checkpoint):

@@ -1,6 +1,7 @@
-"""fit, validate, test and predict: find the configuration, then hand over to Lightning."""
+"""fit, validate, test and predict: find the configuration, then parse, prepare and run."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -31,9 +32,11 @@ def run(arguments: Sequence[str]) -> int:
         launched()  # before Lightning is loaded, which reads the same variables
         # Only now, because it loads torch: a misspelt name is answered at once.
         from nnmass.commands.training.lightning_cli import TrainingCLI
+        from nnmass.commands.training.preparation import prepared_run
         from nnmass.runtime.quiet import quieten
 
         quieten()
         with ExitStack() as cleanup:
-            TrainingCLI(name, resolved, cleanup, signals)
+            cli = TrainingCLI(resolved)
+            prepared_run(cli, name, shlex.join(["nnmass", *resolved]), signals, cleanup).run()
     return 0

@@ -22,6 +22,7 @@ __all__ = [
     "part_of",
     "read_json",
     "read_run",
+    "remove_parts",
     "update_run",
     "write_atomically",
     "write_figure",
@@ -99,6 +100,16 @@ def _is_written_through(path: Path) -> bool:
 def part_of(path: Path) -> Path:
     """A name beside ``path`` for its unfinished content, which tells of this process and which no other chooses."""
     return path.with_name(f".{path.name[:50]}.{_host()}.{os.getpid()}.{token_hex(4)}.part")
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what was left unfinished in a folder and below, which must be nobody else's.
+
+    Args:
+        folder: It is claimed by this process.
+    """
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
 
 
 @cache

@@ -12,11 +12,19 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from nnmass.runtime.checkpoints import read_checkpoint
-from nnmass.runtime.files import part_of, read_run
-from nnmass.runtime.identity import as_json, configuration_id, differences, evaluated, plain, recorded, recorded_id
+from nnmass.runtime.files import part_of, read_run, remove_parts
+from nnmass.runtime.identity import (
+    as_json,
+    configuration_id,
+    deciding_keys,
+    differences,
+    evaluated,
+    recorded,
+    recorded_id,
+)
 
 __all__ = [
-    "Place",
+    "RunLocation",
     "checkpoints",
     "claim",
     "continued_run",
@@ -28,8 +36,8 @@ __all__ = [
 ]
 
 
-class Place(NamedTuple):
-    """Where a command works.
+class RunLocation(NamedTuple):
+    """Folder and checkpoint with which a command works.
 
     Attributes:
         folder: The run's folder; None for a checkpoint that belongs to no run of this configuration.
@@ -46,7 +54,7 @@ class Place(NamedTuple):
         return json.dumps([self.folder and str(self.folder), self.checkpoint, self.resume_step])
 
     @classmethod
-    def from_json(cls, text: str) -> "Place":
+    def from_json(cls, text: str) -> "RunLocation":
         """The inverse of :meth:`to_json`."""
         folder, checkpoint, resume_step = json.loads(text)
         return cls(folder and Path(folder), checkpoint, resume_step)
@@ -75,7 +83,7 @@ def new_run(output_dir: Path, name: str, identity: str) -> Path:
 
 @contextmanager
 def claim(folder: Path) -> Iterator[None]:
-    """Keep the folder for this process inside the block.
+    """Keep the folder for this process inside the block, without what others have left unfinished in it.
 
     Raises:
         ValueError: If another process is writing to the folder.
@@ -86,6 +94,7 @@ def claim(folder: Path) -> Iterator[None]:
     except Timeout as error:
         raise ValueError(f"Expected the run in {folder} to be idle, but another process is working in it.") from error
     try:
+        remove_parts(folder)
         yield
     finally:
         lock.release()
@@ -97,7 +106,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def newest_intact(folder: Path, required: bool = True) -> tuple[str | None, dict[str, Any] | None]:
+def newest_intact(folder: Path, required: bool = True) -> tuple[Path | None, dict[str, Any] | None]:
     """The newest checkpoint of a run that is whole, and its content; one that is damaged is named.
 
     Args:
@@ -110,7 +119,7 @@ def newest_intact(folder: Path, required: bool = True) -> tuple[str | None, dict
     found = checkpoints(folder)
     for path in found:
         try:
-            return str(path), read_checkpoint(path)
+            return path, read_checkpoint(path)
         except ValueError as error:
             if path == found[-1]:
                 raise
@@ -205,7 +214,7 @@ def _runs_of(output_dir: Path, identity: str) -> list[Path]:
 
 def _runs_to_evaluate(output_dir: Path, configuration: Mapping[str, Any]) -> list[Path]:
     """The runs that an evaluation of a configuration may mean, the newest first."""
-    wanted = as_json(evaluated(plain(configuration)))
+    wanted = as_json(evaluated(deciding_keys(configuration)))
     return [folder for folder, theirs in _records(output_dir) if as_json(evaluated(theirs)) == wanted]
 
 
@@ -262,7 +271,7 @@ def continued_run(checkpoint: Path, identity: str, configuration: Mapping[str, A
 
 def _changes(configuration: Mapping[str, Any], run: Mapping[str, Any], fitting: bool) -> str:
     """In what a run's configuration is another one, for a training or an evaluation; empty if in nothing."""
-    ours, theirs = plain(configuration), recorded(run.get("configuration", {}))
+    ours, theirs = deciding_keys(configuration), recorded(run.get("configuration", {}))
     return differences(theirs, ours) if fitting else differences(evaluated(theirs), evaluated(ours))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnmass.runtime.class_paths import as_recorded
 
-__all__ = ["as_json", "configuration_id", "differences", "evaluated", "plain", "recorded", "recorded_id"]
+__all__ = ["as_json", "configuration_id", "deciding_keys", "differences", "evaluated", "recorded", "recorded_id"]
 
 # What changes neither the network, its data nor its training, and so may differ when a run is continued.
 _INCIDENTAL = {
@@ -47,7 +47,7 @@ _DECIDING_CALLBACKS = frozenset(
 )
 
 
-def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def deciding_keys(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """The entries that decide the result, as one level of ``key.key: value``."""
     flat: dict[str, Any] = {}
 
@@ -75,7 +75,7 @@ def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def evaluated(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Those entries of :func:`plain` that decide what an evaluation gives: on how many devices it runs does not."""
+    """Those of the deciding keys that decide what an evaluation gives: on how many devices it runs does not."""
     return {key: value for key, value in flat.items() if key not in _TRAINING_ONLY}
 
 
@@ -88,7 +88,7 @@ def _deciding(callbacks: Any) -> list[Any]:
 
 def configuration_id(configuration: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that change whenever the network, the data, the seed or the training does."""
-    return recorded_id(plain(configuration))
+    return recorded_id(deciding_keys(configuration))
 
 
 def recorded_id(flat: Mapping[str, Any]) -> str:

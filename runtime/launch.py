@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["PLACE_VARIABLE", "Launch", "launched", "require_launcher", "require_ranks"]
+__all__ = ["LOCATION_VARIABLE", "Launch", "launched", "require_launcher", "require_ranks"]
 
-PLACE_VARIABLE = "NNMASS_PLACE"
-"""Set in the processes that a training starts itself, for further devices of its machine: its run folder."""
+LOCATION_VARIABLE = "NNMASS_PLACE"
+"""Set in the processes that a training starts itself, for further devices of its machine: where the run is."""
 
 _BY_HAND = "start the processes with torchrun or srun, or unset"
 _LARGEST_PORT = 65535
@@ -68,7 +68,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch:
     Raises:
         ValueError: If they contradict each other, or tell of processes that were started in a way that cannot work.
     """
-    if PLACE_VARIABLE in environment:  # the first process has looked
+    if LOCATION_VARIABLE in environment:  # the first process has looked
         return Launch()
     if "MASTER_PORT" in environment and not 1 <= _number(environment, "MASTER_PORT") <= _LARGEST_PORT:
         port = environment["MASTER_PORT"]
@@ -93,7 +93,7 @@ def require_launcher(num_nodes: int, devices: int, environment: Mapping[str, str
     Raises:
         ValueError: If several machines are to take part, or if the processes would not find each other.
     """
-    if PLACE_VARIABLE in environment:
+    if LOCATION_VARIABLE in environment:
         return
     if num_nodes != 1:
         raise ValueError(

@@ -7,14 +7,19 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from jsonargparse import ArgumentError
 from pytorch_lightning.cli import LightningArgumentParser
 from torch import nn
 
 from nnmass import datamodules, zoo
-from nnmass.commands.options.errors import explain
-from nnmass.commands.training.links import link_data_to_network, require_network_class
+from nnmass.commands.training.model_and_data import (
+    PARSER_OPTIONS,
+    add_model_and_data,
+    add_seed,
+    errors_explained,
+    require_network_class,
+)
 from nnmass.runtime.checkpoints import read_checkpoint
+from nnmass.runtime.class_paths import whole_class_paths
 from nnmass.runtime.config_names import config_name, find_config
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.training.architecture import require_same_architecture
@@ -81,18 +86,14 @@ def instantiate(content: Mapping[str, Any], name: str) -> tuple[zoo.Classifier, 
     Raises:
         ValueError: If it does not describe a network and its data.
     """
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(zoo.Classifier, "model")
-    parser.add_lightning_class_args(datamodules.DataModule, "data", subclass_mode=True)
-    parser.add_argument("--seed_everything", type=int, default=0)
-    link_data_to_network(parser)
+    parser = LightningArgumentParser(**PARSER_OPTIONS)
+    add_seed(parser)
+    add_model_and_data(parser)
     known = {key: content[key] for key in ("model", "data", "seed_everything") if key in content}
-    try:
-        parsed: Any = parser.parse_object(known)
+    with errors_explained(parser, name):
+        parsed: Any = parser.parse_object(whole_class_paths(known))
         require_network_class(parsed.model.network.class_path)
-        built: Any = parser.instantiate_classes(parsed)
-    except ArgumentError as error:
-        raise ValueError(f"{name}: {explain(error, parser)}") from error
+        built: Any = parser.instantiate(parsed)
     return built.model, built.data
 
 

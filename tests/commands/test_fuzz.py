@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nnmass.commands.training.parsed import parsed_fit
+from nnmass.commands.training.lightning_cli import parsed_fit
 from nnmass.datamodules.image_files import ImageFiles, decoding
 from nnmass.datamodules.image_tree import load_image_tree
 from nnmass.datamodules.imagenet import centre_crop

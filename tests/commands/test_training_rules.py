@@ -6,7 +6,7 @@ import pytest
 
 from nnmass.commands.main import main
 from nnmass.commands.options.trainer_rules import left_out
-from nnmass.commands.training.parsed import parsed_fit
+from nnmass.commands.training.lightning_cli import parsed_fit
 
 REFUSED = {
     "--trainer.max_epochs 0": "trainer.max_epochs to be at least 1, or -1 for no end, but got 0; validate and test",

@@ -11,7 +11,7 @@ import yaml
 from nnmass.commands.main import main
 from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
 from nnmass.runtime.folders import continued_run, find_run, run_of_job
-from nnmass.runtime.identity import configuration_id, evaluated, plain
+from nnmass.runtime.identity import configuration_id, deciding_keys, evaluated
 
 FIT = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
 
@@ -39,7 +39,12 @@ def made(folder: Path, configuration: dict[str, Any], name: str = "x", status: s
     (run / "checkpoints").mkdir(parents=True)
     for checkpoint in ("best", "last"):
         (run / "checkpoints" / f"{checkpoint}.ckpt").touch()
-    record = {"name": name, "configuration_id": identity, "configuration": plain(configuration), "status": status}
+    record = {
+        "name": name,
+        "configuration_id": identity,
+        "configuration": deciding_keys(configuration),
+        "status": status,
+    }
     (run / "run.json").write_text(json.dumps(record))
     return run
 
@@ -120,7 +125,7 @@ def test_tf32_is_part_of_a_run_only_where_it_is_switched_off() -> None:
     assert configuration_id({**CONFIGURATION, "tf32": True}) == configuration_id(CONFIGURATION)
     off = {**CONFIGURATION, "tf32": False}
     assert configuration_id(off) != configuration_id(CONFIGURATION)
-    assert evaluated(plain(off)) == evaluated(plain(CONFIGURATION))
+    assert evaluated(deciding_keys(off)) == evaluated(deciding_keys(CONFIGURATION))
 
 
 @pytest.mark.parametrize("name", list_configs())

@@ -1,25 +1,79 @@
-"""What the data and the seed decide about the network, as links between arguments."""
+"""Model and data of a configuration: their options, the links between them, and what is refused."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pydoc import locate
 from typing import Any
 
+import yaml
+from jsonargparse import ArgumentError, get_loader, set_loader
 from pytorch_lightning.cli import LightningArgumentParser
 from torch import nn
 
+from nnmass import datamodules, zoo
+from nnmass.commands.options.errors import explain
 from nnmass.datamodules import DataModule
+from nnmass.runtime.class_paths import whole_class_paths
+from nnmass.runtime.written_config import write_devices
 
-__all__ = ["link_data_to_network", "require_left_to_data", "require_network_class", "require_weights"]
+__all__ = [
+    "PARSER_OPTIONS",
+    "add_model_and_data",
+    "add_seed",
+    "errors_explained",
+    "require_left_to_data",
+    "require_network_class",
+    "require_weights",
+]
+
+_MODE = "yaml with short class paths"
+set_loader(_MODE, lambda text: whole_class_paths(get_loader("yaml")(text)), (yaml.YAMLError,))
+
+PARSER_OPTIONS: Mapping[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": _MODE}
+"""Options of every parser that reads a model and data: errors are raised, and class paths may be short."""
 
 
-def link_data_to_network(parser: LightningArgumentParser) -> None:
-    """Link ``data`` to ``model.network``, and ``seed_everything`` to both.
+def add_seed(parser: LightningArgumentParser) -> None:
+    """Add the seed; an integer only, because Lightning takes ``true`` for the seed 0."""
+    parser.add_argument(
+        "--seed_everything", type=int, default=0, help="Decides links, initial weights, data order, augmentation."
+    )
+
+
+def add_model_and_data(parser: LightningArgumentParser) -> None:
+    """Add the options of model and data, and link what the data and the seed decide.
 
     Args:
-        parser: A parser that has these three.
+        parser: A parser that has the seed.
     """
+    write_devices()
+    parser.add_lightning_class_args(zoo.Classifier, "model")
+    parser.add_lightning_class_args(datamodules.DataModule, "data", subclass_mode=True)
+    _link_data_to_network(parser)
+
+
+@contextmanager
+def errors_explained(parser: LightningArgumentParser, name: str = "") -> Iterator[None]:
+    """Inside the block, put what is wrong with a configuration into one sentence.
+
+    Args:
+        parser: The parser that knows the options.
+        name: The configuration's name, to begin the sentence with.
+
+    Raises:
+        ValueError: In place of the parser's error.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        sentence = explain(error, parser)
+        raise ValueError(f"{name}: {sentence}" if name else sentence) from error
+
+
+def _link_data_to_network(parser: LightningArgumentParser) -> None:
+    """Link ``data`` to ``model.network``, and ``seed_everything`` to both."""
     for fact in ("num_classes", "in_chans"):
         parser.link_arguments(f"data.{fact}", f"model.network.init_args.{fact}", apply_on="instantiate")
     # A network of one's own need not say how many classes it has.

@@ -1,0 +1,147 @@
+"""Where a command works: found among the runs that there are, or made for a new one, once for all its processes."""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from nnmass import datamodules, zoo
+from nnmass.runtime.checkpoints import read_checkpoint, require_resumable
+from nnmass.runtime.files import update_run, write_atomically
+from nnmass.runtime.folders import (
+    RunLocation,
+    claim,
+    continued_run,
+    find_run,
+    new_run,
+    newest_intact,
+    require_progress,
+    run_of_job,
+)
+from nnmass.runtime.identity import configuration_id, deciding_keys
+from nnmass.runtime.launch import LOCATION_VARIABLE, Launch
+from nnmass.runtime.processes import agreed
+
+__all__ = ["Request", "shared_location"]
+
+
+class Request(NamedTuple):
+    """What decides where a command works.
+
+    Attributes:
+        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        options: Its options.
+        configuration: The whole of it, as plain values.
+        name: The configuration's name.
+        launch: How the processes came to be.
+        model: Which a checkpoint must fit.
+        data: Without which no training begins.
+    """
+
+    subcommand: str
+    options: Namespace
+    configuration: Mapping[str, Any]
+    name: str
+    launch: Launch
+    model: zoo.Classifier
+    data: datamodules.DataModule
+
+
+class _Start(NamedTuple):
+    """The run and the checkpoint to begin with, and the checkpoint's content; each None where there is none."""
+
+    folder: Path | None
+    checkpoint: Path | None
+    content: dict[str, Any] | None
+
+
+def shared_location(request: Request, cleanup: ExitStack) -> RunLocation:
+    """Return where all processes of a command work; the first one looks and makes, the others are told.
+
+    Args:
+        request: What decides it.
+        cleanup: Where is noted what must be undone when the command ends, whichever way it does.
+
+    Raises:
+        ValueError: If a checkpoint cannot be used, or the folder cannot be written to.
+        FileNotFoundError: If there is no such checkpoint.
+    """
+    if request.launch.world_size > 1:
+        on_gpu = torch.cuda.is_available() and request.options.trainer.accelerator != "cpu"
+        return agreed(request.launch, lambda: _settle(request, cleanup), on_gpu, cleanup)
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        return RunLocation.from_json(os.environ[LOCATION_VARIABLE])
+    location = _settle(request, cleanup)
+    cleanup.callback(os.environ.pop, LOCATION_VARIABLE, None)
+    os.environ[LOCATION_VARIABLE] = location.to_json()
+    return location
+
+
+def _settle(request: Request, cleanup: ExitStack) -> RunLocation:
+    """Find where to begin, refuse what cannot be, and only then make the folder, claim it and write into it."""
+    fits, identity = request.subcommand == "fit", configuration_id(request.configuration)
+    folder, checkpoint, content = _find_start(request)
+    if checkpoint is not None:
+        content = content or read_checkpoint(checkpoint)
+        _require_fitting(content, checkpoint, request)
+    if fits:
+        request.data.prepare_data()  # without its data no run begins
+        folder = folder or new_run(Path(request.options.output_dir).expanduser(), request.name, identity)
+    if folder is not None and request.subcommand in ("fit", "test"):  # which write into it
+        cleanup.enter_context(claim(folder))
+    if fits and folder is not None:
+        write_atomically(folder / "config.yaml", yaml.safe_dump(dict(request.configuration), sort_keys=False))
+        update_run(
+            folder,
+            name=request.name,
+            configuration_id=identity,
+            configuration=deciding_keys(request.configuration),
+            job=request.launch.job,
+        )
+    step = content["global_step"] if content and fits else 0
+    return RunLocation(folder, str(checkpoint) if checkpoint else None, step)
+
+
+def _find_start(request: Request) -> _Start:
+    """Find the run and the checkpoint that are meant; nothing is written."""
+    fits, wanted = request.subcommand == "fit", request.options.ckpt_path
+    output_dir = Path(request.options.output_dir).expanduser()
+    identity = configuration_id(request.configuration)
+    if fits and request.launch.restarts:
+        begun = run_of_job(output_dir, identity, request.launch.job)
+        if begun is not None:
+            path, content = newest_intact(begun, required=False)
+            require_progress(begun, content["global_step"] if content else 0)
+            return _Start(begun, path, content)
+    if wanted in ("last", "best"):
+        folder = find_run(output_dir, request.configuration, request.name, wanted, fits)
+        if wanted == "last":
+            return _Start(folder, *newest_intact(folder))
+        return _Start(folder, folder / "checkpoints" / "best.ckpt", None)
+    if wanted is not None:
+        given = Path(wanted).expanduser()
+        if not given.is_file():
+            raise FileNotFoundError(f"Expected --ckpt_path to be a file, last or best, but got {wanted!r}.")
+        path = given.resolve()
+        return _Start(continued_run(path, identity, request.configuration, fits), path, None)
+    if not fits:
+        raise ValueError(f"Expected {request.subcommand} to be given --ckpt_path (a file, last or best), but got none.")
+    return _Start(None, None, None)
+
+
+def _require_fitting(content: dict[str, Any], checkpoint: Path, request: Request) -> None:
+    """Refuse a checkpoint that does not fit the network, and name the configuration that it fits."""
+    if request.subcommand == "fit":
+        require_resumable(content, checkpoint)
+    try:
+        request.model.on_load_checkpoint(content)
+    except ValueError as error:
+        config = checkpoint.parent.parent / "config.yaml"
+        hint = f"; it was trained with --config {config}." if config.is_file() else "."
+        raise ValueError(f"{str(error).rstrip('.')}{hint}") from error
