@@ -11,7 +11,7 @@ from itertools import product
 from math import prod
 from typing import Any, Literal
 
-from nnmass.runtime.class_paths import as_recorded
+from nnmass.runtime.class_paths import as_recorded, whole_class_paths
 from nnmass.runtime.names import require_name
 from nnmass.zoo.networks.variants import VARIANTS, list_models
 
@@ -153,7 +153,7 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
         ]
     rows: dict[str, Row] = {}
     for config, content in configurations.items():
-        base = _merged(content, study.changes)
+        base = whole_class_paths(_merged(content, study.changes))
         for name, network in _networks(study.networks, base, config):
             for seed in study.seed_list:
                 configuration = {**deepcopy(base), "seed_everything": seed}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from nnmass.datamodules.facts import FACTS, Facts
+from nnmass.runtime.class_paths import whole_class_path
 
 __all__ = ["Outline", "outline"]
 
@@ -40,7 +41,7 @@ def outline(configuration: Mapping[str, Any]) -> Outline | None:
     content = {"class_path": data} if isinstance(data, str) else data
     if not isinstance(content, Mapping) or not set(content) <= {"class_path", "init_args"}:
         return None
-    package, _, name = str(content.get("class_path")).rpartition(".")
+    package, _, name = whole_class_path(str(content.get("class_path"))).rpartition(".")
     given = content.get("init_args") or {}
     if package != "nnmass.datamodules" or name not in FACTS or not isinstance(given, Mapping):
         return None

@@ -12,6 +12,7 @@ from torch import nn
 
 from nnmass import zoo
 from nnmass.commands.options.named_networks import config_of_checkpoint, instantiate
+from nnmass.runtime.class_paths import whole_class_paths
 from nnmass.runtime.config_names import config_name, find_config
 from nnmass.zoo.networks.variants import VARIANTS
 
@@ -113,12 +114,13 @@ def _configuration(name: str) -> tuple[str, dict[str, Any]]:
             if name.endswith(".ckpt")
             else find_config(name, "--like")
         )
-        return config_name(path), yaml.safe_load(path.read_text(encoding="utf-8"))
+        return config_name(path), whole_class_paths(yaml.safe_load(path.read_text(encoding="utf-8")))
     kind = VARIANTS[name].builder.partition(":")[2]
     arguments = VARIANTS[name].arguments
     if kind not in FAMILIES:
         raise ValueError(f"Expected --like to be one of {', '.join(FAMILIES)}, but {name} is a {kind}.")
-    content = yaml.safe_load(find_config(FAMILIES[kind].template(arguments)).read_text(encoding="utf-8"))
+    template = find_config(FAMILIES[kind].template(arguments))
+    content = whole_class_paths(yaml.safe_load(template.read_text(encoding="utf-8")))
     content["model"]["network"] = {"class_path": f"nnmass.zoo.{kind}", "init_args": dict(arguments)}
     return name, content
 

@@ -8,19 +8,20 @@ import pytest
 import yaml
 
 from nnmass.commands.main import main
+from nnmass.runtime.class_paths import whole_class_path
 from nnmass.runtime.config_names import CONFIG_FOLDER, find_config, list_configs
 
 # Where the tests keep a data set, by the fixture that knows the folder.
 REAL_DATA = {
-    "nnmass.datamodules.CIFAR10": "cifar10_images",
-    "nnmass.datamodules.CIFAR100": "cifar100_files",
-    "nnmass.datamodules.MNIST": "mnist_files",
-    "nnmass.datamodules.ImageNet": "photographs",
+    "CIFAR10": "cifar10_images",
+    "CIFAR100": "cifar100_files",
+    "MNIST": "mnist_files",
+    "ImageNet": "photographs",
 }
 # A photograph a class leaves nothing to split off, and 64 px show as much of the code as 224.
 SMALL = {
-    "nnmass.datamodules.ImageNet": ["--data.val_on_test", "true", "--data.resolution", "64", "--data.num_workers", "0"],
-    "nnmass.datamodules.CIFAR100": ["--data.val_size", "100"],
+    "ImageNet": ["--data.val_on_test", "true", "--data.resolution", "64", "--data.num_workers", "0"],
+    "CIFAR100": ["--data.val_size", "100"],
 }
 
 
@@ -57,7 +58,7 @@ def test_no_key_repeats_a_default(name: str) -> None:
     for part in parts:
         if isinstance(part, str):  # a class and none of its arguments
             continue
-        module, _, class_name = part["class_path"].rpartition(".")
+        module, _, class_name = whole_class_path(part["class_path"]).rpartition(".")
         cls = getattr(import_module(module), class_name)
         for key, value in part.get("init_args", {}).items():
             default = default_of(cls, key)
