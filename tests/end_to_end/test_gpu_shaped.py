@@ -17,8 +17,8 @@ from nnmass import callbacks
 from nnmass.datamodules import Digits
 from nnmass.datamodules.augment import adjust_colours, normalise
 from nnmass.studies.ensemble import batched as ensemble_torch
-from nnmass.studies.ensemble.batched import train_batched
 from nnmass.studies.ensemble.arrays import Samples
+from nnmass.studies.ensemble.batched import train_batched
 from nnmass.studies.ensemble.trainer import sample_order
 from nnmass.zoo import Classifier, RandomSkipMLP, create_model, layer_spectra, topology
 from nnmass.zoo.jacobian.estimates import estimate_spectrum
