@@ -1,4 +1,4 @@
-"""Who imports whom: as docs/architecture.md draws it, without cycles, and the zoo by itself."""
+"""docs/architecture.md is true: who imports whom, without cycles; the walks through the code; every file once."""
 
 import ast
 import re
@@ -8,6 +8,9 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGES = ("zoo", "datamodules", "runtime", "callbacks", "studies", "commands", "configs")
+# A file in a walk, and the functions and classes of it that follow.
+NAMED = re.compile(r"`([\w/]+\.py)`((?:(?:,| and)?\s+`\w+`)*)")
+DOCUMENTATION = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def modules() -> dict[str, Path]:
@@ -52,5 +55,26 @@ def test_the_import_graph_is_acyclic_and_drawn() -> None:
     edges = {(package(name), package(other)) for name, others in graph.items() for other in others}
     edges = {(ours, theirs) for ours, theirs in edges if ours != theirs}
     assert not [theirs for ours, theirs in edges if ours == "zoo"]
-    drawn = set(re.findall(r"^ +(\w+) --> (\w+)$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE))
+    drawn = set(re.findall(r"^ +(\w+) --> (\w+)$", DOCUMENTATION, re.MULTILINE))
     assert drawn == edges
+
+
+def test_the_walks_name_files_and_functions_that_exist() -> None:
+    walks = DOCUMENTATION.partition("## Five walks through the code\n")[2].partition("\n## ")[0]
+    assert walks.count("\n### ") == 5
+    named = [(file, name) for file, names in NAMED.findall(walks) for name in re.findall(r"`(\w+)`", names)]
+    assert len(named) > 60
+    for file, name in named:
+        assert re.search(rf"^(?:def |class )?{name}\b", (ROOT / file).read_text(), re.MULTILINE), (file, name)
+
+
+def test_every_file_is_in_the_tables_once() -> None:
+    files = DOCUMENTATION.partition("## The files\n")[2]
+    listed = [
+        folder + name
+        for folder, table in re.findall(r"^### `([\w/]+/)`\n(.*?)(?=^### |\Z)", files, re.MULTILINE | re.DOTALL)
+        for name in re.findall(r"^\| `(\w+\.py)` \| .+ \|$", table, re.MULTILINE)
+    ]
+    assert sorted(listed) == sorted(
+        str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+    )
