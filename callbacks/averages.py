@@ -1,4 +1,4 @@
-"""Say before a training what an average of its weights will be worth at the end."""
+"""Notes before a training on how much an average of its weights will still hold of the first ones."""
 
 from typing import Any
 

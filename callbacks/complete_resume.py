@@ -1,4 +1,4 @@
-"""Complete checkpoints by what Lightning leaves out of them: a run goes on as if it had not been stopped."""
+"""State that Lightning leaves out of checkpoints, with which a run goes on as if it had not been stopped."""
 
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,11 @@ class CompleteResume(Callback):
         self._figures: dict[str, torch.Tensor] = {}
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that weights and average have changed places."""
+        """Note that weights and average are exchanged."""
         self._has_swapped = bool(callbacks_of(trainer, WeightAveraging))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that they are back."""
+        """Note that weights and average are exchanged back."""
         self._has_swapped = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -104,13 +104,13 @@ def callbacks_of(trainer: Trainer, kind: type[Callback]) -> list[Any]:
 
 
 def time_is_over(trainer: Trainer) -> bool:
-    """Tell whether a Timer's time is used up; a run that goes on may be given more."""
+    """Return whether a Timer's time is used up; a resumed run may be given more."""
     left = (timer.time_remaining() for timer in callbacks_of(trainer, Timer))
     return any(seconds is not None and seconds <= 0 for seconds in left)
 
 
 def stopped_early(trainer: Trainer) -> str | None:
-    """Why EarlyStopping ends the training, in Lightning's words; None if it does not."""
+    """Reason why EarlyStopping ends the training, in Lightning's words; None if it does not."""
     reasons = (callback.stopping_reason_message for callback in callbacks_of(trainer, EarlyStopping))
     return next((reason.removesuffix(" Signaling Trainer to stop.") for reason in reasons if reason), None)
 
@@ -126,7 +126,7 @@ def _set_learning_rates(trainer: Trainer, rates: list[float]) -> None:
 
 
 def _follow_the_folder(trainer: Trainer, states: dict[str, Any]) -> None:
-    """Let the paths in a checkpoint be those of today: Lightning forgets the best score where the folder differs."""
+    """Update a checkpoint's paths to the run's present folder: Lightning forgets the best score where they differ."""
     for callback in callbacks_of(trainer, ModelCheckpoint):
         state = states.get(callback.state_key)
         if not state or not state["best_model_path"]:

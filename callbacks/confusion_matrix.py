@@ -1,4 +1,4 @@
-"""Which class is taken for which: the confusion matrix and each class's accuracy, at test."""
+"""The confusion matrix and the accuracy of each class, at test."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ class ConfusionMatrix(Recorder):
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
-        """After a failure, nothing more is counted: the processes tell each other at the end of the test."""
+        """Count nothing more after a failure: the processes tell each other at the end of the test."""
         try:
             yield
         except Exception as error:  # of outputs that are no logits, of a full device

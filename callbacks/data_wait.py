@@ -1,4 +1,4 @@
-"""How long the network waits for its data."""
+"""Time that the network waits for its data."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 

@@ -1,4 +1,4 @@
-"""Stop a training whose loss or weights are no longer numbers, and say at which step that began."""
+"""Watch over the loss and the weights: a training ends as soon as they are no longer numbers."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ class FiniteLoss(Callback):
             self._require_finite_losses(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look once more before the epoch's checkpoint, at the weights too: no loss tells of the last step's."""
+        """Check once more before the epoch's checkpoint, the weights too: no loss has shown those of the last step."""
         flags = [_local(weights).isnan().any() for weights in pl_module.parameters()]
         # The device has both answers to compute before either is read, so that it is waited for once.
         weights_hold_nan = torch.stack(flags).any() if flags and self._first_bad is not None else False

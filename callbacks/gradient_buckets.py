@@ -1,4 +1,4 @@
-"""The order in which several processes add up their gradients, the same whenever a training begins or goes on."""
+"""Fixed order in which several processes add up their gradients, however often a training is resumed."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Record the singular values of the layers' Jacobians before training, and every k epochs on request."""
+"""Record of the singular values of the layers' Jacobians before training, and every k epochs on request."""
 
 from functools import partial
 from pathlib import Path

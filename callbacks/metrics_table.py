@@ -1,4 +1,4 @@
-"""metrics.csv: one row per epoch, whole at any time, continued by a resumed run."""
+"""Table of metrics, metrics.csv: one row per epoch, whole at any time, continued by a resumed run."""
 
 import sys
 from argparse import Namespace
@@ -59,7 +59,7 @@ class MetricsTable(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: config.yaml and run.json hold them."""
+        """Log nothing: config.yaml and run.json hold the hyperparameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Pictures that were drawn into a run's folder, for the loggers that show pictures."""
+"""Pictures in a run's folder, for the loggers that show pictures."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: one plain line per epoch."""
+"""Progress without a terminal: one plain line per epoch."""
 
 import time
 

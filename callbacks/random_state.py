@@ -1,4 +1,4 @@
-"""The state of every global random generator in each checkpoint: dropout goes on as if nothing had happened."""
+"""State of every global random generator in each checkpoint: dropout goes on as if the run had not been stopped."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Callbacks that only record: a training goes on whatever they meet, and no process waits for one that gave up."""
+"""Callbacks that only record: their failures end neither the training nor another process's wait."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,7 +20,7 @@ _PATIENCE = timedelta(days=7)
 
 
 class Recorder(Callback):
-    """A callback that only records: whatever goes wrong, the training goes on, and the first failure is said.
+    """A callback that only records: its first failure is printed, and the training goes on.
 
     Attributes:
         missed: How that line begins, such as ``No Jacobian is recorded``.
@@ -31,14 +31,14 @@ class Recorder(Callback):
 
     @contextmanager
     def tolerant(self) -> Iterator[None]:
-        """Turn an exception within the block into one line of the output; a later one passes without a word."""
+        """Turn an exception within the block into one line of the output; later ones pass in silence."""
         try:
             yield
         except Exception as error:  # of the network, of the libraries that draw and write, of the disk
             self.say(reason(error))
 
     def say(self, why: str) -> None:
-        """Print what is missed and why, once."""
+        """Print once what is missing and why."""
         if not self._has_said:
             print(f"{self.missed}: {why}")
         self._has_said = True
@@ -51,7 +51,7 @@ class NetworkRecorder(Recorder):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Say whether the network can be measured at all."""
+        """Print a line if the network cannot be measured."""
         if stage == "fit" and trainer.is_global_zero and not _holds_all(trainer):
             self.say(f"{type(trainer.strategy).__name__} does not keep the whole network in one process.")
 
@@ -75,7 +75,7 @@ class NetworkRecorder(Recorder):
 
 
 class _Alone(TorchDispatchMode):
-    """Refuses operators that exchange values with other processes."""
+    """Dispatch mode that refuses operators that exchange values with other processes."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function.namespace in ("c10d", "_c10d_functional"):
@@ -84,7 +84,7 @@ class _Alone(TorchDispatchMode):
 
 
 def _holds_all(trainer: Trainer) -> bool:
-    """Tell strategies that are known to keep the whole network in each process."""
+    """Return whether a strategy is known to keep the whole network in each process."""
     strategy = trainer.strategy
     replicated = isinstance(strategy, DDPStrategy) and not isinstance(strategy, DeepSpeedStrategy)
     return replicated or isinstance(strategy, SingleDeviceStrategy)

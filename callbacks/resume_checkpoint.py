@@ -1,4 +1,4 @@
-"""The checkpoint that an interrupted run goes on from: written between two batches, whatever ends the run."""
+"""Checkpoint from which an interrupted run is resumed: written between two batches, whatever ends the run."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ _REQUEUE = 3
 
 
 class StopRequest(Protocol):
-    """Requests that the training should stop, noted for whoever asks.
+    """Request that the training should stop, noted until it is asked for.
 
     Attributes:
         received: The signal that asks for it; None as long as there is none.
@@ -87,7 +87,7 @@ class ResumeCheckpoint(Checkpoint):
         self._saved_at = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop, if it is time; the epoch before is saved, and all its figures are logged."""
+        """Stop, if it is time; the epoch before is saved, and all its metrics are logged."""
         self._agree(trainer)
 
     def on_train_batch_end(
@@ -139,7 +139,7 @@ class ResumeCheckpoint(Checkpoint):
         self._common_batches = -self._highest(trainer, -int(sum(batches)))
 
     def _agree(self, trainer: Trainer, may_save: bool = False) -> None:
-        """Do what any of the processes wishes; only between two batches of the training there is something to save."""
+        """Save or stop if any process asks for it; only between two training batches is there something to save."""
         due = may_save and time.monotonic() - self._saved_at > 60 * self.every_n_minutes
         wish = self._highest(trainer, max(_ORDER.get(self.request.received, _REQUEUE), _SAVE if due else _GO_ON))
         if may_save and wish >= _SAVE:

@@ -1,4 +1,4 @@
-"""Keep run.json: what ran, on what, with which seed and code, how it ended and what came out."""
+"""The record of a run, run.json: configuration, device, seed, code, end and results."""
 
 import platform
 import subprocess
@@ -43,7 +43,7 @@ class RunRecorder(Callback):
         self._has_noted_pass = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what is about to run."""
+        """Note the configuration, device and code before the run."""
         if not trainer.is_global_zero:
             return
         folder = trainer.default_root_dir
@@ -82,7 +82,7 @@ class RunRecorder(Callback):
             self._has_noted_pass = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the newest figures."""
+        """Note the newest metrics."""
         self._note(trainer, epochs=trainer.current_epoch + 1, last=_figures(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,7 +98,7 @@ class RunRecorder(Callback):
         self._note(trainer, status=status, ended=_now(), stopped_early=stopped_early(trainer))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the test figures, and which checkpoint they belong to; those of the last weights are kept beside."""
+        """Note the test metrics, and their checkpoint; those of the last weights are kept beside."""
         checkpoint = Path(str(trainer.ckpt_path)).name if trainer.ckpt_path else "last weights"
         tested: dict[str, Any] = {**_figures(trainer, "test/"), "checkpoint": checkpoint}
         tested |= {"precision": str(trainer.precision), "part": part_seen(trainer, "test")}

@@ -1,4 +1,4 @@
-"""The starts of a job that have come to no first step: three of them, and it is not started again."""
+"""Starts of a job that have reached no first step: after three of them it is not started again."""
 
 from pathlib import Path
 

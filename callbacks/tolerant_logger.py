@@ -1,4 +1,4 @@
-"""A logger whose failure is said once, and costs the training nothing."""
+"""A logger whose failure is printed once and does not end the training."""
 
 import sys
 from argparse import Namespace
@@ -46,7 +46,7 @@ class TolerantLogger(Logger):
 
     @property
     def experiment(self) -> Any:
-        """What the other logger writes to; None where it has failed or has none."""
+        """The object that the other logger writes to; None where it has failed or has none."""
         return self._try(lambda: getattr(self.logger, "experiment", None))
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -70,7 +70,7 @@ class TolerantLogger(Logger):
         self._try(lambda: self.logger.after_save_checkpoint(checkpoint_callback))
 
     def hand_to(self, action: Callable[[Logger], Any]) -> None:
-        """Let something else be done with the other logger."""
+        """Do something else with the other logger."""
         self._try(lambda: action(self.logger))
 
     def _try(self, action: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Record what the network's topology is, before it is trained."""
+"""Record of the network's topology, before it is trained."""
 
 from functools import partial
 from typing import Any

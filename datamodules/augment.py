@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a training batch, in this order.
+    """Augmentation of a training batch, in this order.
 
     Args:
         crop_padding: Padding in px of a random crop; 0 for none.

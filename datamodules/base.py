@@ -1,4 +1,4 @@
-"""The base of all data modules: what a data set is, how it is split and handed out."""
+"""Base of all data modules: the facts of a data set, its split and its batches."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -69,12 +69,12 @@ class DataModule(LightningDataModule, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is; without a trainer, the processor."""
+        """Device of the network; without a trainer, the processor."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     @property
     def class_names(self) -> list[str]:
-        """What each class is called, in the order of the labels; their numbers, where a data set has no names."""
+        """Name of each class, in the order of the labels; their numbers, where a data set has no names."""
         return [str(label) for label in range(self.num_classes)]
 
     @abstractmethod
@@ -190,11 +190,11 @@ class InMemoryDataModule(DataModule, ABC):
         return self.load(split)
 
     def prepare_train(self, samples: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """What the network sees of a training batch; ``generator`` decides all that is random."""
+        """Turn a training batch into the network's input; ``generator`` decides all that is random."""
         return self.prepare_eval(samples), labels
 
     def prepare_eval(self, samples: Tensor) -> Tensor:
-        """What the network sees of any other batch."""
+        """Turn any other batch into the network's input."""
         return samples
 
     def training_batches(self) -> MemoryLoader:
@@ -214,7 +214,7 @@ class InMemoryDataModule(DataModule, ABC):
         return self._in_order("test", "test")
 
     def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:
-        """Leave the batch where it is: the loader makes it on the training device."""
+        """Leave the batch as it is: the loader makes it on the training device."""
         return batch
 
     def _in_order(self, split: Split, stage: Stage, chosen: Tensor | None = None) -> MemoryLoader:

@@ -94,7 +94,7 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """Changes with any file's path, size or time of change, also that of its state, which no program can set."""
+    """Fingerprint of files by path, size and times of change, also that of the state, which no program can set."""
     digest = hashlib.sha256()
     for file in files:
         state = file.stat()

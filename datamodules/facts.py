@@ -1,4 +1,4 @@
-"""What is known of a data set before it is loaded; nothing here needs torch."""
+"""Facts of data sets that are known before they are loaded; nothing here needs torch."""
 
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ class Facts(NamedTuple):
         return height, width
 
     def trained_on(self, val_size: int | None = None, val_on_test: bool = False) -> int:
-        """How many samples a training sees, by the arguments of :class:`datamodules.DataModule`.
+        """Number of samples that a training sees, by the arguments of :class:`datamodules.DataModule`.
 
         Example:
             >>> FACTS["CIFAR10"].trained_on()

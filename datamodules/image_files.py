@@ -1,4 +1,4 @@
-"""Image files: which formats are decoded, what is said of a broken one, and batches of a folder's."""
+"""Image files: decoding, messages about broken files, and batches of all images of a folder."""
 
 import stat
 import warnings
@@ -39,7 +39,7 @@ def open_image(path: Path) -> Image.Image:
 
 @contextmanager
 def decoding(path: Path) -> Iterator[None]:
-    """Say which image file cannot be decoded.
+    """Name the image file in errors of decoding.
 
     Args:
         path: The file that is decoded within.
@@ -118,7 +118,7 @@ class ImageFiles:
         return -(-len(self.paths) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Bytes (N, C, H, W), and the places of the images among the files (N,).
+        """Bytes (N, C, H, W), and the indices of the images among the files (N,).
 
         Raises:
             ValueError: If no image can be decoded.

@@ -172,7 +172,7 @@ class ImageNet(DataModule):
 
 
 class Photographs(Dataset):
-    """Reads one photograph as bytes of the network's size; what is random depends on seed, epoch and file alone."""
+    """Photographs as bytes of the network's size, one by one; random crops depend on seed, epoch and file alone."""
 
     def __init__(
         self, folder: Path, paths: np.ndarray, labels: Tensor, resolution: int, training: bool, seed: int

@@ -1,4 +1,4 @@
-"""Folders of image files: which files are images by their names, which folders are classes, and what else is there.
+"""Folders of image files: images by their names, folders of classes, and other files.
 
 Names are the truth, and read anew each time: a folder's time of change can be set, as archives do.
 """
@@ -155,7 +155,7 @@ def images_below(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def say_left_out(folder: Path, others: Sequence[str]) -> None:
-    """Tell in one line, once, of files that are left out because their names are none of images.
+    """Print in one line, once, the files that are left out because their names are not those of images.
 
     Args:
         folder: Where they lie.

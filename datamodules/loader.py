@@ -148,7 +148,7 @@ class ResumableLoader(ABC):
 
     @property
     def position(self) -> dict[str, int]:
-        """The epoch, and the place in it of the next batch; 0 at an epoch's end."""
+        """The epoch, and the index in it of the next batch; 0 at an epoch's end."""
         return {"epoch": self.sampler.epoch, "start": self._handed_out % len(self)}
 
     def go_to(self, position: dict[str, int]) -> None:
@@ -227,7 +227,7 @@ class WorkerLoader(ResumableLoader):
 
 
 def _outlast_signals(worker: int) -> None:
-    """A cluster signals every process of a job; what is to be done then is for the training process to decide."""
+    """Ignore the signals that a cluster sends to every process of a job; the training process decides on them."""
     for name in ("SIGINT", "SIGUSR1"):  # Ctrl-C too reaches every process
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -235,7 +235,7 @@ def _outlast_signals(worker: int) -> None:
 
 
 def _end_later(number: int, frame: FrameType | None) -> None:
-    """Leave the training process the time to save, should the end of its workers have been meant for it too."""
+    """Delay the end of a worker, so that the training process, which may have been signalled too, has time to save."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end = Timer(_GRACE_S, os._exit, (0,))
     end.daemon = True
@@ -258,7 +258,7 @@ class _Keys:
 
 
 def mixed_seed(*parts: int) -> int:
-    """One seed out of several integers; two different rows of parts give unrelated seeds.
+    """Mix several integers into one seed; two different rows of them give unrelated seeds.
 
     Example:
         >>> mixed_seed(1, 2) == mixed_seed(1, 2), mixed_seed(1, 2) == mixed_seed(1, 2, 0)

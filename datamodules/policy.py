@@ -1,4 +1,4 @@
-"""TrivialAugment and RandAugment of whole batches: drawn on the host, done by groups of images on the device."""
+"""TrivialAugment and RandAugment of whole batches: drawn on the host, applied to groups of images on the device."""
 
 from functools import lru_cache
 
@@ -54,7 +54,7 @@ def random_policy(images: Tensor, policy: str, generator: Generator) -> Tensor:
 def apply_operations(
     images: Tensor, policy: str, operations: NDArray, magnitudes: NDArray, directions: NDArray
 ) -> Tensor:
-    """Do one operation with each image.
+    """Apply one operation to each image.
 
     Args:
         images: (N, C, H, W), uint8; one or three channels.
@@ -121,7 +121,7 @@ def _steps(first: float, last: float) -> NDArray:
 
 
 def _both_ways(magnitudes: NDArray) -> NDArray:
-    """(magnitudes, directions)."""
+    """Signed magnitudes, (magnitudes, directions)."""
     return np.stack([magnitudes, -magnitudes], axis=-1)
 
 
@@ -134,7 +134,7 @@ def _matrices(
     right: NDArray | float = 0.0,
     down: NDArray | float = 0.0,
 ) -> NDArray:
-    """Places from which the pixels of the result come, (magnitudes, directions, 6): 2 x 3 matrices, row by row.
+    """Affine maps from pixels of the result to their sources, (magnitudes, directions, 6): 2 x 3 matrices, row by row.
 
     They map places in px, counted from the image's centre, to places in halves of its sides. A shear leaves the upper
     left corner where it is.
@@ -153,7 +153,7 @@ def _identity(images: Tensor, numbers: Tensor) -> Tensor:
 
 
 def _move(images: Tensor, numbers: Tensor) -> Tensor:
-    """Take each pixel from the one that is nearest to where its matrix points; black where that lies outside."""
+    """Resample each image by its affine map, from the nearest pixels; pixels from outside are black."""
     y, x = (
         torch.linspace((1 - side) / 2, (side - 1) / 2, side, dtype=numbers.dtype, device=images.device)
         for side in images.shape[-2:]
@@ -221,7 +221,7 @@ def _wide(column: Tensor) -> Tensor:
 
 
 def _bytes(values: Tensor) -> Tensor:
-    """Round down to bytes; by way of whole numbers, which a processor does three times as fast as in one go."""
+    """Round down to bytes by way of integers, which is three times as fast on a processor as in one step."""
     return values.clamp_(0, 255).to(torch.int32).to(torch.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Part of a data set that stands for all of it: which part Lightning takes, and an order in which it is a fair one."""
+"""Representative parts of a data set: the part that Lightning takes, and an order in which it is stratified."""
 
 from typing import Any, Literal
 

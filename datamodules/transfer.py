@@ -1,4 +1,4 @@
-"""The way of numbers from the host to the training device, without a wait for what the device has still to do."""
+"""Transfer of numbers from the host to the training device, without waiting for what the device has still to do."""
 
 import hashlib
 from collections.abc import Sequence

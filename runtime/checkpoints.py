@@ -27,10 +27,10 @@ _CODE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes each checkpoint beside its place and then renames it, so that a crash leaves the one before."""
+    """Writer of checkpoints beside their path, renamed when whole, so that a crash leaves the one before."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write ``checkpoint`` to ``path``, in place of what stands there."""
+        """Write ``checkpoint`` to ``path``, replacing the file that is there."""
         # Lightning's own atomic save does not serve: it writes to the system's temporary folder and moves the file from
         # there, which across file systems is a copy over the last checkpoint; and it never calls fsync.
         content = io.BytesIO()
@@ -75,7 +75,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def require_resumable(checkpoint: dict[str, Any], path: Path) -> None:
-    """Hold a checkpoint against what a training goes on with, beside the weights.
+    """Refuse a checkpoint that lacks what a training is resumed from, beside the weights.
 
     Args:
         checkpoint: Its content.

@@ -1,4 +1,4 @@
-"""Keys and values where a configuration has them: sections, classes and their arguments."""
+"""Structure of a configuration: sections, classes and their arguments."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ _CLASSES = (("model", "network"), ("model", "optimizer"), ("data",))  # each by 
 
 
 def require_shape(content: Mapping[Any, Any], path: Path) -> None:
-    """Hold a configuration against the form that all have, whatever the classes in it.
+    """Refuse a configuration without the structure that all have, whatever the classes in it.
 
     Args:
         content: Keys and values, as YAML gives them.
@@ -43,7 +43,7 @@ def require_shape(content: Mapping[Any, Any], path: Path) -> None:
 
 
 def _require_parts(value: Any, key: str, path: Path) -> None:
-    """Look at all that is inside a value."""
+    """Check all that is inside a value."""
     if isinstance(value, list):
         for index, part in enumerate(value):
             _require_parts(part, f"{key}[{index}]", path)

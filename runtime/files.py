@@ -93,7 +93,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def _is_written_through(path: Path) -> bool:
-    """Tell a device, a pipe or an open stream such as ``/dev/stdout`` from a file to replace."""
+    """Return whether a path is a device, a pipe or an open stream such as ``/dev/stdout``, not a file to replace."""
     return path.exists() and not path.is_dir() and (not path.is_file() or path.absolute().is_relative_to("/dev"))
 
 
@@ -103,7 +103,7 @@ def part_of(path: Path) -> Path:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what was left unfinished in a folder and below, which must be nobody else's.
+    """Remove unfinished files in a folder and below, which no other process may be using.
 
     Args:
         folder: It is claimed by this process.
@@ -124,7 +124,7 @@ def _remove_stale_parts(folder: Path) -> None:
 
 @cache
 def _host() -> str:
-    """Of this machine, and of the container in which the numbers of processes hold."""
+    """Name of this machine, and of the container in which the numbers of processes hold."""
     try:
         numbering = os.readlink("/proc/self/ns/pid")
     except OSError:

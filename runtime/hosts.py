@@ -1,4 +1,4 @@
-"""A way between the processes of a training on which no GPU is waited for."""
+"""Communication between the processes of a training that waits for no GPU."""
 
 from datetime import timedelta
 from typing import Any

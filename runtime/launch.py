@@ -1,4 +1,4 @@
-"""Launchers of this process: what SLURM and torchrun say of it in the environment. Loads nothing of theirs."""
+"""Launchers of this process, read from the environment variables of SLURM and torchrun; loads nothing of theirs."""
 
 import os
 import platform
@@ -176,12 +176,12 @@ def _of_slurm(environment: Mapping[str, str]) -> Launch:
 
 
 def _is_a_task(environment: Mapping[str, str]) -> bool:
-    """Tell whether srun has started this process, rather than the job's script itself."""
+    """Return whether srun has started this process, rather than the job's script itself."""
     return "SLURM_STEP_ID" in environment and "SLURM_STEP_NUM_TASKS" in environment
 
 
 def _require_alone(environment: Mapping[str, str]) -> None:
-    """Refuse ranks that nothing known to us has given: Lightning takes each of them for the process's place."""
+    """Refuse ranks that no known launcher has set: Lightning takes each of them for the process's own."""
     both = ("RANK", "WORLD_SIZE")
     given = [name for name in both if name in environment]
     if len(given) == 1:
@@ -232,7 +232,7 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
 
 
 def require_ranks(environment: Mapping[str, str] = os.environ) -> None:
-    """Hold the variables that Lightning reads as soon as it is loaded, whatever for, against what they may be.
+    """Refuse bad values of the variables that Lightning reads as soon as it is loaded.
 
     Args:
         environment: The process's variables.

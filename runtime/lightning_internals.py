@@ -33,7 +33,7 @@ def leave_signals_to_us(trainer: Trainer) -> None:
 
 
 def follows_another_batch(trainer: Trainer) -> bool:
-    """Tell after a batch of the training whether the next batch follows, rather than a validation or the epoch's end.
+    """Return whether another training batch follows a batch, rather than a validation or the epoch's end.
 
     A run that goes on from a checkpoint between a batch and its validation would leave the validation out.
 
@@ -46,7 +46,7 @@ def follows_another_batch(trainer: Trainer) -> bool:
 
 
 def takes_statistics_only(trainer: Trainer) -> bool:
-    """Tell whether this epoch computes no gradients, as the one that stochastic weight averaging adds at the end."""
+    """Return whether this epoch computes no gradients, as the one that stochastic weight averaging adds at the end."""
     return bool(getattr(trainer.fit_loop, "_skip_backward", False))
 
 

@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence."""
+"""Messages about errors, of one sentence each."""
 
 import re
 import sys
@@ -58,7 +58,7 @@ def sentence(error: BaseException) -> str:
 
 
 def _with_its_origin(error: BaseException, text: str) -> str:
-    """Say beside a library's words what it was about."""
+    """Add to a library's words what it was doing."""
     package = raised_by(error)
     if package is None:
         return text
@@ -69,7 +69,7 @@ def _with_its_origin(error: BaseException, text: str) -> str:
 
 
 def _is_out_of_memory(error: BaseException, text: str) -> bool:
-    """Tell by the type; torch has none for the processor's memory."""
+    """Return whether memory ran out, by the error's type; torch has none for the processor's memory."""
     torch = sys.modules.get("torch")
     kinds = (MemoryError, *((torch.OutOfMemoryError,) if torch else ()))
     return isinstance(error, kinds) or (type(error) is RuntimeError and _ALLOCATOR in text)

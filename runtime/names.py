@@ -8,7 +8,7 @@ _MOST_BYTES = 120  # beside a date and an id in the name of a folder, of which f
 
 
 def is_one_line(text: str) -> bool:
-    """Tell a text without control characters and line breaks of any kind.
+    """Return whether a text has no control characters and no line breaks of any kind.
 
     Example:
         >>> is_one_line("digits mlp"), is_one_line("a\\ntouch b"), is_one_line("a\\u2028b")

@@ -1,4 +1,4 @@
-"""What ``inspect`` found, as rows for files and as tables for the terminal."""
+"""Results of ``inspect`` as rows for files and as tables for the terminal."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ def block_rows(records: Mapping[str, "Topology"]) -> "pd.DataFrame":
 
 
 def show(records: Mapping[str, "Topology | ClosedForm"], per_block: bool) -> None:
-    """Print the networks, and what of each could not be judged.
+    """Print the networks, and the joints of each that could not be judged.
 
     Args:
         records: Topology by name.

@@ -1,4 +1,4 @@
-"""Where an error comes from: whose code raised it, and what was being made, as its traceback tells."""
+"""Origin of an error, as its traceback tells: the package that raised it, and the object that was being made."""
 
 from types import FrameType
 

@@ -1,4 +1,4 @@
-"""Which part of the samples an evaluation has seen, where the trainer is told to take a part only."""
+"""Part of the samples that an evaluation has seen, where the trainer is told to take a part only."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["part_seen"]
 
 
 def part_seen(trainer: Trainer, stage: str) -> str | None:
-    """Say which part of the samples the newest evaluation has seen, such as ``320 of 10,000 samples``.
+    """Describe the part of the samples that the newest evaluation has seen, such as ``320 of 10,000 samples``.
 
     Of a loader that is not this project's, the batches are given: which samples come first is its own affair.
 

@@ -1,4 +1,4 @@
-"""The processes of one training: what they agree on before it begins."""
+"""Agreement of the processes of one training before it begins."""
 
 import os
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def agreed(launch: Launch, decide: Callable[[], Any], on_gpu: bool, cleanup: Exi
 
 
 def number_of_devices(devices: Any) -> int:
-    """How many processes of one machine ``trainer.devices`` means.
+    """Number of processes on one machine that ``trainer.devices`` means.
 
     Example:
         >>> number_of_devices(4), number_of_devices("2"), number_of_devices("0,3"), number_of_devices([1])
@@ -79,7 +79,7 @@ def number_of_devices(devices: Any) -> int:
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Whether the exchange between processes has failed, and not this process.
+    """Return whether the exchange between processes has failed, and not this process.
 
     Args:
         error: What ended it.

@@ -1,4 +1,4 @@
-"""What Lightning says of itself, left out: this program has words of its own."""
+"""Suppression of Lightning's messages about itself, in whose stead this program has its own."""
 
 import logging
 import warnings

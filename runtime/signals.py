@@ -50,7 +50,7 @@ class StoppedEarly(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Inside the block, SIGUSR1, SIGTERM and SIGHUP end nothing: the first one is noted, to be asked for.
+    """Handlers that note the first of SIGUSR1, SIGTERM and SIGHUP inside the block, where it ends nothing.
 
     So is Ctrl-C once somebody watches, who will ask; a second one ends the process at once.
     SLURM sends signals to every process of a job. What is forked from this process has its handler too, which does
@@ -79,14 +79,14 @@ class StopSignals:
 
     @property
     def received_name(self) -> str:
-        """The signal's name; without one, another process got it."""
+        """Name of the signal; without one, another process got it."""
         if self.received == signal.SIGINT:
             return "Ctrl-C"
         return self.received.name if self.received else "a signal to another process"
 
     @property
     def exit_status(self) -> int:
-        """That of a command which the signal has stopped for good."""
+        """Exit status of a command that the signal has stopped for good."""
         return INTERRUPTED if self.received == signal.SIGINT else STAY_STOPPED
 
     def __exit__(
@@ -98,7 +98,7 @@ class StopSignals:
         self._before = {}
 
     def stop_at_once(self) -> None:
-        """From now on, let a signal raise instead; at once, if it has come already.
+        """Let a signal raise from now on; at once, if it has come already.
 
         Raises:
             Stopped: In the main thread, wherever that is.
@@ -108,7 +108,7 @@ class StopSignals:
 
     @contextmanager
     def before_the_first_step(self) -> Iterator[None]:
-        """Inside the block, let a signal raise, for there is nothing to save; at once, if it has come already.
+        """Let a signal raise inside the block, where there is nothing to save; at once, if it has come already.
 
         Raises:
             StoppedEarly: In the main thread, wherever that is.
@@ -121,7 +121,7 @@ class StopSignals:
             self._at_once = None
 
     def give_back(self) -> None:
-        """Let the signals do what they did before; one that has come meanwhile does it now."""
+        """Restore the handlers of before; a signal that has come meanwhile is raised now."""
         self.__exit__(None, None, None)
         if self.received is not None:
             signal.raise_signal(self.received)

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or that nobody reads any more; loads nothing, so that it can be set up first."""
+"""Standard streams that are closed or no longer read; loads nothing, so that it can be set up first."""
 
 import io
 import os
@@ -11,7 +11,7 @@ __all__ = ["indifferent", "open_closed_streams"]
 
 
 def open_closed_streams() -> None:
-    """Let closed standard streams lead to the null device, before a file of ours gets their numbers and their text."""
+    """Open closed standard streams on the null device, before a file of ours gets their descriptors and their text."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -27,7 +27,7 @@ def open_closed_streams() -> None:
 
 @contextmanager
 def indifferent(*names: str) -> Iterator[None]:
-    """Inside the block, let what is printed be lost where it cannot be written, rather than end the command.
+    """Let output inside the block be lost where it cannot be written, rather than end the command.
 
     Args:
         names: ``stdout``, ``stderr``. A stream that is not the process's own stays as it is.

@@ -1,4 +1,4 @@
-"""YAML that means what it looks like: each key once, no octal numbers, nothing that grows without end."""
+"""Strict YAML: each key once, no octal numbers, and no aliases that grow without bound."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ _MOST_NODES = 1_000_000  # with every alias written out
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that a mapping has already, and a number with a leading zero."""
+    """Loader that refuses a repeated key and a number with a leading zero."""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""Tables for the terminal: what a network's topology is, and what came out of a run."""
+"""Tables for the terminal: the topology of a network, and the results of a run."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def terminal() -> Console:
 
 
 def topology_table(topology: dict[str, Any]) -> Table:
-    """The figures of ``nnmass.zoo.Topology.as_dict()`` as a table."""
+    """Table of ``nnmass.zoo.Topology.as_dict()``."""
     return rich_table("Topology", _HEADINGS, _topology_rows(topology))
 
 
@@ -103,7 +103,7 @@ def print_rows(console: Console, title: str, headings: Sequence[str], rows: Iter
 
 
 def _folds(console: Console, table: Table) -> bool:
-    """Whether a word would not fit into its column."""
+    """Return whether a word would not fit into its column."""
     words = (" ".join(map(str, [column.header, *column.cells])).split() for column in table.columns)
     longest = sum(max(map(len, column), default=0) for column in words)
     return longest + 3 * len(table.columns) + 1 > console.width

@@ -1,4 +1,4 @@
-"""Write configurations so that they can be read again: what has no text is left to its default."""
+"""Writing of configurations that can be read again: a value without a text is left to its default."""
 
 from typing import Any
 

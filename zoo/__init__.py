@@ -1,4 +1,4 @@
-"""Networks whose topology is known, and the figures that describe it.
+"""Networks of known topology, and the quantities that describe it.
 
 Everything here works on its own in any PyTorch project. Importing the package is cheap: a name loads its module, and
 what that module needs, only when it is first used.

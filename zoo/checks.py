@@ -1,4 +1,4 @@
-"""Checks of arguments, each of which refuses a bad one with a sentence that names the argument, the rule and the value.
+"""Checks of arguments, which refuse a bad one with a sentence that names the argument, the rule and the value.
 
 It needs neither torch nor any other library.
 """
@@ -142,7 +142,7 @@ def require_one_per_cell(name: str, value: Any, cells: int) -> list:
 
 
 def has_one_per_cell(value: Any) -> TypeGuard[Sequence[Any]]:
-    """Tell a sequence, which has one value per cell, from a single value."""
+    """Return whether a value is a sequence, which has one value per cell, and not a single value."""
     return isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", 1) > 0
 
 

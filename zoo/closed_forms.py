@@ -16,7 +16,7 @@ __all__ = ["ClosedForm", "closed_form"]
 
 
 class ClosedForm(NamedTuple):
-    """What :func:`zoo.topology` would read off the built network, under the names of :class:`zoo.Topology`."""
+    """Result that :func:`zoo.topology` would read off the built network, under the names of :class:`zoo.Topology`."""
 
     nn_mass: float
     nn_density: float

@@ -1,4 +1,4 @@
-"""TF32, the shortened float32 of NVIDIA's tensor cores: switched on or off for everything, told, and left out."""
+"""Switches of TF32, the shortened float32 of NVIDIA's tensor cores, and of full precision."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,7 +24,7 @@ def set_tf32(enabled: bool) -> None:
 
 @contextmanager
 def tf32(enabled: bool) -> Iterator[None]:
-    """Do so inside the block alone."""
+    """Let float32 operations round to TF32, or not, inside the block alone."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     set_tf32(enabled)
     try:
@@ -34,7 +34,7 @@ def tf32(enabled: bool) -> Iterator[None]:
 
 
 def tf32_in_use() -> bool:
-    """Test for TF32 in float32 convolutions or matrix products, on GPUs that have it."""
+    """Return whether float32 convolutions or matrix products round to TF32, on GPUs that have it."""
     return any(kind.fp32_precision == "tf32" for kind in _kinds()[:3])
 
 

@@ -11,7 +11,7 @@ RESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 
 
 
 class ResNetSize(NamedTuple):
-    """What the arguments of a :class:`zoo.ResNet` decide.
+    """Size and structure of a :class:`zoo.ResNet`.
 
     Attributes:
         size: Parameters and MACs.

@@ -14,7 +14,7 @@ __all__ = ["MOBILENET_STAGES", "Size", "cell_size", "cell_widths", "densenet_siz
 
 
 class Size(NamedTuple):
-    """What a network, or a part of it, costs.
+    """Cost of a network, or of a part of it.
 
     Attributes:
         num_params: Learnable numbers.

@@ -1,4 +1,4 @@
-"""What a network is wrapped in, taken off; and copies of it."""
+"""Unwrapping of networks from LightningModules, parallel and averaging wrappers; and copies of networks."""
 
 import copy
 from collections import OrderedDict
@@ -26,7 +26,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Module:
-    """A copy in eval mode. Forward hooks are left out: they look on.
+    """Copy a network in eval mode, without forward hooks, which only observe.
 
     Args:
         network: Any network, also one that keeps what it has computed, of which there can be no deep copy.
@@ -49,7 +49,7 @@ def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Modu
 
 
 def pass_in_use(model: nn.Module) -> str | None:
-    """The way in which a network's random-skip cells and MLPs last ran: on shared outputs, or module by module.
+    """Describe how a network's random-skip cells and MLPs last ran: on shared outputs, or module by module.
 
     Args:
         model: A network, bare or wrapped.

@@ -1,4 +1,4 @@
-"""Grids of networks that might be built: of each shape the choices that are still open, and what each brings and costs.
+"""Grids of networks that might be built: shapes, the choices that each leaves open, and their mass and cost.
 
 A shape fixes depth and width. What stays open is one number per cell or stage, t_c or repeats, and each brings mass,
 parameters and MACs of its own: those of a network are sums over its cells.
@@ -19,7 +19,7 @@ __all__ = ["Choices", "Shape", "densenet_grid", "mlp_grid", "mobilenet_grid"]
 
 
 class Choices(NamedTuple):
-    """What one cell or stage may be, by rising gain.
+    """Choices for one cell or stage, by rising gain.
 
     Attributes:
         values: The values of the open argument, t_c or repeats.
@@ -194,6 +194,6 @@ def _mass_of_a_link(depth: int) -> float:
 
 
 def _by_gain(values: Sequence[int], gain: np.ndarray, params: np.ndarray, macs: np.ndarray) -> Choices:
-    """Of values that bring the same, as t_c beyond the candidates do, the lowest."""
+    """The lowest of all values that bring the same gain, as t_c beyond the candidates do."""
     gain, first = np.unique(gain, return_index=True)
     return Choices(np.array(values)[first], gain, params[first], macs[first])

@@ -50,7 +50,7 @@ def nondominated(costs: np.ndarray) -> np.ndarray:
 
 
 def front_of_cells(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """All ways to choose within the budget for which no other has more gain at no higher costs.
+    """All choices within the budget for which no other has more gain at no higher cost.
 
     Args:
         cells: What each cell may be.
@@ -78,7 +78,7 @@ def front_of_cells(cells: Sequence[Choices], room: tuple[float, float]) -> tuple
 
 
 def left_at_least(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[float, float]:
-    """What is left of the budget when every cell has its least gain.
+    """Rest of the budget when every cell has its least gain.
 
     Args:
         cells: What each cell may be.
@@ -91,7 +91,7 @@ def left_at_least(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[
 
 
 class Bound:
-    """At most so much gain in all, whatever the cells that are not decided yet choose: Lagrange's bound.
+    """Lagrange's upper bound on the gain, whatever the undecided cells choose.
 
     For prices a, b >= 0 of parameter and MAC, gain <= a P + b M + sum over cells of max (gain - a params - b MACs) of
     its choices. The best prices of the whole problem, where choices need not be whole, lie where two of its lines meet.
@@ -112,11 +112,11 @@ class Bound:
         self.rests = np.append(np.cumsum(rests[::-1])[::-1], 0.0)
 
     def of_all(self) -> float:
-        """For the whole network."""
+        """Bound for the whole network."""
         return float(self.of(np.zeros(1), np.zeros(1), np.zeros(1), 0)[0])
 
     def of(self, gain: np.ndarray, params: np.ndarray, macs: np.ndarray, decided: int) -> np.ndarray:
-        """For networks whose first ``decided`` cells together have this gain and cost this.
+        """Bound for networks whose first ``decided`` cells together have this gain and this cost.
 
         Gain is whole; the margin is far above errors of rounding, and far below one.
         """
@@ -135,7 +135,7 @@ class Bound:
 
 
 class _Decided(NamedTuple):
-    """Ways to choose in the cells so far: what each brings and costs, and the place of each choice, (n, cells)."""
+    """Ways to choose in the cells so far: gain and cost of each, and the indices of its choices, (n, cells)."""
 
     gain: np.ndarray
     params: np.ndarray
@@ -188,7 +188,7 @@ def most_gain(cells: Sequence[Choices], room: tuple[float, float], above: int = 
 def _all_but_the_last(
     cells: Sequence[Choices], room: tuple[float, float], bound: Bound, beam: int, best: int
 ) -> tuple[_Decided, float]:
-    """Ways to decide all cells but the last, as many as the beam is wide, and the bound of what was dropped."""
+    """Ways to decide all cells but the last, at most a beam of them, and the bound of those that were dropped."""
     nothing = np.zeros(1, dtype=np.int64)
     decided, dropped = _Decided(nothing, nothing, nothing, np.zeros((1, 0), dtype=np.int64)), -1.0
     for index, cell in enumerate(cells[:-1]):

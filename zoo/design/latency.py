@@ -1,4 +1,4 @@
-"""How long one forward pass takes."""
+"""Latency of one forward pass."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -56,5 +56,5 @@ def measure_latency(network: nn.Module, input_size: Sequence[int], batch: int = 
 
 
 def _threads() -> int:
-    """Those in use; the timer's own default is one."""
+    """Number of threads in use; the timer's own default is one."""
     return torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Networks straight from their NN-Mass: searched exactly, without building any.
+"""Exact search for networks by their NN-Mass, without building any.
 
 Mass, parameters and MACs of a network are sums over its cells (:mod:`zoo.design.grids`). So the choices that bring the
 most mass within a budget solve a knapsack of one choice per cell and two limits (:mod:`zoo.design.knapsack`).
@@ -36,7 +36,7 @@ class Design(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a search found.
+    """Result of a search.
 
     Attributes:
         designs: The best network of each of the best shapes, the best first.
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 def highest_mass(
     grid: Sequence[Shape], max_params: float = np.inf, max_macs: float = np.inf, count: int = 10
 ) -> Answer:
-    """Of each shape the network of the highest NN-Mass within the budget; the best of them.
+    """Find the networks of highest NN-Mass within a budget, at most one of each shape.
 
     No network of the grid that fits has a higher mass: what is not looked at has been bounded. Of designs of equal mass
     the one of fewer parameters comes first.
@@ -98,7 +98,7 @@ def fewest_params(
     max_macs: float = np.inf,
     count: int = 10,
 ) -> Answer:
-    """Of each shape the network of the fewest parameters that has the mass; the smallest of them.
+    """Find the networks of fewest parameters that have an NN-Mass, at most one of each shape.
 
     Args:
         grid: What to choose from, as :func:`zoo.densenet_grid` makes it.
@@ -147,7 +147,7 @@ def pareto_front(
     max_macs: float = np.inf,
     report: Callable[[int, int], None] | None = None,
 ) -> list[Design]:
-    """All networks of the grid within the budget for which no other has more mass, fewer parameters and fewer MACs.
+    """Find all networks of the grid within the budget that no other surpasses in mass, parameters and MACs.
 
     Of networks that are equal in all three one is listed. Cells are merged one after the other, and of each part only
     its own front goes on; memory follows the length of the fronts, not the number of networks.
@@ -189,7 +189,7 @@ def pareto_front(
 
 
 def _rounded(mass: Any) -> Any:
-    """Masses that differ by errors of rounding alone become equal."""
+    """Round masses, so that those that differ by rounding errors alone become equal."""
     return np.round(mass, 9)
 
 
@@ -227,7 +227,7 @@ def _gain_needed(shape: Shape, min_mass: float) -> int | None:
 
 
 def _least_params_by_bound(shape: Shape, needed: int, max_params: float, max_macs: float) -> int:
-    """A network with fewer parameters has less than the gain needed, by the bound."""
+    """Lower bound on the parameters of a network that has the gain needed."""
     most = shape.size.num_params + sum(int(cell.params[-1]) for cell in shape.cells)
     low, high = shape.size.num_params - 1, int(min(max_params, most))
     while high - low > 1:
@@ -241,7 +241,7 @@ def _least_params_by_bound(shape: Shape, needed: int, max_params: float, max_mac
 
 
 def _smallest(shape: Shape, needed: int, least: int, most: float, max_macs: float) -> Design | None:
-    """The network of the shape of at least ``least`` and at most ``most`` parameters, and of these as few as can be."""
+    """The smallest network of the shape that has the gain needed and from ``least`` to ``most`` parameters."""
     best = None
     low, step = least - 1, 1
     # The bound is nearly always close: go up from it in growing steps, then halve what is left.

@@ -22,7 +22,7 @@ _TINY = 1e-290
 
 
 def _compiled(function: Callable) -> Callable:
-    """The function, compiled; what the compiler made is kept on disk where there is a place for it."""
+    """Compile a function, and keep the result on disk where there is a folder for it."""
     rules: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}  # NaN and infinity may occur
     return kept(lambda cache: numba.njit(cache=cache, **rules)(function))
 
@@ -126,7 +126,7 @@ def _reduce(matrix: Any, diagonal: Any, beside: Any) -> None:
 
 @_compiled
 def _iterate(diagonal: Any, beside: Any) -> bool:
-    """The root-free QL iteration: the diagonals (n, LANES) become the eigenvalues. Whether all lanes converged."""
+    """Turn the diagonals (n, LANES) into eigenvalues by root-free QL iteration; return whether all lanes converged."""
     n = len(diagonal)
     bound, power, cosine, sine = np.zeros(LANES), np.empty(LANES), np.empty(LANES), np.empty(LANES)
     gamma, shift = np.empty(LANES), np.empty(LANES)

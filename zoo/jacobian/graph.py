@@ -1,4 +1,4 @@
-"""A traced graph with the place of the samples in every value, so that parts of it run on any number of samples."""
+"""A traced graph with the sample dimension of every value, so that parts of it run on any number of samples."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -74,11 +74,11 @@ class BatchGraph:
                     self._in_front.add(node)
 
     def is_layer(self, node: fx.Node) -> bool:
-        """Whether a node applies learnt weights."""
+        """Return whether a node applies learnt weights."""
         return node in self._layer_nodes
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
-        """What a node takes that depends on the network's input."""
+        """Inputs of a node that depend on the network's input."""
         return [source for source in node.all_input_nodes if source in self.data]
 
     def rows(self, node: fx.Node) -> tuple[int, int] | None:
@@ -96,7 +96,7 @@ class BatchGraph:
         return longer[0]
 
     def varies(self, node: fx.Node) -> bool:
-        """Whether the value of a constant depends on the number of samples."""
+        """Return whether the value of a constant depends on the number of samples."""
         if node.op != "call_function" or node in self.data:
             return False
         if operator_name(node) in _SIZED and self._sized(node, self.samples + 1) != (node.args, node.kwargs):
@@ -132,7 +132,7 @@ class BatchGraph:
         return dict(zip(self.nodes, nodes, strict=True))
 
     def _stays_in_front(self, node: fx.Node) -> bool:
-        """Whether samples lie in front, as in all that the node takes; False where that is not sure."""
+        """Return whether samples lie in front, as in all that the node takes; False where that is not sure."""
         sources, name, shape = self.sources(node), operator_name(node), shape_of(node)
         if (
             not shape

@@ -195,7 +195,7 @@ class _Cut:
         return list(found)
 
     def entering(self, values: dict[fx.Node, Any]) -> Tensor:
-        """What enters, with the samples in front."""
+        """Input of the layer, with the samples in front."""
         value: Tensor = values[self.span.entering]
         return value.flatten(0, -2) if self.span.tokens else value.movedim(self.entering_axis, 0)
 

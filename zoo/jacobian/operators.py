@@ -53,7 +53,7 @@ WRITES = {"new_empty", "new_zeros", "slice_scatter", "select_scatter", "copy", "
 
 
 def is_tensor(node: fx.Node) -> bool:
-    """Whether a node has one tensor as its value, and not several."""
+    """Return whether a node has one tensor as its value, and not several."""
     return isinstance(node.meta.get("val"), Tensor)
 
 
@@ -65,6 +65,6 @@ def dimension(node: fx.Node, name: str) -> int:
 
 
 def pools_channels(node: fx.Node, name: str) -> bool:
-    """Whether a node averages over neighbouring channels, as a local response normalisation does."""
+    """Return whether a node averages over neighbouring channels, as a local response normalisation does."""
     kernel: Any = node.args[1] if len(node.args) > 1 else ()
     return name in ("avg_pool2d", "avg_pool3d") and all(size == 1 for size in kernel[1:])

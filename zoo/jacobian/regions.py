@@ -1,4 +1,4 @@
-"""Where a layer begins and ends in a traced graph: its activations, normalisations and padding."""
+"""Extent of each layer in a traced graph: its activations, normalisations and padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ __all__ = ["Span", "between", "shares_weights", "spans_of"]
 
 @dataclass(frozen=True)
 class Span:
-    """Where a layer lies in the graph.
+    """Extent of a layer in the graph.
 
     Attributes:
         name: Dotted name of the module with the weights.
@@ -73,7 +73,7 @@ def spans_of(graph: BatchGraph) -> list[Span]:
 
 
 def shares_weights(layer: fx.Node) -> bool:
-    """Whether a layer multiplies a batch of matrices, whose rows are tokens, by one and the same matrix of weights."""
+    """Return whether a layer multiplies a batch of matrices, whose rows are tokens, by one matrix of weights."""
     if operator_name(layer) != "bmm":
         return False
     weights: fx.Node = layer.args[1]  # type: ignore[assignment]
@@ -109,7 +109,7 @@ class _Regions:
         return end, tokens
 
     def before(self, operand: fx.Node, taken: set[fx.Node], linear: bool) -> tuple[fx.Node, bool]:
-        """What enters a layer whose weights are applied to ``operand``, and whether its samples are tokens."""
+        """Input of a layer whose weights are applied to ``operand``, and whether its samples are tokens."""
         first = operand
         source = operand
         while linear and operator_name(source) in RESHAPING and source not in taken:
@@ -139,7 +139,7 @@ class _Regions:
         return layer if shares_weights(layer) else None
 
     def _is_own(self, step: Sequence[fx.Node], scope: str) -> bool:
-        """Whether there is a step, and no module of a layer behind it is closer than this layer's."""
+        """Return whether there is a step, and no module of a layer behind it is closer than this layer's."""
         if not step:
             return False
         names = common_names(node.meta.get("scope", "") for node in step)

@@ -129,7 +129,7 @@ def layer_spectra(
 
 
 def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:
-    """The network's mean singular value: over the hidden layers, neither the first one nor the last.
+    """Mean singular value of a network: over the hidden layers, neither the first one nor the last.
 
     Args:
         spectra: What :func:`layer_spectra` yields.
@@ -141,7 +141,7 @@ def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:
 
 
 def hidden_isometry(spectra: Iterable[LayerSpectrum]) -> float:
-    r"""The network's distance from isometry, the mean of \|sigma - 1\|: over the hidden layers, as :func:`hidden_mean`.
+    r"""Distance of a network from isometry, the mean of \|sigma - 1\| over the hidden layers, as :func:`hidden_mean`.
 
     Args:
         spectra: What :func:`layer_spectra` yields.

@@ -97,7 +97,7 @@ class Steps:
         return name in PADDING or name in ("copy", "slice_scatter") or (name == "slice" and written <= {"copy"})
 
     def _belongs(self, node: fx.Node, tokens: bool, alone: bool) -> bool:
-        """Whether a node may be part of an activation or normalisation of a value."""
+        """Return whether a node may be part of an activation or normalisation of a value."""
         name = operator_name(node)
         if node.op != "call_function" or self.graph.is_layer(node):
             return False
@@ -125,7 +125,7 @@ class Steps:
         return shape if axis is None else shape[:axis] + shape[axis + 1 :]
 
     def _treats_tokens_alone(self, node: fx.Node, name: str) -> bool:
-        """Whether a node takes only what one token holds, its last dimension."""
+        """Return whether a node takes only what one token holds, its last dimension."""
         others = [source for source in node.all_input_nodes if source not in self.graph.data]
         last = len(shape_of(self.graph.sources(node)[0])) - 1
         if any(len(shape_of(other)) > 1 and max(shape_of(other)[:-1]) > 1 for other in others):
@@ -142,7 +142,7 @@ class Steps:
         return False
 
     def _has_shape(self, end: fx.Node, start: fx.Node, inside: Sequence[fx.Node], tokens: bool) -> bool:
-        """Whether this is an activation or normalisation: it keeps the shape, or halves the channels (GLU)."""
+        """Return whether this is an activation or normalisation: it keeps the shape, or halves the channels (GLU)."""
         names = {operator_name(node) for node in inside}
         if names <= {*MOVES, *PADDING, *WRITES}:
             return False
@@ -156,7 +156,7 @@ class Steps:
         return bool(gated) and len(ours) == len(theirs) and len(halved) == 1 and halved[0][0] == 2 * halved[0][1]
 
     def _is_padding(self, start: fx.Node, end: fx.Node, inside: Sequence[fx.Node]) -> bool:
-        """Whether a value is the other with more around it, made by copies alone."""
+        """Return whether a value is the other with more around it, made by copies alone."""
         names = {operator_name(node) for node in inside}
         ours, theirs = shape_of(start), shape_of(end)
         if not names <= {*MOVES, *PADDING, *WRITES} or len(ours) != len(theirs) or len(ours) < 3:

@@ -36,7 +36,7 @@ class RandomSkipLinear(nn.Module):
         return torch.cat([previous, torch.cat(earlier, dim=1).index_select(1, self.links)], dim=1)
 
     def columns(self, position: int, width: int) -> Tensor:
-        """Those of ``entering`` among the outputs of layers 0..i-1 side by side, (w + l_i,).
+        """Columns of ``entering`` among the outputs of layers 0..i-1 side by side, (w + l_i,).
 
         They are kept for as long as the links are the same.
         """
@@ -173,7 +173,7 @@ class RandomSkipMLP(nn.Module):
 
     @torch.no_grad()
     def jacobian_factors(self, x: Tensor) -> list[tuple[str, Tensor, Tensor]]:
-        """What a layer's Jacobian D W is made of, for :func:`zoo.layer_spectra`, which then need not trace the network.
+        """Factors of each layer's Jacobian D W, with which :func:`zoo.layer_spectra` need not trace the network.
 
         Args:
             x: Inputs, (N, ...).

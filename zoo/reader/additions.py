@@ -1,4 +1,4 @@
-"""Addition-type skip connections: where the operands of an addition part, and which layers lie on either way.
+"""Addition-type skip connections: the split at which the operands of an addition part, and the layers on each branch.
 
 A block reaches from where the operands part to where they are added. Its main branch is the way of most layers,
 1..k, with W_j input channels in layer j. The other way is a skip if it has no layer (identity) or at most one that is
@@ -61,7 +61,7 @@ def _judge_addition(flow: Flow, position: int) -> _Judgement:
 
 
 def _judge_branches(flow: Flow, position: int, split: int, main: int, beside: int) -> _Judgement:
-    """The verdict on two branches from ``split``, where ``main`` has at least as many layers as ``beside``."""
+    """Judge two branches from ``split``, where ``main`` has at least as many layers as ``beside``."""
     operation = flow.operations[position]
     path = flow.longest_path(split, main)
     layers = [flow.operations[layer] for layer in path]
@@ -96,7 +96,7 @@ def _no_block(operation: Operation, verdict: Verdict, reason: str) -> _Judgement
 
 
 def _uses_only_pieces(flow: Flow, split: int, position: int) -> bool:
-    """Whether what comes from ``split`` to ``position`` are slices of it, so that no operand carries it whole."""
+    """Return whether only slices of ``split`` reach ``position``, so that no operand carries it whole."""
     region = flow.between(split, position)
     users = [flow.operations[user] for user in flow.users[split] if region >> user & 1]
     return len(users) > 1 and all(user.kind == "slice" for user in users)

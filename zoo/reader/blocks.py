@@ -1,4 +1,4 @@
-"""What the reader finds: joints, which are additions and concatenations with a verdict, and blocks that hold skips."""
+"""Joints, which are additions and concatenations with a verdict, and blocks that hold skip connections."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -12,7 +12,7 @@ Verdict = Literal["skip", "not a skip", "not judged"]
 
 @dataclass(frozen=True)
 class Joint:
-    """One addition or concatenation, and what was made of it.
+    """One addition or concatenation, and the verdict on it.
 
     Attributes:
         scope: Dotted name of the module that ran it.
@@ -29,7 +29,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Which channels of which unit enter which other unit of a cell.
+    """Channels of each unit of a cell that enter each other unit.
 
     Attributes:
         scope: Dotted name of the module that the cell lies in.
@@ -76,7 +76,7 @@ class Block:
     wiring: Wiring | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures as plain numbers, without the single links."""
+        """The block as plain numbers, without the single links."""
         record = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "wiring"}
         return {**record, "density": self.density, "nn_mass": self.nn_mass}
 

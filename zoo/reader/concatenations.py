@@ -1,4 +1,4 @@
-"""Concatenation-type skip connections: which channels of which unit reach which other unit of a cell.
+"""Concatenation-type skip connections: the channels of each unit of a cell that reach each other unit.
 
 A source is a value that was computed and not joined. Concatenations that share sources form a cell. Its units are the
 sources that take channels of other sources; those that take none are the block's input. In a module that states itself
@@ -65,7 +65,7 @@ def judge_concatenations(flow: Flow) -> tuple[dict[int, Joint], dict[int, Block]
 
 
 class Compositions:
-    """What each value is made of along the channel axis, seen through concatenations, slices and activations."""
+    """Composition of each value along the channel axis, seen through concatenations, slices and activations."""
 
     def __init__(self, flow: Flow, axis: int) -> None:
         self.axis = axis  # 1, or -1 for channels in the last place
@@ -124,7 +124,7 @@ class Compositions:
         return sources, channels
 
     def _keeps_channels(self, operation: Operation) -> bool:
-        """Whether another shape leaves the channels their place."""
+        """Return whether the channels stay in their dimension and order when the shape changes."""
         before, after = self._operations[operation.inputs[0]].shape, operation.shape
         if self.axis == 1:
             return len(before) > 1 and before[:2] == after[:2]
@@ -158,7 +158,7 @@ def _cells(joints: list[int], compositions: Compositions) -> list[tuple[list[int
 def _judge_cell(
     flow: Flow, compositions: Compositions, joints: list[int], sources: list[int]
 ) -> tuple[str, Block | None]:
-    """Why a cell holds no skip; or what it holds, and the block."""
+    """Judge a cell: the reason why it holds no skip, or the kind of its skips and the block."""
     if len(sources) == 1:
         return "joins pieces of one value", None
     if any(
@@ -227,7 +227,7 @@ def _last_readers(flow: Flow, compositions: Compositions, sources: list[int], ce
 
 
 def _channels_read(flow: Flow, compositions: Compositions, sources: list[int], unit: int) -> dict[int, set[int]]:
-    """Which channels of which sources reach ``unit`` past no other source."""
+    """Channels of each source that reach ``unit`` past no other source."""
     wanted = set(sources)
     found: dict[int, set[int]] = {}
     waiting, seen = list(flow.operations[unit].inputs), {-1}

@@ -26,11 +26,11 @@ class Constants:
         self._known: dict[fx.Node, Tensor | None] = {}
 
     def is_parameter(self, node: fx.Node) -> bool:
-        """Tell a node that stands for a learnable weight."""
+        """Return whether a node stands for a learnable weight."""
         return isinstance(self._constant(node), nn.Parameter)
 
     def is_stored(self, node: fx.Node) -> bool:
-        """Tell a node that stands for a stored tensor."""
+        """Return whether a node stands for a stored tensor."""
         return self._constant(node) is not None
 
     def value(self, node: Any) -> Tensor | None:

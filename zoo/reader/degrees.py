@@ -12,7 +12,7 @@ __all__ = ["DegreeDistribution", "degree_distributions"]
 
 @dataclass(frozen=True)
 class DegreeDistribution:
-    """How many long-range links the neurons, or channels, of one cell have.
+    """Numbers of long-range links of the neurons, or channels, of one cell.
 
     Attributes:
         scope: Dotted name of the module that the cell lies in.

@@ -1,4 +1,4 @@
-"""Which entries of a value an operator takes, keeps or writes to, where constants of the graph decide it."""
+"""Entries of a value that an operator takes, keeps or writes to, where constants of the graph decide it."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Paths through a traced network: what depends on what, what every path passes, and the path of most layers."""
+"""Paths through a traced network: dependences, dominators, and the path of most layers."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -38,7 +38,7 @@ class Flow:
             self.above.append(bits)
 
     def is_above(self, first: int, second: int) -> bool:
-        """Whether ``second`` depends on ``first``, or is it."""
+        """Return whether ``second`` depends on ``first``, or is it."""
         return bool(self.above[second] >> first & 1)
 
     def between(self, start: int, end: int) -> int:
@@ -67,7 +67,7 @@ class Flow:
         return before.bit_length() - 1 if before else None
 
     def is_closed(self, start: int, end: int) -> bool:
-        """Whether every value computed between ``start`` and ``end`` is used there only."""
+        """Return whether every value computed between ``start`` and ``end`` is used there only."""
         region = self.between(start, end)
         return all(region >> user & 1 for position in members(region & ~(1 << end)) for user in self.users[position])
 

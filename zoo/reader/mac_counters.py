@@ -44,7 +44,7 @@ class MacCount:
 
 
 class DispatcherCounter(TorchDispatchMode):
-    """Counts what runs within this context, as torch's dispatcher sees it: after torch has taken operators apart.
+    """Counter of what runs within this context, as torch's dispatcher sees it: after torch has taken operators apart.
 
     It sees into compiled and scripted parts and into functions with a backward pass of their own. ``unrecorded``
     has the unknown operators that the tracer of torch.jit did not record, though it was recording.
@@ -86,12 +86,12 @@ class DispatcherCounter(TorchDispatchMode):
         return result
 
     def count(self) -> MacCount:
-        """All that ran so far."""
+        """Multiply-adds of all that ran so far."""
         return MacCount(dict(self.macs), dict(self.uncounted))
 
 
 class GraphCounter(TorchFunctionMode):
-    """Counts on the graph of ATen operators that torch.fx records within this context."""
+    """Counter on the graph of ATen operators that torch.fx records within this context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class GraphCounter(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def count(self, graph: fx.Graph) -> MacCount | None:
-        """All that a graph runs; None where it runs something unknown, or a product was hidden.
+        """Multiply-adds of a graph; None where it runs something unknown, or a product was hidden.
 
         Args:
             graph: As recorded, with what leads to no output; ``meta["val"]`` of a node has the shape of its value.
@@ -170,7 +170,7 @@ def _name_and_kind(func: Any) -> tuple[str, str]:
 
 
 def _shapes(values: Any) -> Any:
-    """The same arguments with the shape of each tensor in its place, lists as lists."""
+    """The same arguments with each tensor replaced by its shape, tuples by lists."""
     if isinstance(values, Tensor):
         return Shape(map(int, values.shape))  # numbers also for the tracer
     return [_shapes(value) for value in values] if isinstance(values, list | tuple) else values
@@ -181,7 +181,7 @@ def _title(operator: str) -> str:
 
 
 class _Alone(nn.Module):
-    """A network whose modules fvcore does not look at: it counts them all as one. Its output may be of any type."""
+    """A network that fvcore counts as one module; its output may be of any type."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class _Alone(nn.Module):
 
 
 def count_with_fvcore(network: nn.Module, images: Tensor) -> MacCount:
-    """What fvcore counts on the graph that torch.jit records, by the table; a second opinion comes with it.
+    """Count with fvcore on the graph that torch.jit records, by the table; the count at the dispatcher checks it.
 
     The graph lacks what no output needs, what an output of unknown type holds, and what scripted parts and functions
     with a backward pass of their own do. The count at the dispatcher, of the same pass, replaces it where it is larger

@@ -1,4 +1,4 @@
-"""The table of operators: whose multiply-adds count and how many they are, whose do not, and which are unknown."""
+"""Table of operators: those whose multiply-adds count, with their formulas, those that have none, and unknown ones."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def _matrix_product(left: Shape, right: Shape) -> int:
 
 
 def _product_of(first: int) -> Formula:
-    """Product of the argument at a place by the next one."""
+    """Product of the argument at an index by the next one."""
     return lambda arguments, _: _matrix_product(arguments[first], arguments[first + 1])
 
 
@@ -192,7 +192,7 @@ def base_name(operator: str) -> str:
 
 @cache
 def kind(operator: str) -> Literal["counted", "free", "unknown"]:
-    """Say whether an operator's multiply-adds count, whether it has none that do, or that this is unknown.
+    """Classify an operator: its multiply-adds count, it has none that do, or this is unknown.
 
     Free are operators that take no tensor, look at one differently, or work element by element, over one dimension, in
     windows or by position: shapes, activations, normalisations, pooling, indexing, sampling, random draws, losses.
@@ -215,7 +215,7 @@ def kind(operator: str) -> Literal["counted", "free", "unknown"]:
 
 
 def _is_plain(operator: str) -> bool:
-    """Whether torch tags an operator of ATen as element by element, or it takes one tensor at most, or views one."""
+    """Return whether torch tags an ATen operator as element by element, or it takes one tensor at most or views one."""
     names = {operator.partition("::")[2], base_name(operator)}
     packets = [getattr(torch.ops.aten, name) for name in names if hasattr(torch.ops.aten, name)]
     forms = [getattr(packet, form) for packet in packets for form in packet.overloads()]

@@ -119,7 +119,7 @@ def _count_at_dispatcher(network: nn.Module, images: torch.Tensor) -> MacCount:
 
 @contextmanager
 def attention_in_parts() -> Iterator[None]:
-    """Within this context attention runs as its separate operators, and not as one fused kernel of unknown content."""
+    """Run attention within this context as its separate operators, not as one fused kernel of unknown content."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

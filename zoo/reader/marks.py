@@ -1,4 +1,4 @@
-"""Cells that no longer say that they are cells, as after a conversion that rebuilds a network from its graph."""
+"""Cells that have lost the attribute ``is_cell``, as after a conversion that rebuilds a network from its graph."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""What becomes of joined values before a layer reads them: mixed with each other, moved, or neither."""
+"""Treatment of joined values before a layer reads them: mixed with each other, moved, or neither."""
 
 from math import prod
 
@@ -10,7 +10,7 @@ __all__ = ["is_mixed", "is_moved"]
 
 
 def is_mixed(flow: Flow, position: int) -> bool:
-    """Whether joined values are added to each other, or multiplied by fixed numbers, before a layer reads them.
+    """Return whether joined values are added to each other, or multiplied by fixed numbers, before a layer reads them.
 
     Args:
         flow: The trace.
@@ -44,7 +44,7 @@ def is_mixed(flow: Flow, position: int) -> bool:
 
 
 def is_moved(flow: Flow, position: int) -> bool:
-    """Whether a joined value's dimensions change places before a convolution, whose channels they then may be.
+    """Return whether a joined value's dimensions are permuted before a convolution, whose channels they then may be.
 
     Args:
         flow: The trace.
@@ -65,7 +65,7 @@ def _sizes(flow: Flow, joined: Operation) -> set[int]:
 
 
 def _passes(operation: Operation) -> bool:
-    """Whether an operation hands on the entries of what it takes, one by one."""
+    """Return whether an operation passes the entries of its input on, one by one."""
     if operation.kind != "other":
         return True
     return operation.keeps_channels or operation.is_view or operation.rearranges or bool(operation.written)
@@ -74,7 +74,7 @@ def _passes(operation: Operation) -> bool:
 def _takes_together(
     operation: Operation, before: tuple[int, ...], joined: Operation, parts: set[int], moved: bool
 ) -> bool:
-    """Whether an operation makes one entry of several that may lie in different parts of what was joined."""
+    """Return whether an operation combines entries that may lie in different parts of the joined value."""
     if _passes(operation) or len(operation.inputs) > 1:
         return False
     if moved:
@@ -85,12 +85,12 @@ def _takes_together(
 
 
 def _keeps_place(operation: Operation, before: tuple[int, ...], joined: Operation) -> bool:
-    """Whether the dimension that a concatenation joined stays the same one in another shape."""
+    """Return whether the dimension that a concatenation joined stays the same one in another shape."""
     return operation.is_view and before[: joined.axis + 1] == operation.shape[: joined.axis + 1]
 
 
 def _is_pooled(operation: Operation, joined: Operation) -> bool:
-    """Whether an operator on joined values takes entries together, but none along the dimension that they lie in."""
+    """Return whether an operator on joined values pools entries, but not along the joined dimension."""
     if operation.operator in REDUCTIONS:
         return joined.axis not in operation.taken
     return operation.shape[joined.axis : joined.axis + 1] == joined.shape[joined.axis : joined.axis + 1]

@@ -87,7 +87,7 @@ class Reduction:
             self._combine(node, name, arguments, inputs)
 
     def _combine(self, node: fx.Node, name: str, arguments: list[Any], inputs: tuple[int, ...]) -> None:
-        """An operator that joins values, scales one by another, or works on one."""
+        """Record an operator that joins values, scales one by another, or works on one."""
         if name == "cat" and sum(part in self._position for part in arguments[0]) > 1:
             parts = tuple(self._position.get(part, -1) for part in arguments[0])
             self._record.add(node, "concatenation", parts, axis=self._axis(node, arguments, 1, inputs[0]))
@@ -114,7 +114,7 @@ class Reduction:
             self._record.join(node, inputs)
 
     def _add_up(self, node: fx.Node, terms: list[list[Any]]) -> None:
-        """A sum of products: an addition of those terms that depend on the input, of each its signal."""
+        """Record a sum of products: an addition of those terms that depend on the input, of each its signal."""
         found: list[int] = []
         for factors in terms:
             values = tuple(dict.fromkeys(self._position[part] for part in factors if part in self._position))
@@ -133,7 +133,7 @@ class Reduction:
         return axis % len(self._record.shape(source))
 
     def _convolve(self, node: fx.Node, arguments: list[Any], name: str) -> None:
-        """A convolution: a layer where its weight is learnt or computed from the input; a fixed filter otherwise."""
+        """Record a convolution: a layer if its weight is learnt or computed from the input, else a fixed filter."""
         position, weight = self._position[arguments[0]], arguments[1]
         channels = self._record.shape(position)[1]
         transposed = "transpose" in name or (name == "convolution" and arguments[6])
@@ -148,7 +148,7 @@ class Reduction:
             self._multiply_by_constant(node, position, matrix, 1)
 
     def _multiply(self, node: fx.Node, name: str, factors: list[Any]) -> None:
-        """A matrix product: of two values, of a value and learnt weights, or of a value and something else."""
+        """Record a matrix product: of two values, of a value and learnt weights, or of a value and something else."""
         left, right = factors
         inputs = tuple(dict.fromkeys(self._position[factor] for factor in factors if factor in self._position))
         if left in self._position and right in self._position:
@@ -164,7 +164,7 @@ class Reduction:
             self._multiply_by_constant(node, inputs[0], factor, dimensions - (1 if on_the_right else 2))
 
     def _multiply_by_constant(self, node: fx.Node, source: int, matrix: np.ndarray | None, axis: int) -> None:
-        """A product along ``axis`` with a fixed matrix, (entries, results): a slice where each result is one entry."""
+        """Record a product along ``axis`` by a fixed matrix (entries, results): a slice if each result is one entry."""
         shape, chosen = self._record.shape(source), self._entries.chosen_by(matrix)
         if (
             matrix is not None

@@ -1,4 +1,4 @@
-"""ATen operators by what they do to the values that pass them. What stands in no table is never guessed at.
+"""Tables of ATen operators by their effect on the values that pass them. An operator in no table is never guessed at.
 
 An operator that is pointwise by torch's own tag, or that a table names, is known. Of the others, one that takes values
 of different layers is a joint that nobody can judge, one of another library is too, and the rest move channels in a way
@@ -126,17 +126,17 @@ def operator(node: fx.Node) -> str:
 
 
 def is_foreign(name: str) -> bool:
-    """Tell an operator of another library, of which nothing is known, not even whether it is a layer."""
+    """Return whether an operator is of another library; nothing is known of it, not even whether it is a layer."""
     return "::" in name
 
 
 def is_pointwise(node: fx.Node) -> bool:
-    """Tell an operator that torch itself calls pointwise."""
+    """Return whether torch itself calls an operator pointwise."""
     return torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
 def is_known(node: fx.Node) -> bool:
-    """Tell an operator whose effect on values and channels is stated here or by torch."""
+    """Return whether an operator's effect on values and channels is stated here or by torch."""
     name = operator(node)
     return not is_foreign(name) and (name in _KNOWN or is_pointwise(node))
 

@@ -27,7 +27,7 @@ class Parts:
         self._slices: dict[tuple, int] = {}  # the operation that takes these entries of that value
 
     def is_cut(self, node: fx.Node) -> bool:
-        """Tell a node with several outputs that :meth:`cut` has recorded."""
+        """Return whether a node has several outputs that :meth:`cut` has recorded."""
         return node in self._pieces
 
     def take_piece(self, node: fx.Node, cut: fx.Node, number: int) -> None:
@@ -63,7 +63,7 @@ class Parts:
             self._slices[key] = self._record.position[node]
 
     def _part(self, source: int, axis: int, taken: Sequence[int]) -> tuple[int, list[int]] | None:
-        """The one part that these entries of something written or concatenated lie in, and their places there."""
+        """The one part that holds all these entries of a written or concatenated value, and their indices in it."""
         operation = self._record.operations[source]
         if operation.axis != axis or not taken:
             return None

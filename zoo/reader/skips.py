@@ -1,4 +1,4 @@
-"""Every addition and concatenation of a traced network, judged, and the blocks that hold its skip connections."""
+"""Verdicts on every addition and concatenation of a traced network, and the blocks that hold its skip connections."""
 
 from nnmass.zoo.reader.additions import judge_additions
 from nnmass.zoo.reader.blocks import Block, Joint, judged

@@ -1,4 +1,4 @@
-"""What a network's topology is: NN-Mass, density, average degree, parameters and multiply-adds in one record."""
+"""The topology of a network: NN-Mass, density, average degree, parameters and multiply-adds in one record."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields

@@ -124,7 +124,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings, no tracebacks of PyTorch's own about operators that fail, and its random state put back."""
+    """Silence PyTorch's own warnings and tracebacks about operators that fail, and put its random state back."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
@@ -139,7 +139,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int, Tensor]]:
-    """A copy in eval mode whose tensors have no values, and by the id of each such tensor the one that it stands for.
+    """Copy a network in eval mode, with tensors without values, and map the id of each to the original tensor.
 
     Whatever the copy's forward writes to, the network does not feel it. Forward hooks are left out: they look on.
     """
@@ -178,7 +178,7 @@ def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -
 
 @contextmanager
 def _graph_counted(network: nn.Module) -> Iterator[list[MacCount | None]]:
-    """Within this context, a pass of the network is counted on its whole graph, before torch leaves parts of it out."""
+    """Count a pass of the network within this context on its whole graph, before torch leaves parts of it out."""
     counts: list[MacCount | None] = []
 
     def count(module: nn.Module, arguments: Any, value: Any) -> None:
@@ -194,7 +194,7 @@ def _graph_counted(network: nn.Module) -> Iterator[list[MacCount | None]]:
 
 
 class _Marked(fx.Interpreter):
-    """Runs a graph again; the nodes of a further trace take over its marks."""
+    """Interpreter of a graph; the nodes of a further trace take over its marks."""
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
@@ -209,7 +209,7 @@ class _Marked(fx.Interpreter):
 
 @contextmanager
 def _scopes_marked(network: nn.Module) -> Iterator[None]:
-    """Within this context, a node that a module's forward adds to the graph carries the module's name."""
+    """Mark each node that a module's forward adds to the graph within this context with the module's name."""
     scopes: list[str] = [""]
     cells: list[str | None] = [None]
 
@@ -246,7 +246,7 @@ def _scopes_marked(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _outputs_listed(network: nn.Module) -> Iterator[None]:
-    """Within this context the network returns a plain list of all tensors that its forward returned or kept.
+    """Let the network return, within this context, a plain list of all tensors that its forward returned or kept.
 
     Tracers look for tensors in containers that they know; what lies in another one would be taken for unused.
     """

@@ -1,1 +1,1 @@
-"""The LightningModule that trains a network, and what it needs."""
+"""The LightningModule that trains a network, with its metrics."""

@@ -1,4 +1,4 @@
-"""Whether weights belong to a network: names and shapes are the same."""
+"""Comparison of a checkpoint's weights with a network: names and shapes must be the same."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["require_same_architecture"]
 
 
 def require_same_architecture(ours: Mapping[str, Tensor], theirs: Mapping[str, Any]) -> None:
-    """Hold the state of a checkpoint against that of a network, before it is loaded.
+    """Refuse the state of a checkpoint that does not fit a network, before it is loaded.
 
     Args:
         ours: The network's ``state_dict()``.

@@ -179,7 +179,7 @@ class Classifier(LightningModule):
         return logits
 
     def _log_figures(self, stage: str, loss_mean: WeightedMean, metrics: dict[str, Metric] | MetricCollection) -> None:
-        """Hand Lightning the objects, once an epoch: it reads and resets them at the epoch's end."""
+        """Hand Lightning the metrics once an epoch: it reads and resets them at the epoch's end."""
         if stage in self._logged:
             return
         self.log(f"{stage}/loss", loss_mean, on_step=False, on_epoch=True, batch_size=1)
@@ -187,12 +187,12 @@ class Classifier(LightningModule):
         self._logged.add(stage)
 
     def on_fit_start(self) -> None:
-        """Begin with the learning rate that a LearningRateFinder has found, and with the schedule from there."""
+        """Begin with the learning rate that a LearningRateFinder has chosen, and the schedule from there."""
         if self.lr is not None:
             self.trainer.strategy.setup_optimizers(self.trainer)
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's figures."""
+        """Begin the epoch's metrics."""
         self._logged.discard("train")
         if self._resumed_epoch:  # those of the resumed epoch
             for metric in self._train_figures().values():
@@ -200,21 +200,21 @@ class Classifier(LightningModule):
         self._resumed_epoch = False
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the validation's figures."""
+        """Begin the validation's metrics."""
         self._logged.discard("val")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the training's figures, if the run went on after the epoch's last training batch."""
+        """Log the training metrics, if the run was resumed after the epoch's last training batch."""
         fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
         if fitting and self._resumed_epoch and "train" not in self._logged:
             self.log_dict({name: metric.compute() for name, metric in self._train_figures().items()})
 
     def on_test_epoch_start(self) -> None:
-        """Begin the test's figures."""
+        """Begin the test's metrics."""
         self._logged.discard("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the epoch's training figures have summed up so far, process by process."""
+        """Add the sums of the epoch's training metrics so far, process by process."""
         checkpoint["train_figures"] = {
             name: (metric.update_count, {key: self._of_all(value) for key, value in metric.metric_state.items()})
             for name, metric in self._train_figures().items()
@@ -257,7 +257,7 @@ class Classifier(LightningModule):
         return SequentialLR(optimizer, [LinearLR(optimizer, 0.01, total_iters=warmup), main], milestones=[warmup])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the epoch's training figures, and refuse a checkpoint of another architecture with one sentence.
+        """Go on with the epoch's training metrics, and refuse a checkpoint of another architecture with one sentence.
 
         Raises:
             ValueError: If a name or a shape differs, of which the message names the first, or figures are foreign.
@@ -280,7 +280,7 @@ class Classifier(LightningModule):
 
 
 def _go_on_from(metric: Metric, count: int, values: dict[str, Tensor], rank: int, size: int) -> None:
-    """Let a metric of sums go on from those of all processes; of another number of them, the first takes the total."""
+    """Restore a metric of sums from those of all processes; if their number has changed, the first takes the total."""
     metric.reset()
     metric._update_count = count
     for name, of_all in values.items():

@@ -1,4 +1,4 @@
-"""WeightedMean: the mean over all samples of an epoch, added up without a look at any value."""
+"""WeightedMean: the mean over all samples of an epoch, added up without reading any value."""
 
 from typing import Any
 
