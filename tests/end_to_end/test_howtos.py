@@ -46,7 +46,7 @@ def test_a_network_of_ones_own(tmp_path: Path, nnmass: Callable) -> None:
     assert "class_path: mynet.MyNet" in config
     assert "hidden: 32" in config
     (ours,) = blocks("own_network.md", "yaml")
-    (tmp_path / "own.yaml").write_text(f"{ours}data: datamodules.Digits\n")
+    (tmp_path / "own.yaml").write_text(f"{ours}data: Digits\n")
     assert nnmass("inspect", "--config", "own.yaml", cwd=tmp_path).returncode == 0
 
 
