@@ -105,7 +105,7 @@ def _require_trainable(config: Any) -> None:
         ValueError: If network or data cannot be made of the configuration.
         FileNotFoundError: If there is no such checkpoint.
     """
-    from nnmass.commands.options.named_networks import instantiate
+    from nnmass.runtime.configuration import instantiate
 
     instantiate({key: config[key] for key in ("model", "data", "seed_everything")}, "submit fit")
     checkpoint = config.ckpt_path

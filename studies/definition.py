@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import product
 from math import prod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nnmass.runtime.class_paths import as_recorded, whole_class_paths
 from nnmass.runtime.names import require_name
 from nnmass.zoo.networks.variants import VARIANTS, list_models
+
+if TYPE_CHECKING:
+    from nnmass.datamodules.base import DataModule
+    from nnmass.zoo.training.classifier import Classifier
 
 __all__ = ["JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows", "takes_one_device"]
 
@@ -134,6 +138,16 @@ class Row:
     arguments: dict[str, Any]
     configuration: dict[str, Any]
     accuracy: float | None = None
+
+    def build(self) -> "tuple[Classifier, DataModule]":
+        """Build the model and the data of the row's configuration; no sample is loaded yet.
+
+        Raises:
+            ValueError: If the configuration does not describe them.
+        """
+        from nnmass.runtime.configuration import instantiate  # loads torch, which whoever counts rows does without
+
+        return instantiate(self.configuration, self.id)
 
 
 def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) -> list[Row]:

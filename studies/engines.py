@@ -8,14 +8,14 @@ from nnmass.studies.definition import Row, Study
 from nnmass.studies.ensemble.engine import fill_together
 from nnmass.studies.fit_engine import fill_by_fit
 from nnmass.studies.rows import write_row
-from nnmass.studies.sizes import Build, size_of
+from nnmass.studies.sizes import size_of
 from nnmass.studies.work import Work, begun, now
 
 __all__ = ["run_study"]
 
 
 def run_study(
-    study: Study, rows: Sequence[Row], folder: Path, build: Build, workers: int, limit: int | None = None
+    study: Study, rows: Sequence[Row], folder: Path, workers: int, limit: int | None = None
 ) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Fill all rows that are neither finished nor another process's; those that failed earlier are tried once more.
 
@@ -23,7 +23,6 @@ def run_study(
         study: The study.
         rows: Its rows, or some of them.
         folder: The study's folder.
-        build: Makes model and data of a row's configuration.
         workers: Trainings at once.
         limit: Rows after which to end; only the engine ``fit`` looks at it.
 
@@ -34,7 +33,7 @@ def run_study(
         ValueError: If the engine cannot train what the study asks for.
     """
     engine = {"fit": fill_by_fit, "ensemble": fill_together, "published": _published}[study.engine]
-    work = Work(study, folder, build, workers, now(), limit)
+    work = Work(study, folder, workers, now(), limit)
     yield from engine(work, [row for row in rows if not work.is_done(row)])
 
 
@@ -44,7 +43,7 @@ def _published(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str,
         with work.ours([row]) as ours:
             if ours:
                 accuracy = (row.accuracy or 0.0) / 100
-                record = {**begun(work.study, row), **size_of(row, work.build), "test_accuracy_last": accuracy}
+                record = {**begun(work.study, row), **size_of(row), "test_accuracy_last": accuracy}
                 record["status"] = "finished"
                 write_row(work.folder, row, record)
                 yield row, record

@@ -59,7 +59,7 @@ def _fit_one(
         write_row(work.folder, row, record)
         try:
             with measure.lock:
-                model, data = work.build(row.configuration, row.id)
+                model, data = row.build()
                 data.prepare_data()
                 record |= protocol(model, data, row.configuration) | measure(row, model, data)
             write_row(work.folder, row, record)

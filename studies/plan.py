@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnmass.studies.definition import Row, Study
 from nnmass.studies.outline import outline
-from nnmass.studies.sizes import Build, closed_size, size_by, size_of
+from nnmass.studies.sizes import closed_size, size_by, size_of
 
 if TYPE_CHECKING:
     from nnmass.datamodules.base import DataModule
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["planned"]
 
 
-def planned(study: Study, rows: Sequence[Row], build: Build, timed: bool = False) -> Iterator[dict[str, Any]]:
+def planned(study: Study, rows: Sequence[Row], timed: bool = False) -> Iterator[dict[str, Any]]:
     """Topology, size and cost of every architecture of a study.
 
     Where a configuration is plain and its network has closed forms, nothing is built, and the data set is taken as it
@@ -24,7 +24,6 @@ def planned(study: Study, rows: Sequence[Row], build: Build, timed: bool = False
     Args:
         study: The study.
         rows: Its rows.
-        build: Makes model and data of a row's configuration.
         timed: Whether to take a few steps of the real thing on this machine, and of the data at hand.
 
     Yields:
@@ -41,13 +40,13 @@ def planned(study: Study, rows: Sequence[Row], build: Build, timed: bool = False
         row = first[key]
         facts = {"config": row.config, "network": row.network, "seeds": number}
         if not row.configuration:
-            yield facts | size_of(row, build)
+            yield facts | size_of(row)
             continue
         cost = None if timed else _as_published(row)
         if cost is None:
             if row.config not in shared:
-                shared[row.config] = _at_hand(row, build)
-            cost = _as_at_hand(study, row, build, shared[row.config], timed)
+                shared[row.config] = _at_hand(row)
+            cost = _as_at_hand(study, row, shared[row.config], timed)
         yield facts | cost
 
 
@@ -68,8 +67,8 @@ class _Data(NamedTuple):
     reason: str
 
 
-def _at_hand(row: Row, build: Build) -> _Data:
-    _, data = build(row.configuration, row.id)
+def _at_hand(row: Row) -> _Data:
+    _, data = row.build()
     if hasattr(data, "download"):
         data.download = False
     try:
@@ -79,18 +78,18 @@ def _at_hand(row: Row, build: Build) -> _Data:
         return _Data(data, None, str(error))
 
 
-def _as_at_hand(study: Study, row: Row, build: Build, shared: _Data, timed: bool) -> dict[str, Any]:
+def _as_at_hand(study: Study, row: Row, shared: _Data, timed: bool) -> dict[str, Any]:
     """Size and cost by the data themselves, and by a few steps if it is timed."""
     size = closed_size(row, shared.data)
     if shared.loader is None:
-        return (size or size_of(row, build)) | {"reason": shared.reason}
+        return (size or size_of(row)) | {"reason": shared.reason}
     samples, steps = shared.loader.sampler.num_samples, len(shared.loader)
     if not timed:
-        size = size or size_of(row, build)
+        size = size or size_of(row)
         return size | _training_macs(row, size, samples)
     from nnmass.studies.timing import seconds_alone, seconds_together
 
-    model, _ = build(row.configuration, row.id)
+    model, _ = row.build()
     size = size or size_by(row, model, shared.data)
     per_step = (seconds_together if study.engine == "ensemble" else seconds_alone)(model, shared.data, row)
     epochs = _epochs(row)

@@ -1,6 +1,5 @@
 """Topology and size of a row's network, by closed forms where there are any; torch is loaded where there are none."""
 
-from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,7 @@ if TYPE_CHECKING:
     from nnmass.zoo.reader.topology import Topology
     from nnmass.zoo.training.classifier import Classifier
 
-__all__ = ["Build", "closed_size", "size_by", "size_of"]
-
-Build = Callable[[Mapping[str, Any], str], "tuple[Classifier, DataModule]"]
-"""Makes model and data of a configuration; its name is for messages."""
+__all__ = ["closed_size", "size_by", "size_of"]
 
 # What the data decide of each network that has closed forms.
 _DECIDED = {
@@ -29,17 +25,16 @@ _DECIDED = {
 }
 
 
-def size_of(row: Row, build: Build) -> dict[str, Any]:
+def size_of(row: Row) -> dict[str, Any]:
     """Topology and size of a row's network.
 
     Args:
         row: The row.
-        build: Makes model and data of its configuration.
     """
     if not row.configuration:
         variant = VARIANTS[row.network]
         return _size(closed_form(variant.builder, variant.arguments) or _read(create_model(row.network)))
-    model, data = build(row.configuration, row.id)
+    model, data = row.build()
     return size_by(row, model, data)
 
 

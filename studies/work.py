@@ -15,7 +15,7 @@ from nnmass.datamodules.base import DataModule
 from nnmass.runtime.device_facts import device_facts
 from nnmass.studies.definition import JacobianChoice, Row, Study
 from nnmass.studies.rows import claimed, read_row
-from nnmass.studies.sizes import Build, size_by
+from nnmass.studies.sizes import size_by
 from nnmass.zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
 from nnmass.zoo.training.classifier import Classifier
 
@@ -37,7 +37,6 @@ class Work(NamedTuple):
     Attributes:
         study: The study.
         folder: Its folder.
-        build: Makes model and data of a row's configuration.
         workers: Trainings at once.
         began: When this process began: what has failed since then has failed in another that shares the rows.
         limit: Trainings after which to end; None for no limit.
@@ -45,7 +44,6 @@ class Work(NamedTuple):
 
     study: Study
     folder: Path
-    build: Build
     workers: int
     began: str
     limit: int | None

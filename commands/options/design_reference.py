@@ -11,9 +11,10 @@ import yaml
 from torch import nn
 
 from nnmass import zoo
-from nnmass.commands.options.named_networks import config_of_checkpoint, instantiate
+from nnmass.commands.options.named_networks import config_of_checkpoint
 from nnmass.runtime.class_paths import whole_class_paths
 from nnmass.runtime.config_names import config_name, find_config
+from nnmass.runtime.configuration import instantiate
 from nnmass.zoo.networks.variants import VARIANTS
 
 __all__ = ["Family", "Reference", "find_reference"]

@@ -1,30 +1,21 @@
 """Networks by whatever names them: the zoo, timm, a configuration, a checkpoint."""
 
-from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import yaml
-from pytorch_lightning.cli import LightningArgumentParser
 from torch import nn
 
-from nnmass import datamodules, zoo
-from nnmass.commands.training.model_and_data import (
-    PARSER_OPTIONS,
-    add_model_and_data,
-    add_seed,
-    errors_explained,
-    require_network_class,
-)
+from nnmass import zoo
 from nnmass.runtime.checkpoints import read_checkpoint
-from nnmass.runtime.class_paths import whole_class_paths
 from nnmass.runtime.config_names import config_name, find_config
+from nnmass.runtime.configuration import instantiate
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.training.architecture import require_same_architecture
 
-__all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "instantiate", "network_of_config"]
+__all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "network_of_config"]
 
 
 class NamedNetwork(NamedTuple):
@@ -74,27 +65,6 @@ def network_of_config(name: str) -> NamedNetwork:
     path = find_config(name)
     model, data = instantiate(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
     return NamedNetwork(config_name(path), model.network, tuple(data.input_size))
-
-
-def instantiate(content: Mapping[str, Any], name: str) -> tuple[zoo.Classifier, datamodules.DataModule]:
-    """The model and the data that a configuration describes; nothing is loaded yet.
-
-    Args:
-        content: The configuration, as YAML gives it.
-        name: The configuration's name, for the message.
-
-    Raises:
-        ValueError: If it does not describe a network and its data.
-    """
-    parser = LightningArgumentParser(**PARSER_OPTIONS)
-    add_seed(parser)
-    add_model_and_data(parser)
-    known = {key: content[key] for key in ("model", "data", "seed_everything") if key in content}
-    with errors_explained(parser, name):
-        parsed: Any = parser.parse_object(whole_class_paths(known))
-        require_network_class(parsed.model.network.class_path)
-        built: Any = parser.instantiate(parsed)
-    return built.model, built.data
 
 
 def config_of_checkpoint(path: Path) -> Path:

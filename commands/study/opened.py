@@ -2,7 +2,6 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -114,8 +113,8 @@ def _read_configurations(study: "Study", definition: Path, saved: Path | None) -
 def _read_study(path: Path) -> "Study":
     from jsonargparse import ArgumentError, ArgumentParser
 
-    from nnmass.commands.options.errors import explain
     from nnmass.runtime.config_shape import require_shape
+    from nnmass.runtime.option_errors import explain
     from nnmass.runtime.strict_yaml import read_yaml
     from nnmass.studies.definition import JacobianChoice, ReportChoice, Study
 
@@ -181,10 +180,3 @@ def require_fit_engine(study: "Study", option: str, value: int | None) -> None:
     """
     if value is not None and study.engine != "fit":
         raise ValueError(f"Expected {option} only for a study of the engine fit, but {study.name} has {study.engine}.")
-
-
-def build(configuration: Mapping[str, Any], name: str) -> Any:
-    """Make model and data of a row's configuration."""
-    from nnmass.commands.options.named_networks import instantiate
-
-    return instantiate({key: configuration[key] for key in ("model", "data", "seed_everything")}, name)

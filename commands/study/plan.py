@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnmass.commands.options.parser import Actions
-from nnmass.commands.study.opened import OpenedStudy, add_data_dir, add_study, build, open_one
+from nnmass.commands.study.opened import OpenedStudy, add_data_dir, add_study, open_one
 
 __all__ = ["add_to"]
 
@@ -31,7 +31,7 @@ def _plan(options: Namespace) -> None:
     study, _, rows, _ = opened
     console = terminal()
     total = len({(row.config, row.network) for row in rows})
-    costs = planned(study, rows, build, options.time)
+    costs = planned(study, rows, options.time)
     lines = list(track(costs, "Measuring", total=total, console=console, transient=True))
     _print_table(opened, lines, options.time)
     console.print(f"{len(rows)} rows, {study.engine}: nnmass study run fills them.", highlight=False)

@@ -9,7 +9,6 @@ from nnmass.commands.study.opened import (
     add_data_dir,
     add_output_dir,
     add_study,
-    build,
     open_one,
     require_fit_engine,
     write_definition,
@@ -59,7 +58,7 @@ def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None
     signals.stop_at_once()  # as Ctrl-C does
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(study.name, total=len(rows), completed=done)
-        for row, record in run_study(study, rows, folder, build, workers, options.limit):
+        for row, record in run_study(study, rows, folder, workers, options.limit):
             progress.advance(task)
             done += 1
             line = f"[{done}/{len(rows)}] {row.id}: {_outcome(record)}"

@@ -10,14 +10,14 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from nnmass import callbacks, datamodules, zoo
 from nnmass.commands.options.trainer_rules import require_sensible, require_work
-from nnmass.commands.training.model_and_data import (
+from nnmass.runtime.class_paths import whole_arguments
+from nnmass.runtime.configuration import (
     PARSER_OPTIONS,
     add_model_and_data,
     add_seed,
     errors_explained,
     require_network_class,
 )
-from nnmass.runtime.class_paths import whole_arguments
 from nnmass.runtime.written_config import readable_again
 
 __all__ = ["Built", "TrainingCLI", "parsed_fit"]

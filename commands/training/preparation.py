@@ -16,7 +16,6 @@ from nnmass.commands.options.monitors import require_logged
 from nnmass.commands.options.trainer_rules import require_devices
 from nnmass.commands.training.lightning_cli import Built, TrainingCLI
 from nnmass.commands.training.location import Request, shared_location
-from nnmass.commands.training.model_and_data import require_left_to_data, require_weights
 from nnmass.commands.training.run import TrainingRun
 from nnmass.commands.training.trainer_parts import (
     evaluation_callbacks,
@@ -26,6 +25,7 @@ from nnmass.commands.training.trainer_parts import (
     shows_progress_bar,
     training_callbacks,
 )
+from nnmass.runtime.configuration import require_left_to_data, require_weights
 from nnmass.runtime.folders import RunLocation
 from nnmass.runtime.identity import configuration_id
 from nnmass.runtime.launch import Launch, launched, require_launcher

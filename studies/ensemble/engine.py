@@ -32,7 +32,7 @@ def fill_together(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[s
     measure, on_gpu = Measurer(work.study.jacobian), torch.cuda.is_available()
     for config in dict.fromkeys(row.config for row in rows):
         same = [row for row in rows if row.config == config]
-        _, data = work.build(same[0].configuration, same[0].id)
+        _, data = same[0].build()
         data.prepare_data()
         samples = _samples(data)
         # A GPU takes all members at once; a processor leaves to other processes what it does not need at once.
@@ -51,7 +51,7 @@ def _ensemble_of(
         prepare(work.folder, row)
         record = begun(work.study, row)
         try:
-            model, data = work.build(row.configuration, row.id)
+            model, data = row.build()
             record |= protocol(model, data, row.configuration)
             network: Any = model.network
             rate = ensemble_rate(model, data, row)

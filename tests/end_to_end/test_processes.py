@@ -15,8 +15,8 @@ from conftest import ROOT, SUPPORT
 
 from nnmass.callbacks.start_ups import StartUps
 from nnmass.commands.main import main
-from nnmass.commands.options.named_networks import instantiate
 from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
+from nnmass.runtime.configuration import instantiate
 from nnmass.runtime.launch import Launch, launched, require_launcher
 
 ENVIRONMENT = {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"}

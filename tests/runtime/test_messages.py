@@ -55,7 +55,7 @@ def test_it_is_said_what_they_are_about(action: Callable, beginning: str) -> Non
     assert "\n" not in text
 
 
-# commands/options/errors.py reads jsonargparse's words: each pattern with an input that leads to it.
+# runtime/option_errors.py reads jsonargparse's words: each pattern with an input that leads to it.
 WORDS = {
     "--modle 3": "Expected a known option or key, but got 'modle'",
     "more": "Expected options that begin with --, but got 'more'",

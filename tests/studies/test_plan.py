@@ -13,10 +13,9 @@ from conftest import ROOT
 
 from nnmass import datamodules
 from nnmass.commands.main import main
-from nnmass.commands.options.named_networks import instantiate
 from nnmass.datamodules.facts import FACTS
 from nnmass.studies import outline, plan
-from nnmass.studies.definition import Study, planned_rows
+from nnmass.studies.definition import Row, Study, planned_rows
 from nnmass.zoo.training.classifier import Classifier
 
 CIFAR10 = yaml.safe_load((ROOT / "configs" / "cifar10_dense.yaml").read_text())
@@ -24,8 +23,8 @@ DIGITS: dict[str, Any] = {"class_path": "nnmass.datamodules.Digits", "init_args"
 MLP: dict[str, Any] = {"class_path": "nnmass.zoo.RandomSkipMLP", "init_args": {"depth": 5, "width": 8, "tc": 2}}
 
 
-def build(configuration: Any, name: str) -> Any:
-    return instantiate({key: configuration[key] for key in ("model", "data", "seed_everything")}, name)
+def never_built(row: Row) -> Any:
+    pytest.fail(f"{row.id} was built")
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -72,10 +71,12 @@ def test_the_rules_know_only_what_classifier_and_optimizers_take() -> None:
 def test_a_plan_without_the_data_is_the_plan_with_them(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Study("s", engine, ["a"], [{"depth": [4, 6], "tc": [1, 3]}, "mlp_d16_w8_t2"], seeds=2)
     rows = planned_rows(study, {"a": changed("model.warmup_epochs", 1)})
-    told = list(plan.planned(study, rows, lambda *_: pytest.fail("a network was built")))
+    with monkeypatch.context() as patch:
+        patch.setattr(Row, "build", never_built)
+        told = list(plan.planned(study, rows))
     assert {one.pop("published") for one in told} == {("Digits", 1187)}
     monkeypatch.setattr(plan, "outline", lambda _: None)
-    assert told == list(plan.planned(study, rows, build))
+    assert told == list(plan.planned(study, rows))
     assert [one["seeds"] for one in told] == [2] * 5
 
 
@@ -87,10 +88,12 @@ def test_images_and_all_data_are_planned_alike(monkeypatch: pytest.MonkeyPatch) 
     }
     study = Study("s", configs=["a"])
     rows = planned_rows(study, {"a": content})
-    (told,) = plan.planned(study, rows, lambda *_: pytest.fail("a network was built"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Row, "build", never_built)
+        (told,) = plan.planned(study, rows)
     assert told.pop("published") == ("Digits", 1437)
     monkeypatch.setattr(plan, "outline", lambda _: None)
-    assert [told] == list(plan.planned(study, rows, build))
+    assert [told] == list(plan.planned(study, rows))
 
 
 @pytest.mark.parametrize(
@@ -146,9 +149,9 @@ def test_what_is_not_known_beforehand_is_built(tmp_path: Path, capsys: pytest.Ca
 def test_a_training_without_a_number_of_epochs_has_no_figure(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     content = changed("trainer.max_epochs", None)
     study = Study("s", configs=["a"])
-    (told,) = plan.planned(study, planned_rows(study, {"a": content}), build)
+    (told,) = plan.planned(study, planned_rows(study, {"a": content}))
     assert "training_macs" not in told
-    (timed,) = plan.planned(study, planned_rows(study, {"a": content}), build, timed=True)
+    (timed,) = plan.planned(study, planned_rows(study, {"a": content}), timed=True)
     assert not {"training_macs", "seconds"} & set(timed)
 
 
