@@ -14,6 +14,8 @@ from conftest import ROOT
 
 from nnmass.commands import SUBCOMMANDS
 
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
 
 def hook(name: str) -> Any:
     """A module of the documentation, under a name that is nobody else's."""
@@ -86,3 +88,12 @@ def test_the_glossary_is_short_and_in_order() -> None:
     terms = [re.sub(r"[^a-z ]", "", term.lower()) for term in rows[1:]]
     assert 20 <= len(terms) <= 30
     assert terms == sorted(terms)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_row_of_a_table_has_as_many_cells_as_its_heading(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
+        heading, *rows = [len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()]
+        assert rows
+        assert set(rows) == {heading}, table
