@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.expansion import ExpansionBlock
 from zoo.mass import MOST_LAYERS, link_counts, whole_number
 from zoo.seeding import seeded
-from zoo.shared.outputs import SharedOutputs, can_share, precision_of
+from zoo.shared.outputs import SharedOutputs, can_share, convolve, precision_of, takes_zeros
 from zoo.shared.proof import is_proved, is_wanted
 from zoo.shared.scratch import ScratchBuffer
 
@@ -196,7 +196,8 @@ class RandomSkipCell(nn.Module):
             if position == 0:
                 output = layer.norm_out(convolutions[1](layer.activation(output)))
             else:
-                output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1])
+                padded = takes_zeros(_convolutions(layer.conv)[0])
+                output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1], padded)
         return output
 
 
@@ -205,11 +206,11 @@ def _random_skip_cell() -> RandomSkipCell:
     return RandomSkipCell(in_channels=3, width=5, depth=5, tc=6)
 
 
-def _convolutions(convolution: Any) -> list[nn.Module]:
+def _convolutions(convolution: Any) -> list[Any]:
     return [convolution[i] for i in (0, 3, 6)] if isinstance(convolution, ExpansionBlock) else [convolution]
 
 
-def _convolution(convolution: nn.Module, scratch: ScratchBuffer) -> Callable[[Tensor], Tensor]:
+def _convolution(convolution: Any, scratch: ScratchBuffer) -> Callable[[Tensor], Tensor]:
     if isinstance(convolution, ExpansionBlock):
         return partial(convolution.forward_on_shared_outputs, scratch=scratch)
-    return convolution
+    return partial(convolve, convolution)
