@@ -18,13 +18,14 @@ from gpu_shaped import TRAININGS, trainer_of
 from pytorch_lightning import Callback, Trainer
 from test_processes import config
 from test_shared_outputs import SHAPES, assert_close, pair, step
-from torch import nn
+from torch import Tensor, nn
 
 import callbacks
 from cli import main
 from datamodules import Digits
 from zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP, create_model, hidden_mean, layer_spectra, topology
 from zoo.jacobian.estimates import estimate_spectrum
+from zoo.training_graph import TrainingGraph
 
 pytestmark = pytest.mark.gpu
 
@@ -166,6 +167,60 @@ def test_the_topology_is_that_of_the_processor(gpu: torch.device) -> None:
     network = RandomSkipDenseNet(4, 1, 8, in_chans=1)
     expected = topology(network, (1, 8, 8)).as_dict()
     assert topology(network.to(gpu), (1, 8, 8)).as_dict() == expected
+
+
+GRAPHED: dict[str, Callable[[], nn.Module]] = {
+    "dense": partial(RandomSkipDenseNet, 4, 1, 8, in_chans=1, share_outputs=True),
+    "dense, plain": partial(RandomSkipDenseNet, 4, 1, 8, in_chans=1, share_outputs=False),
+    "MLP": partial(RandomSkipMLP, 5, 8, 3, in_features=64, share_outputs=True),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHED)
+@pytest.mark.parametrize(("accumulated", "precision"), [(1, "64-true"), (2, "64-true"), (1, "bf16-mixed")])
+def test_a_training_that_is_replayed_is_the_same(
+    name: str, accumulated: int, precision: Any, gpu: torch.device, tmp_path: Path
+) -> None:
+    """Over two epochs, each with a smaller batch at its end, and an evaluation after each."""
+    found = []
+    for graphed in (False, True):
+        optimizer = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+        model = Classifier(GRAPHED[name](), optimizer, channels_last=True, cuda_graph=graphed)
+        options = {"accelerator": "gpu", "devices": [gpu.index], "precision": precision, "max_epochs": 2}
+        trainer = trainer_of([], tmp_path, accumulate_grad_batches=accumulated, **options)
+        trainer.fit(model, datamodule=Digits(batch_size=100))
+        assert accumulated > 1 or not graphed or model._training_graph.replays > 20  # type: ignore[union-attr]
+        found.append((model.state_dict(), float(trainer.callback_metrics["val/loss"])))
+    (weights, loss), (others, other_loss) = found
+    close = {"rtol": 1e-7, "atol": 1e-8} if precision == "64-true" else {"rtol": 0.1, "atol": 0.05}
+    for key, value in weights.items():
+        torch.testing.assert_close(others[key], value, **close)
+    assert other_loss == pytest.approx(loss, rel=1e-5 if precision == "64-true" else 0.1)
+
+
+def test_a_network_that_looks_at_values_is_refused_with_the_switch_that_helps(gpu: torch.device) -> None:
+    class Looking(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * float(x.sum())
+
+    with pytest.raises(RuntimeError, match="to run as a CUDA graph, but .*; --model.cuda_graph false runs it"):
+        TrainingGraph()(Looking(3, 2).to(gpu), torch.ones(4, 3, device=gpu))
+
+
+def test_what_was_moved_is_captured_again(gpu: torch.device) -> None:
+    graph, network = TrainingGraph(), nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).to(gpu)
+    x = torch.randn(8, 3, device=gpu)
+    graph(network, x).sum().backward()
+    other = copy.deepcopy(graph)
+    assert other.replays == 0
+    network.cpu()
+    network.to(gpu)
+    network[0].weight.data.mul_(2)
+    with torch.no_grad():
+        expected = copy.deepcopy(network)(x)
+    torch.testing.assert_close(graph(network, x).detach(), expected)
+    assert int(network[1].num_batches_tracked) == 2
+    assert graph.replays == 2
 
 
 def only_run(output_dir: Path) -> Path:
