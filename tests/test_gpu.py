@@ -1,6 +1,7 @@
 """Trainings, recorders and fast passes on real GPUs, on all that this machine has. ``make test-gpu`` runs them."""
 
 import copy
+import gc
 import json
 import os
 import subprocess
@@ -170,12 +171,14 @@ def test_the_topology_is_that_of_the_processor(gpu: torch.device) -> None:
 
 
 GRAPHED: dict[str, Callable[[], nn.Module]] = {
-    "dense": partial(RandomSkipDenseNet, 4, 1, 8, in_chans=1, share_outputs=True),
+    "dense": partial(RandomSkipDenseNet, 4, 1, 8, in_chans=1),
     "dense, plain": partial(RandomSkipDenseNet, 4, 1, 8, in_chans=1, share_outputs=False),
-    "MLP": partial(RandomSkipMLP, 5, 8, 3, in_features=64, share_outputs=True),
+    "depthwise-separable": partial(RandomSkipDenseNet, 4, 1, 8, in_chans=1, expansion=1, share_outputs=True),
+    "MLP": partial(RandomSkipMLP, 5, 8, 3, in_features=64),
 }
 
 
+@pytest.mark.filterwarnings("error:.*AccumulateGrad")
 @pytest.mark.parametrize("name", GRAPHED)
 @pytest.mark.parametrize(("accumulated", "precision"), [(1, "64-true"), (2, "64-true"), (1, "bf16-mixed")])
 def test_a_training_that_is_replayed_is_the_same(
@@ -189,7 +192,8 @@ def test_a_training_that_is_replayed_is_the_same(
         options = {"accelerator": "gpu", "devices": [gpu.index], "precision": precision, "max_epochs": 2}
         trainer = trainer_of([], tmp_path, accumulate_grad_batches=accumulated, **options)
         trainer.fit(model, datamodule=Digits(batch_size=100))
-        assert accumulated > 1 or not graphed or model._training_graph.replays > 20  # type: ignore[union-attr]
+        if graphed and accumulated == 1:
+            assert model._training_graph.replays > 20  # type: ignore[union-attr]
         found.append((model.state_dict(), float(trainer.callback_metrics["val/loss"])))
     (weights, loss), (others, other_loss) = found
     close = {"rtol": 1e-7, "atol": 1e-8} if precision == "64-true" else {"rtol": 0.1, "atol": 0.05}
@@ -207,12 +211,13 @@ def test_a_network_that_looks_at_values_is_refused_with_the_switch_that_helps(gp
         TrainingGraph()(Looking(3, 2).to(gpu), torch.ones(4, 3, device=gpu))
 
 
-def test_what_was_moved_is_captured_again(gpu: torch.device) -> None:
+def test_what_was_moved_is_captured_again(gpu: torch.device, request: pytest.FixtureRequest) -> None:
     graph, network = TrainingGraph(), nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).to(gpu)
     x = torch.randn(8, 3, device=gpu)
     graph(network, x).sum().backward()
-    other = copy.deepcopy(graph)
-    assert other.replays == 0
+    before = gc.get_threshold()
+    request.addfinalizer(lambda: gc.set_threshold(*before))
+    gc.set_threshold(1, 1, 1)  # what was captured is in a cycle, and must not be freed during the next capture
     network.cpu()
     network.to(gpu)
     network[0].weight.data.mul_(2)
@@ -238,12 +243,13 @@ def finished(folder: Path, processes: int) -> dict[str, Any]:
     return run
 
 
-@pytest.mark.parametrize("options", ["", "--trainer.precision bf16-mixed", "--model.network.share_outputs true"])
+@pytest.mark.parametrize("options", ["", "--trainer.precision bf16-mixed", "--model.cuda_graph true"])
 def test_fit_on_one_gpu_and_what_follows_it(options: str, gpu: torch.device, tmp_path: Path, nnmass: Callable) -> None:
     one = ["--trainer.devices", f"[{gpu.index}]", *options.split()]
     done = nnmass("fit", *DIGITS, *one, *RECORDER, "--output_dir", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "is recorded" not in done.stdout
+    assert "prototype feature" not in done.stderr  # which torch says of its own debugging
     run = finished(only_run(tmp_path), 1)
     for command in ("test", "validate"):
         done = nnmass(command, *DIGITS, *one, *RECORDER, "--output_dir", tmp_path, "--ckpt_path", "best")

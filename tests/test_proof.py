@@ -172,6 +172,9 @@ def test_what_share_outputs_says_is_done_and_none_means_processors() -> None:
     gpu = torch.empty(0, device="meta")
     assert [proof.is_wanted(wish, torch.empty(0)) for wish in (None, True, False)] == [True, True, False]
     assert [proof.is_wanted(wish, gpu) for wish in (None, True, False)] == [False, True, False]
+    with proof.for_a_graph():
+        assert [proof.is_wanted(wish, gpu) for wish in (None, True, False)] == [True, True, False]
+    assert not proof.is_wanted(None, gpu)
     for build in (cell, mlp):
         network, x = build()
         network.share_outputs = False

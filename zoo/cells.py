@@ -90,10 +90,10 @@ class RandomSkipCell(nn.Module):
         expand_first: Whether that goes for layer 0 too.
         share_outputs: Keep each output once, and no copy for each layer that reads it: a fraction of the memory, to
             the same result, which then lies in memory in channels_last order. None does so where it was measured to be
-            faster too, which is on processors; True wherever it can be done, also on GPUs; False never. Where hooks,
-            traces or synchronised normalisation look on, or a small network shows that it does not work on this
-            machine, the modules run one after the other. Gradients of gradients, and many gradients at once, are
-            refused unless it is False.
+            faster too, which is on processors, and on GPUs in a CUDA graph; True wherever it can be done; False never.
+            Where hooks, traces or synchronised normalisation look on, or a small network shows that it does not work
+            on this machine, the modules run one after the other. Gradients of gradients, and many gradients at once,
+            are refused unless it is False.
         seed: Decides the links and the initial weights; the global random state is neither read nor changed.
 
     Raises:

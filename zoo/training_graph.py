@@ -1,12 +1,17 @@
 """Forward and backward pass of a network as CUDA graphs, which a GPU replays without waiting for Python."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+
+from zoo.shared.proof import for_a_graph
 
 __all__ = ["TrainingGraph", "can_replay"]
 
@@ -40,6 +45,7 @@ class TrainingGraph:
         self._key: tuple = ()
         self._state: list[tuple] = []
         self._tensors: list[Tensor] = []
+        self._ends: list[Any] = []
         self._replay: Callable[[Tensor], Tensor] | None = None
 
     def __reduce__(self) -> tuple:
@@ -66,12 +72,15 @@ class TrainingGraph:
         return self._replay(x)
 
     def _capture(self, network: nn.Module, x: Tensor) -> None:
-        self._replay = None  # its memory is free before more is asked for
+        self._replay = None
+        gc.collect()  # what was captured before would be freed at any time, which would end a capture
         shell = nn.Sequential(network)  # whose forward is replaced, and not the network's own
         before = [buffer.clone() for buffer in shell.buffers()]
         random = torch.cuda.get_rng_state(x.device)
+        # Where gradients end, made on this stream and not on that of the capture, on which they would be waited for.
+        self._ends = [get_gradient_edge(part).node for part in shell.parameters() if part.requires_grad]
         try:
-            with torch.cuda.device(x.device), _autocast_without_cache():
+            with torch.cuda.device(x.device), _autocast_without_cache(), for_a_graph(), _garbage_kept():
                 replay: Any = torch.cuda.make_graphed_callables(shell, (x.detach().clone(),))
         except Exception as error:  # of whatever the network calls
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -85,6 +94,17 @@ class TrainingGraph:
         self._replay, self._key = replay, _key(network, x)
         self._tensors = [*shell.parameters(), *shell.buffers()]
         self._state = [_state(tensor) for tensor in self._tensors]
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _autocast_without_cache() -> torch.autocast:

@@ -7,13 +7,14 @@ of a few neurons, before the user's own one has been touched.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FastPass", "disagreement", "is_proved", "is_wanted", "step"]
+__all__ = ["FastPass", "disagreement", "for_a_graph", "is_proved", "is_wanted", "step"]
 
 
 class FastPass(Protocol):
@@ -27,10 +28,26 @@ class FastPass(Protocol):
 
 
 def is_wanted(share_outputs: bool | None, x: Tensor) -> bool:
-    """Tell what a network's ``share_outputs`` means for an input; None is what was measured to be right and faster."""
+    """Tell what a network's ``share_outputs`` means for an input; None is what was measured to be right and faster.
+
+    On a GPU that is the fast pass where it is captured as a CUDA graph; else its launches hold a small batch up.
+    """
     if type(x) is not Tensor:  # a trace's stand-in has no device that could be compared
         return False
-    return x.device.type == "cpu" if share_outputs is None else share_outputs
+    return x.device.type == "cpu" or _is_for_a_graph.get() if share_outputs is None else share_outputs
+
+
+_is_for_a_graph: ContextVar[bool] = ContextVar("is_for_a_graph", default=False)
+
+
+@contextmanager
+def for_a_graph() -> Iterator[None]:
+    """Within this context, networks run as they are to run in a CUDA graph."""
+    token = _is_for_a_graph.set(True)
+    try:
+        yield
+    finally:
+        _is_for_a_graph.reset(token)
 
 
 def is_proved(
@@ -106,8 +123,10 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
         mkldnn.enabled = False
         if device.type == "cuda":
             stack.enter_context(torch.cuda.device(device))
-            stack.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
-            torch.cuda.set_sync_debug_mode(0)
+            mode = torch.cuda.get_sync_debug_mode()
+            if mode:  # to set it makes torch warn of it
+                stack.callback(torch.cuda.set_sync_debug_mode, mode)
+                torch.cuda.set_sync_debug_mode(0)
         yield
 
 
