@@ -234,11 +234,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three networks in place of fifteen")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="float32")
     parser.add_argument("--device", choices=list(BATCHES), default="cpu")
+    parser.add_argument("--batch", type=int, help="images of a step (32 on a processor, 512 on a GPU)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after so many (no limit)")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes minutes")
     parser.add_argument("--profile", action="store_true", help="what a step of the 31 layers is made of, and no more")
     options = parser.parse_args()
     precision, device = PRECISIONS[options.precision], options.device
+    BATCHES[device] = options.batch or BATCHES[device]
     if options.profile:
         print_profile(precision, device)
         return

@@ -24,8 +24,19 @@ from torch import Tensor, nn
 import callbacks
 from cli import main
 from datamodules import Digits
-from zoo import Classifier, RandomSkipDenseNet, RandomSkipMLP, create_model, hidden_mean, layer_spectra, topology
+from zoo import (
+    Classifier,
+    RandomSkipDenseNet,
+    RandomSkipMLP,
+    create_model,
+    hidden_mean,
+    layer_spectra,
+    pass_in_use,
+    topology,
+)
 from zoo.jacobian.estimates import estimate_spectrum
+from zoo.precision import tf32
+from zoo.shared import proof
 from zoo.training_graph import TrainingGraph
 
 pytestmark = pytest.mark.gpu
@@ -34,6 +45,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SEARCHED = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(SEARCHED)}
 DIGITS = ["--config", "digits_dense.yaml", "--trainer.accelerator", "gpu", "--trainer.max_epochs", 2]
+GRAPH_AND_PASS = "--model.cuda_graph true --model.network.share_outputs true"
 RECORDER = ["--trainer.callbacks+=callbacks.JacobianRecorder", "--trainer.callbacks.every_k_epochs=1"]
 
 
@@ -110,6 +122,18 @@ def test_the_pass_on_shared_outputs_is_the_plain_one(
     assert not plain.ran_on_shared_outputs
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_fast_pass_stands_its_proof_whether_tf32_is_on_or_off(
+    enabled: bool, gpu: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `fit` has it on: convolutions of another memory format are rounded otherwise then."""
+    monkeypatch.setattr(proof, "_proved", {})
+    network = RandomSkipDenseNet(4, 1, 8, in_chans=1, share_outputs=True).to(gpu)
+    with tf32(enabled):
+        network(torch.randn(2, 1, 8, 8, device=gpu)).sum().backward()
+    assert pass_in_use(network) == "shared outputs"
+
+
 SPECTRA: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "dense": (partial(RandomSkipDenseNet, 3, 1, 8, in_chans=1), (4, 1, 8, 8)),
     "MLP": (partial(RandomSkipMLP, 6, 8, 3, in_features=20), (4, 20)),
@@ -178,7 +202,6 @@ GRAPHED: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.filterwarnings("error:.*AccumulateGrad")
 @pytest.mark.parametrize("name", GRAPHED)
 @pytest.mark.parametrize(("accumulated", "precision"), [(1, "64-true"), (2, "64-true"), (1, "bf16-mixed")])
 def test_a_training_that_is_replayed_is_the_same(
@@ -243,7 +266,7 @@ def finished(folder: Path, processes: int) -> dict[str, Any]:
     return run
 
 
-@pytest.mark.parametrize("options", ["", "--trainer.precision bf16-mixed", "--model.cuda_graph true"])
+@pytest.mark.parametrize("options", ["", "--trainer.precision bf16-mixed", GRAPH_AND_PASS])
 def test_fit_on_one_gpu_and_what_follows_it(options: str, gpu: torch.device, tmp_path: Path, nnmass: Callable) -> None:
     one = ["--trainer.devices", f"[{gpu.index}]", *options.split()]
     done = nnmass("fit", *DIGITS, *one, *RECORDER, "--output_dir", tmp_path)
@@ -251,6 +274,7 @@ def test_fit_on_one_gpu_and_what_follows_it(options: str, gpu: torch.device, tmp
     assert "is recorded" not in done.stdout
     assert "prototype feature" not in done.stderr  # which torch says of its own debugging
     run = finished(only_run(tmp_path), 1)
+    assert (run["forward_pass"] == "shared outputs") is (options == GRAPH_AND_PASS)
     for command in ("test", "validate"):
         done = nnmass(command, *DIGITS, *one, *RECORDER, "--output_dir", tmp_path, "--ckpt_path", "best")
         assert done.returncode == 0, done.stderr

@@ -90,10 +90,10 @@ class RandomSkipCell(nn.Module):
         expand_first: Whether that goes for layer 0 too.
         share_outputs: Keep each output once, and no copy for each layer that reads it: a fraction of the memory, to
             the same result, which then lies in memory in channels_last order. None does so where it was measured to be
-            faster too, which is on processors, and on GPUs in a CUDA graph; True wherever it can be done; False never.
-            Where hooks, traces or synchronised normalisation look on, or a small network shows that it does not work
-            on this machine, the modules run one after the other. Gradients of gradients, and many gradients at once,
-            are refused unless it is False.
+            faster too, which is on processors, and without an expansion on GPUs in a CUDA graph and bfloat16; True
+            wherever it can be done; False never. Where hooks, traces or synchronised normalisation look on, or a small
+            network shows that it does not work on this machine, the modules run one after the other. Gradients of
+            gradients, and many gradients at once, are refused unless it is False.
         seed: Decides the links and the initial weights; the global random state is neither read nor changed.
 
     Raises:
@@ -145,7 +145,7 @@ class RandomSkipCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, w_c, H / stride, W / stride), the output of the last layer."""
-        if is_wanted(self.share_outputs, x) and self._can_share(x):
+        if is_wanted(self.share_outputs, x, self._is_faster_in_a_graph(x)) and self._can_share(x):
             self.ran_on_shared_outputs = True
             return self.forward_on_shared_outputs(x)
         if self.ran_on_shared_outputs:
@@ -162,6 +162,10 @@ class RandomSkipCell(nn.Module):
                 earlier = newest if earlier is None else torch.cat([earlier, newest], dim=1)
             outputs.append(layer(outputs[-1] if outputs else x, earlier))
         return outputs[-1]
+
+    def _is_faster_in_a_graph(self, x: Tensor) -> bool:
+        """Measured of layers of one convolution, in bfloat16 (docs/results/gpu.md)."""
+        return type(self.layers[0].conv) is nn.Conv2d and precision_of(x) == torch.bfloat16
 
     def _can_share(self, x: Tensor) -> bool:
         layers: list[Any] = list(self.layers)

@@ -1,6 +1,7 @@
 """Forward and backward pass of a network as CUDA graphs, which a GPU replays without waiting for Python."""
 
 import gc
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,6 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
 
 from zoo.shared.proof import for_a_graph
 
@@ -45,7 +45,6 @@ class TrainingGraph:
         self._key: tuple = ()
         self._state: list[tuple] = []
         self._tensors: list[Tensor] = []
-        self._ends: list[Any] = []
         self._replay: Callable[[Tensor], Tensor] | None = None
 
     def __reduce__(self) -> tuple:
@@ -61,6 +60,10 @@ class TrainingGraph:
         Raises:
             RuntimeError: If the network cannot be captured; the message says how to do without.
         """
+        with for_a_graph():
+            return self._run(network, x)
+
+    def _run(self, network: nn.Module, x: Tensor) -> Tensor:
         if not (x.is_cuda and network.training and torch.is_grad_enabled()):
             return network(x)
         # It may have been moved since, or frozen in part.
@@ -77,10 +80,8 @@ class TrainingGraph:
         shell = nn.Sequential(network)  # whose forward is replaced, and not the network's own
         before = [buffer.clone() for buffer in shell.buffers()]
         random = torch.cuda.get_rng_state(x.device)
-        # Where gradients end, made on this stream and not on that of the capture, on which they would be waited for.
-        self._ends = [get_gradient_edge(part).node for part in shell.parameters() if part.requires_grad]
         try:
-            with torch.cuda.device(x.device), _autocast_without_cache(), for_a_graph(), _garbage_kept():
+            with torch.cuda.device(x.device), _autocast_without_cache(), _garbage_kept():
                 replay: Any = torch.cuda.make_graphed_callables(shell, (x.detach().clone(),))
         except Exception as error:  # of whatever the network calls
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -91,6 +92,8 @@ class TrainingGraph:
         for buffer, value in zip(shell.buffers(), before, strict=True):  # moved by the steps before the capture
             buffer.copy_(value)
         torch.cuda.set_rng_state(random, x.device)
+        # Where gradients end belongs to the stream of the capture, for which the user can do nothing.
+        warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
         self._replay, self._key = replay, _key(network, x)
         self._tensors = [*shell.parameters(), *shell.buffers()]
         self._state = [_state(tensor) for tensor in self._tensors]

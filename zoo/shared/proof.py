@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from zoo.precision import full_precision
+
 __all__ = ["FastPass", "disagreement", "for_a_graph", "is_proved", "is_wanted", "step"]
 
 
@@ -27,14 +29,20 @@ class FastPass(Protocol):
         """Run the fast pass."""
 
 
-def is_wanted(share_outputs: bool | None, x: Tensor) -> bool:
+def is_wanted(share_outputs: bool | None, x: Tensor, faster_in_a_graph: bool) -> bool:
     """Tell what a network's ``share_outputs`` means for an input; None is what was measured to be right and faster.
 
-    On a GPU that is the fast pass where it is captured as a CUDA graph; else its launches hold a small batch up.
+    Args:
+        share_outputs: The user's wish.
+        x: The input.
+        faster_in_a_graph: Whether that goes for the network on GPUs, in a CUDA graph; without, launches cost it more
+            than they spare it where batches are small.
     """
     if type(x) is not Tensor:  # a trace's stand-in has no device that could be compared
         return False
-    return x.device.type == "cpu" or _is_for_a_graph.get() if share_outputs is None else share_outputs
+    if share_outputs is not None:
+        return share_outputs
+    return x.device.type == "cpu" or (faster_in_a_graph and _is_for_a_graph.get())
 
 
 _is_for_a_graph: ContextVar[bool] = ContextVar("is_for_a_graph", default=False)
@@ -117,6 +125,7 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(full_precision())  # TF32 rounds either pass otherwise, and more than may be allowed
         # Whose convolutions wait for ever on their way back where OpenMP grants fewer threads than it was asked for.
         mkldnn: Any = torch.backends.mkldnn
         stack.callback(setattr, mkldnn, "enabled", mkldnn.enabled)
