@@ -5,9 +5,9 @@ asserted; compare ratios of one run. Each row is printed as it comes, as Markdow
 
 *plain* runs the same network module by module (share_outputs off) in the faster of both memory formats. *convolutions*
 are the network's convolutions alone, same shapes and precision, channels_last, each on an input that is there already.
-Memory is the peak of what is allocated beyond weights and images during a step. On a GPU, *graph* replays a step that
-was captured as a CUDA graph, *compiled* runs the plain network through torch.compile, and *largest batch* is the
-largest power of two whose step fits into the GPU's memory.
+Memory is the peak of what is allocated beyond weights and images during a step. On a GPU, *graph* and *plain graph*
+replay a step of both that was captured as a CUDA graph, *compiled* runs the plain network through torch.compile, and
+*largest batch* is the largest power of two whose step fits into the GPU's memory.
 """
 
 import argparse
@@ -167,7 +167,7 @@ def measured_times(name: str, precision: torch.dtype, rounds: int, device: str, 
         works: dict[str, Work] = {key: partial(work, *pair, precision) for key, pair in networks.items()}
         works["convolutions"] = partial(run_convolutions, shapes, backward)
         if device == "cuda" and backward:
-            works["graph"] = captured(ours, last, precision)
+            works |= {"graph": captured(ours, last, precision), "plain graph": captured(plain_last, last, precision)}
             if compile_too:
                 works["compiled"], seconds = compiled(build(name, device, False), last, precision)
         times = median_times(works, rounds, device)
@@ -175,7 +175,9 @@ def measured_times(name: str, precision: torch.dtype, rounds: int, device: str, 
         cells |= {f"{title} / convolutions": f"{times['ours'] / bare:.2f}", f"plain {title}": f"{oracle / bare:.2f}"}
         if backward:
             cells["speed-up"] = f"{oracle / times['ours']:.2f}"
-            cells |= {key: f"{times[key] / bare:.2f}" for key in ("graph", "compiled") if key in times}
+            graphs = ("graph", "plain graph", "compiled")
+            cells |= {key: f"{times[key] / bare:.2f}" for key in graphs if key in times}
+            cells = {"convolutions (ms)": f"{1e3 * bare:.1f}"} | cells
             if "compiled" in times:
                 cells["compile time (s)"] = f"{seconds:.0f}"
     if pass_in_use(ours) != "shared outputs":
@@ -232,11 +234,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three networks in place of fifteen")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="float32")
     parser.add_argument("--device", choices=list(BATCHES), default="cpu")
+    parser.add_argument("--batch", type=int, help="images of a step (32 on a processor, 512 on a GPU)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after so many (no limit)")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes minutes")
     parser.add_argument("--profile", action="store_true", help="what a step of the 31 layers is made of, and no more")
     options = parser.parse_args()
     precision, device = PRECISIONS[options.precision], options.device
+    BATCHES[device] = options.batch or BATCHES[device]
     if options.profile:
         print_profile(precision, device)
         return

@@ -43,8 +43,9 @@ def main() -> None:
         trained(options.config, seed, ["--data.data_dir", options.data_dir, *further]) for seed in range(options.seeds)
     ]
     accuracies, times = [100 * run["test"]["test/accuracy"] for _, run in runs], [seconds for seconds, _ in runs]
-    versions = runs[0][1]["versions"]
-    table = Table("seed", "seconds", "test accuracy (%)", title=f"{options.config}, torch {versions['torch']}")
+    facts = runs[0][1]
+    title = f"{options.config}, {facts['device']}, torch {facts['versions']['torch']}"
+    table = Table("seed", "seconds", "test accuracy (%)", title=title)
     for seed, figures in enumerate(zip(times, accuracies, strict=True)):
         table.add_row(str(seed), *(f"{figure:.2f}" for figure in figures))
     if len(runs) > 1:

@@ -174,6 +174,7 @@ class InMemoryDataModule(DataModule, ABC):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._loaded: dict[Split, tuple[Tensor, Tensor]] = {}
         self._samples: dict[tuple[Split, torch.device], tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
@@ -182,8 +183,14 @@ class InMemoryDataModule(DataModule, ABC):
 
     def prepare_data(self) -> None:
         """Load both splits once, in one process of each machine: what is wrong shows before anything else runs."""
-        self.load_checked("train")
-        self.load_checked("test")
+        self._loaded_once("train")
+        self._loaded_once("test")
+
+    def _loaded_once(self, split: Split) -> tuple[Tensor, Tensor]:
+        """A split as it was when it was first asked for: Lightning prepares before each fit, validation and test."""
+        if split not in self._loaded:
+            self._loaded[split] = self.load_checked(split)
+        return self._loaded[split]
 
     def load_checked(self, split: Split) -> tuple[Tensor, Tensor]:
         """Load a split, and refuse what is not as the data set says."""
@@ -230,7 +237,7 @@ class InMemoryDataModule(DataModule, ABC):
         """A split's samples and labels; on a processor they stay memory-mapped, shared by all local processes."""
         device = self.device
         if (split, device) not in self._samples:
-            samples, labels = self.load_checked(split)
+            samples, labels = self._loaded_once(split)
             self._samples[split, device] = samples.to(device), labels.to(device)
         return self._samples[split, device]
 

@@ -52,6 +52,8 @@ class OfficialImages(ImageDataModule, ABC):
 
     def prepare_data(self) -> None:
         """Download if need be, then load and so decode both splits once, in one process of each machine."""
+        if self._loaded:
+            return
         if self.download and self._tree() is None:
             self._fetch()
         tree = self._tree()

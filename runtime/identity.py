@@ -21,7 +21,7 @@ _INCIDENTAL = {
 }
 
 # Where a kernel fails, a training goes on without it.
-_INCIDENTAL_KEYS = frozenset({"model.network.init_args.share_outputs"})
+_INCIDENTAL_KEYS = frozenset({"model.cuda_graph", "model.network.init_args.share_outputs"})
 
 # What decides a training, but not what a checkpoint gives when it is evaluated, but for rounding.
 _TRAINING_ONLY = frozenset(

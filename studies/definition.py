@@ -186,11 +186,12 @@ def takes_one_device(configuration: Mapping[str, Any]) -> bool:
 
 
 def _digest(configuration: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of all that decides the result: how Adam's one step is calculated does not.
+    """Eight hexadecimal digits of all that decides the result: how a step is calculated does not.
 
     Nor does one device that is named, because a row takes one anyway.
     """
     decisive = as_recorded(configuration)
+    decisive["model"].pop("cuda_graph", None)
     if isinstance(decisive.get("trainer"), dict) and "devices" in decisive["trainer"] and takes_one_device(decisive):
         del decisive["trainer"]["devices"]
     optimizer = decisive["model"].get("optimizer")

@@ -108,6 +108,7 @@ _OPTIMIZERS: dict[str, dict[str, Rule]] = {
 _MODEL: dict[str, Rule] = {
     "channels_last": _is_flag,
     "compile_network": _is_flag,
+    "cuda_graph": _is_flag,
     "interval": _one_of("epoch", "step"),
     "label_smoothing": lambda value: _is_number(value) and 0 <= value < 1,
     "lr_scaling": _one_of("none", "linear", "sqrt"),

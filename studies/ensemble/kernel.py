@@ -18,7 +18,7 @@ def compiled(width: int, elu: bool) -> tuple[Callable, Callable]:
 
     ``train(order, batch_size, step, rate, samples, state, wiring)`` takes one epoch's steps in this order; it returns
     mean loss and right answers over the samples, and so does ``evaluate(order, batch_size, samples, flat, wiring)``.
-    Their arguments are the named tuples of :mod:`nnmass.studies.ensemble.arrays`.
+    Their arguments are the named tuples of :mod:`studies.ensemble.arrays`.
     """
     forward = compile_forward(width, elu)
     return _compile_training(forward, compile_backward(width, elu)), _compile_evaluation(forward)

@@ -4,7 +4,7 @@ Activations lie one neuron a row, one sample a column, so that row s w + k is ne
 are numbered. Inputs come as lists of what is not zero, because four pixels of five of a handwritten digit are.
 
 Types are the compiler's to find: ``batch`` holds the numbers of the samples of a step, ``samples``, ``weights``,
-``gradients`` and ``wiring`` are the named tuples of :mod:`nnmass.studies.ensemble.arrays`, ``activations`` and
+``gradients`` and ``wiring`` are the named tuples of :mod:`studies.ensemble.arrays`, ``activations`` and
 ``slopes`` (the gradients by the activations) are (neurons, samples of a step).
 """
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,7 +204,7 @@ def test_the_classes_of_a_tree_are_called_as_its_folders(tree: Path) -> None:
     (tree / "test" / "class_3").rename(tree / "test" / "Class_3")
     lacking = r"same class folders in .*train and .*test, but .*test lacks class_3 and .*train lacks Class_3"
     with pytest.raises(ValueError, match=lacking):
-        data.prepare_data()
+        CIFAR10(data_dir=str(tree), val_size=10).prepare_data()
 
 
 def test_two_splits_of_photographs_have_the_same_classes(tmp_path: Path) -> None:
@@ -417,3 +418,20 @@ def test_every_class_has_a_name_of_its_own() -> None:
     assert cifar10.class_names[3] == "cat"
     assert cifar100.class_names == sorted(cifar100.class_names)
     assert imagenet.class_names[0] == "n01440764"
+
+
+def test_a_split_is_loaded_once_however_often_lightning_prepares(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which it does before each training and each test; a tree of 60,000 files takes a second to look through."""
+    looked: list[str] = []
+
+    def counted(folder: Path, *others: Any) -> Any:
+        looked.append(folder.name)
+        return load_image_tree(folder, *others)
+
+    monkeypatch.setattr("nnmass.datamodules.official.load_image_tree", counted)
+    data = CIFAR10(data_dir=str(tree), val_size=10)
+    for _ in range(3):
+        data.prepare_data()
+        data.train_dataloader()
+        data.test_dataloader()
+    assert looked == ["train", "test"]

@@ -109,7 +109,7 @@ def scale_off(_: Any, norm: Any, newest: Any, links: Any, kept: Any, memory: Ten
 
 
 def one_row_wrong(_: Any, norm: Any, newest: Any, links: Any, kept: Any, memory: Tensor) -> None:
-    memory[: norm.num_features] += 1
+    memory[0] += 1
 
 
 def weights_off(result: tuple[Tensor, Tensor], *others: Any) -> None:

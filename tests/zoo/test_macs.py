@@ -255,6 +255,15 @@ def test_tensors_of_the_forwards_own_are_counted_and_nothing_is_printed_or_chang
     assert capfd.readouterr() == ("", "")
 
 
+def test_where_torch_lacks_what_its_tracer_needs_the_dispatcher_alone_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> None:
+        raise AttributeError("torch._C has no _ForceDispatchKeyGuard")
+
+    monkeypatch.setattr("nnmass.zoo.reader.mac_counters.recorded_by_the_tracer", gone)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 2))
+    assert macs_by_operator(network, (3, 4, 4)) == MacCount({"convolution": 864, "addmm": 64})
+
+
 def test_half_scripted_lazy_and_parametrised_networks_are_counted() -> None:
     assert count_macs(nn.Conv2d(3, 4, 3).bfloat16(), (3, 5, 5)) == 9 * 108
     assert count_macs(nn.Sequential(nn.LazyLinear(4), nn.ReLU()), (6,)) == 24

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nnmass import zoo
 from nnmass.zoo import RandomSkipCell, RandomSkipMLP
 from nnmass.zoo.fast import gpu, internals, perceptron, processor, proof
+from nnmass.zoo.precision import tf32, tf32_in_use
 
 NAMES = [(owner, name) for owner, _, names in internals._NAMES for name in names]
 
@@ -167,10 +168,14 @@ def test_where_the_mlps_pass_fails_the_modules_run(monkeypatch: pytest.MonkeyPat
         assert not steps(network, x)
 
 
-def test_what_share_outputs_says_is_done_and_none_means_processors() -> None:
-    gpu = torch.empty(0, device="meta")
-    assert [proof.is_wanted(wish, torch.empty(0)) for wish in (None, True, False)] == [True, True, False]
-    assert [proof.is_wanted(wish, gpu) for wish in (None, True, False)] == [False, True, False]
+def test_what_share_outputs_says_is_done_and_none_is_what_was_measured() -> None:
+    gpu, wishes = torch.empty(0, device="meta"), (None, True, False)
+    assert [proof.is_wanted(wish, torch.empty(0), False) for wish in wishes] == [True, True, False]
+    assert [proof.is_wanted(wish, gpu, True) for wish in wishes] == [False, True, False]
+    with proof.for_a_graph():
+        assert [proof.is_wanted(wish, gpu, True) for wish in wishes] == [True, True, False]
+        assert [proof.is_wanted(wish, gpu, False) for wish in wishes] == [False, True, False]
+    assert not proof.is_wanted(None, gpu, True)
     for build in (cell, mlp):
         network, x = build()
         network.share_outputs = False
@@ -203,3 +208,23 @@ def test_a_kernel_that_fails_later_says_how_to_do_without(monkeypatch: pytest.Mo
     monkeypatch.setattr(gpu, "_kernels", lambda: Mock(scatter=kernel))
     with pytest.raises(RuntimeError, match="Expected the kernel scatter .* PTXAS error: .* codegen error; --m"):
         gpu._launch("scatter", (1,), torch.empty(1))
+
+
+def test_the_proof_is_made_without_tf32_that_the_user_has_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which the fast pass and the modules get unlike shares, by the memory format of what enters a convolution."""
+    seen: list[bool] = []
+    right = proof.step
+    monkeypatch.setattr(proof, "step", lambda *arguments: seen.append(tf32_in_use()) or right(*arguments))
+    network, x = cell()
+    with tf32(True):
+        assert steps(network, x)
+        assert tf32_in_use()
+    assert seen == [False] * 3
+
+
+def test_in_a_graph_cells_of_plain_convolutions_are_faster_in_the_precision_that_was_measured() -> None:
+    x = torch.zeros(1, 3, 4, 4)
+    assert not RandomSkipCell(3, 4, 3, 5)._is_faster_in_a_graph(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert RandomSkipCell(3, 4, 3, 5)._is_faster_in_a_graph(x)
+        assert not RandomSkipCell(3, 4, 3, 5, expansion=1)._is_faster_in_a_graph(x)

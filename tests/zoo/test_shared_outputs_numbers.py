@@ -169,3 +169,42 @@ def test_the_gradient_of_an_infinite_loss_is_found_by_a_scaler() -> None:
     norms = [norm_of(5 + len(one)) for one in linked]
     found = step([x.to(torch.bfloat16) for x in layers], norms, linked, [slope * torch.inf for slope in slopes], True)
     assert not any(found[f"gradient of {i}"].isfinite().all() for i in range(3))
+
+
+@pytest.mark.parametrize(("training", "eps"), [(True, 1e-5), (False, 1e-5), (False, 0.0)])
+def test_channels_of_zeros_behind_those_of_a_convolution_change_nothing(
+    training: bool, eps: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU puts them there, to a multiple of channels; each gradient is that of the convolution without them."""
+    monkeypatch.setattr(gpu, "_MULTIPLES", {torch.float64: 16})
+    generator = torch.Generator().manual_seed(0)
+    layers = [torch.randn(2, 5, 3, 4, dtype=torch.float64, generator=generator) for _ in range(2)]
+    convolution = nn.Conv2d(8, 3, 3, padding=1, bias=False).double()
+    norm, links = norm_of(8, torch.float64, eps=eps).train(training), torch.tensor([0, 2, 3])
+    others = copy.deepcopy([norm, convolution])
+    leaves = [layer.clone().requires_grad_() for layer in layers]
+    widths: list[int] = []
+
+    def convolved(entering: Tensor) -> Tensor:
+        widths.append(entering.shape[1])
+        assert entering[:, 8:].count_nonzero() == 0
+        return outputs.convolve(convolution, entering)
+
+    with torch.set_grad_enabled(training):
+        shared = SharedOutputs(leaves[0], 2, ScratchBuffer())
+        kept = [shared.keep(leaf, position, training) for position, leaf in enumerate(leaves)]
+        found = shared.enter(kept, norm, links, convolved, padded=True)
+        plain = [layer.clone().requires_grad_() for layer in layers]
+        expected = others[1](torch.relu(others[0](torch.cat([plain[1], plain[0].index_select(1, links)], 1))))
+    assert widths == [16 if INTERPRETED else 8]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    if training:
+        slopes = torch.randn(found.shape, dtype=torch.float64, generator=generator)
+        found.backward(slopes)
+        expected.backward(slopes)
+        ours, theirs = (
+            [*some, *norm.parameters(), *last.parameters()]
+            for some, norm, last in ((leaves, norm, convolution), (plain, *others))
+        )
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-10, atol=1e-10)

@@ -99,6 +99,15 @@ def test_a_reading_makes_one_copy_and_a_second_one_only_where_an_operator_is_unk
         assert (Copied.copies, record.macs) == (copies, count_macs(network, 6))
 
 
+def test_a_network_that_calls_no_hooks_is_read_all_the_same() -> None:
+    class Direct(nn.Sequential):
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return self.forward(x)
+
+    layers = [nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 4)]
+    assert topology(Direct(*layers), 6) == topology(nn.Sequential(*layers), 6)
+
+
 def test_wrapped_networks_give_the_same_record() -> None:
     network = RandomSkipDenseNet(4, 1, 5)
     assert topology(Classifier(network)) == topology(network) == topology(nn.DataParallel(network))

@@ -43,7 +43,7 @@ class Reading(NamedTuple):
     Attributes:
         outputs: What it is read from.
         channels: Which ones.
-        memory: Where it is put: at least rows x n numbers of the precision of the outputs.
+        memory: Where it is put, (rows, n) of the precision of the outputs; on a GPU what its rows have more is 0.
     """
 
     outputs: Outputs

@@ -10,18 +10,26 @@ from torch import Tensor, nn
 
 from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, Reading
 
-__all__ = ["available", "batch_norm_backward", "gather", "normalise_and_gather", "scatter", "store"]
+__all__ = ["available", "batch_norm_backward", "gather", "normalise_and_gather", "scatter", "store", "stride_of"]
 
 _COLUMNS = 32  # of a block: of 16-bit numbers, as many bytes as a GPU reads at once
 _ROWS = 64
 _ROWS_TO_SCATTER = 32  # three numbers of each place in registers
 _PARTS = 512  # sums are taken over about so many parts of the rows
+# The channels that enter a convolution come in multiples of so many, or cuDNN copies them to where they do.
+_MULTIPLES = {torch.bfloat16: 16, torch.float16: 16}
 _PRECISIONS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def available(precision: torch.dtype) -> bool:
     """Test that there are kernels for numbers of this precision, and Triton to compile them."""
     return precision in _PRECISIONS and find_spec("triton") is not None
+
+
+def stride_of(channels: int, precision: torch.dtype) -> int:
+    """Length of the rows in which channels are gathered, zeros behind them, for convolutions in this precision."""
+    multiple = _MULTIPLES.get(precision, 1)
+    return multiple * _blocks(channels, multiple)
 
 
 def store(output: Tensor, outputs: Outputs, position: int, measure: bool) -> None:
@@ -52,15 +60,16 @@ def normalise_and_gather(
         torch.autograd.graph.increment_version(running)
     pointers = (values, mean, variance, links, norm.weight, norm.bias, *running, *channels, memory)
     settings = (norm.eps, -1.0 if norm.momentum is None else norm.momentum, norm.training)
-    grid = (_blocks(rows, _ROWS), _blocks(chosen, _COLUMNS))
-    _launch("normalise_and_gather", grid, *pointers, newest, rows, width, chosen, *settings, _ROWS, _COLUMNS)
+    stride = memory.shape[1]
+    grid = (_blocks(rows, _ROWS), _blocks(stride, _COLUMNS))
+    _launch("normalise_and_gather", grid, *pointers, newest, rows, width, chosen, stride, *settings, _ROWS, _COLUMNS)
     return channels
 
 
 def gather(reading: Reading) -> None:
     """As :func:`zoo.fast.processor.gather`."""
-    rows, _, chosen = sizes = _sizes(reading)
-    grid = (_blocks(rows, _ROWS), _blocks(chosen, _COLUMNS))
+    rows, _, _, stride = sizes = _sizes(reading)
+    grid = (_blocks(rows, _ROWS), _blocks(stride, _COLUMNS))
     _launch("gather", grid, reading.outputs.values, *reading.channels, reading.memory, *sizes, 0, _ROWS, _COLUMNS)
 
 
@@ -71,7 +80,7 @@ def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: G
     part_rows, parts = _parts(rows)
     partial, for_parameters = figures.new_empty(parts, 2, chosen), figures.new_empty(2, chosen)
     pointers = (gradient, outputs.values, *channels, *gradients, partial, outputs.finished, for_parameters)
-    sizes = (rows, width, chosen, len(outputs.mean), part_rows)
+    sizes = (rows, width, chosen, gradient.shape[1], len(outputs.mean), part_rows)
     _launch("scatter", (parts, _blocks(chosen, _COLUMNS)), *pointers, *sizes, _ROWS_TO_SCATTER, _COLUMNS)
     for_weight, for_bias = for_parameters
     return for_weight, for_bias
@@ -85,22 +94,22 @@ def batch_norm_backward(
     _, rows, width = values.shape
     row_blocks, column_blocks = _blocks(rows, _ROWS), _blocks(width, _COLUMNS)
     pointers = (gradients.values, values, mean, gradients.sums, gradients.touched, found)
-    gathered: tuple = (values, found, mean, found, 0, 0, 0)  # not looked at
+    gathered: tuple = (values, found, mean, found, 0, 0, 0, 0)  # not looked at
     if reading is not None:
-        gather_rows, _, chosen = sizes = _sizes(reading)
+        gather_rows, _, _, stride = sizes = _sizes(reading)
         gathered = (reading.outputs.values, *reading.channels, reading.memory, *sizes)
         row_blocks, column_blocks = (
             max(row_blocks, _blocks(gather_rows, _ROWS)),
-            column_blocks + _blocks(chosen, _COLUMNS),
+            column_blocks + _blocks(stride, _COLUMNS),
         )
     settings = (reading is not None, _ROWS, _COLUMNS)
     grid = (row_blocks, column_blocks)
     _launch("batch_norm_backward", grid, *pointers, position, rows, width, len(mean), *gathered, *settings)
 
 
-def _sizes(reading: Reading) -> tuple[int, int, int]:
+def _sizes(reading: Reading) -> tuple[int, int, int, int]:
     _, rows, width = reading.outputs.values.shape
-    return rows, width, len(reading.channels.columns)
+    return rows, width, len(reading.channels.columns), reading.memory.shape[1]
 
 
 def _blocks(length: int, size: int) -> int:

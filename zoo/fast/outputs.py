@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnmass.zoo.fast import gpu, internals, processor
@@ -20,10 +21,12 @@ from nnmass.zoo.fast.scratch import Reader, ScratchBuffer
 __all__ = [
     "SharedOutputs",
     "can_share",
+    "convolve",
     "loops_for",
     "normalise_and_convolve",
     "precision_of",
     "refuse_second_derivatives",
+    "takes_zeros",
 ]
 
 
@@ -117,6 +120,7 @@ class SharedOutputs:
         norm: nn.BatchNorm2d,
         links: Tensor,
         convolution: Callable[[Tensor], Tensor],
+        padded: bool = False,
     ) -> Tensor:
         """Run a layer on the newest output and the linked channels, to (N, w_c, H, W).
 
@@ -125,8 +129,9 @@ class SharedOutputs:
             norm: Normalises the channels; its running statistics follow.
             links: Channels of the earlier outputs, (l_i,).
             convolution: Takes the channels, normalised and rectified.
+            padded: Whether it also takes channels of zeros behind them, as :func:`convolve` does.
         """
-        reader = Reader(self, norm, len(kept) - 1, links)
+        reader = Reader(self, norm, len(kept) - 1, links, padded)
         entering = _Enter.apply(reader, norm.weight, norm.bias, *kept)
         if not torch.is_grad_enabled():
             return convolution(entering)
@@ -216,6 +221,25 @@ def normalise_and_convolve(
     shared = SharedOutputs(output, 1, scratch)
     kept = shared.keep(output, 0, norm.training)
     return shared.enter([kept], norm, torch.empty(0, dtype=torch.int64, device=output.device), convolution)
+
+
+def convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """Run a convolution on its channels and whatever channels of zeros come behind them.
+
+    Args:
+        convolution: One that :func:`takes_zeros`.
+        x: (N, C or more, H, W).
+    """
+    more = x.shape[1] - convolution.in_channels
+    if not more:
+        return convolution(x)
+    weight = F.pad(convolution.weight, [0, 0, 0, 0, 0, more])
+    return F.conv2d(x, weight, convolution.bias, convolution.stride, convolution.padding, convolution.dilation)
+
+
+def takes_zeros(convolution: nn.Conv2d) -> bool:
+    """Test that :func:`convolve` may be given channels of zeros: one group, and zeros around the image."""
+    return convolution.groups == 1 and convolution.padding_mode == "zeros"
 
 
 def refuse_second_derivatives() -> None:

@@ -13,12 +13,17 @@ from torch import Tensor, nn
 from nnmass.zoo.fast import threads
 from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, Reading
 
-__all__ = ["available", "batch_norm_backward", "gather", "normalise_and_gather", "scatter", "store"]
+__all__ = ["available", "batch_norm_backward", "gather", "normalise_and_gather", "scatter", "store", "stride_of"]
 
 
 def available(precision: torch.dtype) -> bool:
     """Test that the loops run here, on numbers of this precision."""
     return precision in (torch.float32, torch.float64, torch.bfloat16) and threads.available()
+
+
+def stride_of(channels: int, precision: torch.dtype) -> int:
+    """Length of the rows in which channels are gathered: convolutions on a processor take any number of them."""
+    return channels
 
 
 def store(output: Tensor, outputs: Outputs, position: int, measure: bool) -> None:

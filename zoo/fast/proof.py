@@ -7,13 +7,16 @@ of a few neurons, before the user's own one has been touched.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FastPass", "disagreement", "is_proved", "is_wanted", "step"]
+from nnmass.zoo.precision import full_precision
+
+__all__ = ["FastPass", "disagreement", "for_a_graph", "is_proved", "is_wanted", "step"]
 
 
 class FastPass(Protocol):
@@ -26,11 +29,33 @@ class FastPass(Protocol):
         """Run the fast pass."""
 
 
-def is_wanted(share_outputs: bool | None, x: Tensor) -> bool:
-    """Tell what a network's ``share_outputs`` means for an input; None is what was measured to be right and faster."""
+def is_wanted(share_outputs: bool | None, x: Tensor, faster_in_a_graph: bool) -> bool:
+    """Tell what a network's ``share_outputs`` means for an input; None is what was measured to be right and faster.
+
+    Args:
+        share_outputs: The user's wish.
+        x: The input.
+        faster_in_a_graph: Whether that goes for the network on GPUs, in a CUDA graph; without, launches cost it more
+            than they spare it where batches are small.
+    """
     if type(x) is not Tensor:  # a trace's stand-in has no device that could be compared
         return False
-    return x.device.type == "cpu" if share_outputs is None else share_outputs
+    if share_outputs is not None:
+        return share_outputs
+    return x.device.type == "cpu" or (faster_in_a_graph and _is_for_a_graph.get())
+
+
+_is_for_a_graph: ContextVar[bool] = ContextVar("is_for_a_graph", default=False)
+
+
+@contextmanager
+def for_a_graph() -> Iterator[None]:
+    """Within this context, networks run as they are to run in a CUDA graph."""
+    token = _is_for_a_graph.set(True)
+    try:
+        yield
+    finally:
+        _is_for_a_graph.reset(token)
 
 
 def is_proved(
@@ -100,14 +125,17 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(full_precision())  # TF32 rounds either pass otherwise, and more than may be allowed
         # Whose convolutions wait for ever on their way back where OpenMP grants fewer threads than it was asked for.
         mkldnn: Any = torch.backends.mkldnn
         stack.callback(setattr, mkldnn, "enabled", mkldnn.enabled)
         mkldnn.enabled = False
         if device.type == "cuda":
             stack.enter_context(torch.cuda.device(device))
-            stack.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
-            torch.cuda.set_sync_debug_mode(0)
+            mode = torch.cuda.get_sync_debug_mode()
+            if mode:  # to set it makes torch warn of it
+                stack.callback(torch.cuda.set_sync_debug_mode, mode)
+                torch.cuda.set_sync_debug_mode(0)
         yield
 
 

@@ -63,10 +63,13 @@ class Reader:
         norm: Normalises the channels; its running statistics follow.
         newest: Number of the output that the layer takes whole.
         links: Channels of the earlier outputs, (l_i,).
+        padded: Whether the convolution takes channels of zeros behind them, which may make it faster.
     """
 
-    def __init__(self, shared: "SharedOutputs", norm: nn.BatchNorm2d, newest: int, links: Tensor) -> None:
+    def __init__(self, shared: "SharedOutputs", norm: nn.BatchNorm2d, newest: int, links: Tensor, padded: bool) -> None:
         self.shared, self.count = shared, norm.num_features
+        if padded:
+            self.count = shared.loops.stride_of(self.count, shared.outputs.values.dtype)
         self.channels = shared.loops.normalise_and_gather(norm, newest, links, shared.outputs, self._take())
         self._given: tuple | None = None
         self._is_awaited = False
@@ -78,7 +81,7 @@ class Reader:
         return Reading(self.shared.outputs, self.channels, self._take())
 
     def give_out(self) -> Tensor:
-        """Hand over what enters the convolution, (N, w_c + l_i, H, W), and remember it to know it again."""
+        """Hand over what enters the convolution, (N, w_c + l_i or more, H, W), and remember it to know it again."""
         entering = self._image()
         self._given = _place(entering)
         return entering
@@ -110,7 +113,9 @@ class Reader:
         return saved
 
     def _take(self) -> Tensor:
-        return self.shared.scratch.take(self, self.shared.rows * self.count, self.shared.outputs.values)
+        rows, count = self.shared.rows, self.count
+        memory = self.shared.scratch.take(self, rows * count, self.shared.outputs.values)
+        return memory.as_strided((rows, count), (count, 1))
 
     def _image(self) -> Tensor:
         """The contents of the scratch buffer as images in channels_last order."""

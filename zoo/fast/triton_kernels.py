@@ -11,8 +11,8 @@ import triton.language as tl
 
 __all__ = ["batch_norm_backward", "gather", "normalise_and_gather", "scatter", "store"]
 
-# Compiled once, not again for each value that is 1 or a multiple of 16; `width` is left out, as vectors of columns can
-# be loaded at once where it is such a multiple.
+# Compiled once, not again for each value that is 1 or a multiple of 16; `width` and `stride` are left out, as vectors
+# of columns can be loaded at once where they are such multiples.
 _ANY = ["position", "newest", "rows", "chosen", "part_rows", "all_columns", "gather_rows", "blocks_before"]
 
 
@@ -127,37 +127,40 @@ def _first(column, rows, width):
 
 @triton.jit
 def _gather(
-    values_ptr, found_ptr, column, scale, shift, place, rows, width, chosen,
+    values_ptr, found_ptr, column, scale, shift, place, rows, width, chosen, stride,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """max(scale x + shift, 0) of a block of columns of (rows, n)."""
+    """max(scale x + shift, 0) of a block of columns of (rows, stride), 0 from column n on."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     inside = (row < rows) & (place < chosen)[None, :]
     value = _load(values_ptr, _first(column, rows, width)[None, :] + row * width, inside).to(scale.dtype)
     result = scale[None, :] * value + shift[None, :]
-    result = tl.where(result <= 0, 0.0, result)  # what is not a number stays that
-    _store(found_ptr, row * chosen + place[None, :], result, inside)
+    result = tl.where((result <= 0) | ~inside, 0.0, result)  # what is not a number stays that
+    _store(found_ptr, row * stride + place[None, :], result, (row < rows) & (place < stride)[None, :])
 
 
 @triton.jit(do_not_specialize=_ANY)
 def gather(
-    values_ptr, columns_ptr, figures_ptr, found_ptr, rows, width, chosen, blocks_before,
+    values_ptr, columns_ptr, figures_ptr, found_ptr, rows, width, chosen, stride, blocks_before,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """max(scale x + shift, 0) of the columns, (rows, n), by the blocks of columns after some that do something else."""
+    """max(scale x + shift, 0) of the columns, (rows, n), by the blocks of columns after some that do something else.
+
+    In memory the rows have a length of `stride`, with zeros from column n on.
+    """
     place = (tl.program_id(1) - blocks_before) * COLUMNS + tl.arange(0, COLUMNS)
     there = place < chosen
     column = tl.load(columns_ptr + place, mask=there, other=0)
     scale = tl.load(figures_ptr + 2 * chosen + place, mask=there, other=0)
     shift = tl.load(figures_ptr + 3 * chosen + place, mask=there, other=0)
-    _gather(values_ptr, found_ptr, column, scale, shift, place, rows, width, chosen, ROWS, COLUMNS)
+    _gather(values_ptr, found_ptr, column, scale, shift, place, rows, width, chosen, stride, ROWS, COLUMNS)
 
 
 @triton.jit(do_not_specialize=_ANY)
 def normalise_and_gather(
     values_ptr, mean_ptr, variance_ptr, links_ptr, weight_ptr, bias_ptr,
     running_mean_ptr, running_variance_ptr, tracked_ptr, columns_ptr, figures_ptr, found_ptr,
-    newest, rows, width, chosen,
+    newest, rows, width, chosen, stride,
     EPSILON: tl.constexpr, MOMENTUM: tl.constexpr, TRAINING: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Columns of a layer, mean, 1 / deviation, scale and shift of each, and what `gather` makes of them.
@@ -200,16 +203,18 @@ def normalise_and_gather(
             before = tl.load(running_variance_ptr + place, mask=there, other=0).to(number)
             after = (1 - momentum) * before + momentum * unbiased
             tl.store(running_variance_ptr + place, _rounded(after, running_variance_ptr.dtype.element_ty), mask=there)
-    _gather(values_ptr, found_ptr, column, scale, shift, place, rows, width, chosen, ROWS, COLUMNS)
+    _gather(values_ptr, found_ptr, column, scale, shift, place, rows, width, chosen, stride, ROWS, COLUMNS)
 
 
 @triton.jit(do_not_specialize=_ANY)
 def scatter(
     gradient_ptr, values_ptr, columns_ptr, figures_ptr, gradients_ptr, sums_ptr, touched_ptr, partial_ptr,
-    finished_ptr, for_parameters_ptr, rows, width, chosen, all_columns, part_rows,
+    finished_ptr, for_parameters_ptr, rows, width, chosen, stride, all_columns, part_rows,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Add scale times the rectified gradient to its columns; gradients of weight and bias.
+    """Add scale times the rectified gradient (rows, n), in rows of a length of stride, to its columns.
+
+    Also gradients of weight and bias.
 
     Also to what the columns' statistics will take off: the sum of what was added, and that with (x - mean) / variance.
     """
@@ -231,7 +236,7 @@ def scatter(
         inside = (row < end) & there[None, :]
         source = base + row * width
         value = _load(values_ptr, source, inside).to(number)
-        slope = _load(gradient_ptr, row * chosen + place[None, :], inside).to(number)
+        slope = _load(gradient_ptr, row * stride + place[None, :], inside).to(number)
         # Where the value is not a number the gradient goes through, as through torch's own ReLU.
         slope = tl.where((scale[None, :] * value + shift[None, :] <= 0) | ~inside, 0.0, slope)
         total += tl.sum(slope, axis=0)
@@ -258,7 +263,7 @@ def scatter(
 def batch_norm_backward(
     gradients_ptr, values_ptr, mean_ptr, sums_ptr, touched_ptr, found_ptr,
     position, rows, width, all_columns,
-    gather_values_ptr, columns_ptr, figures_ptr, gathered_ptr, gather_rows, gather_width, chosen,
+    gather_values_ptr, columns_ptr, figures_ptr, gathered_ptr, gather_rows, gather_width, chosen, stride,
     GATHER: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Of one output: g - sum / rows - sum' / rows (x - mean), g being 0 where nothing read it.
@@ -286,6 +291,6 @@ def batch_norm_backward(
         tl.store(found_ptr + place, _rounded(result, found_ptr.dtype.element_ty), mask=inside)
     elif GATHER:
         gather(
-            gather_values_ptr, columns_ptr, figures_ptr, gathered_ptr, gather_rows, gather_width, chosen, own_blocks,
-            ROWS, COLUMNS,
+            gather_values_ptr, columns_ptr, figures_ptr, gathered_ptr, gather_rows, gather_width, chosen, stride,
+            own_blocks, ROWS, COLUMNS,
         )  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnmass.zoo.checks import require_integer as whole_number
-from nnmass.zoo.fast.outputs import SharedOutputs, can_share, precision_of
+from nnmass.zoo.fast.outputs import SharedOutputs, can_share, convolve, precision_of, takes_zeros
 from nnmass.zoo.fast.proof import is_proved, is_wanted
 from nnmass.zoo.fast.scratch import ScratchBuffer
 from nnmass.zoo.mass import MOST_LAYERS, link_counts
@@ -91,10 +91,10 @@ class RandomSkipCell(nn.Module):
         expand_first: Whether that goes for layer 0 too.
         share_outputs: Keep each output once, and no copy for each layer that reads it: a fraction of the memory, to
             the same result, which then lies in memory in channels_last order. None does so where it was measured to be
-            faster too, which is on processors; True wherever it can be done, also on GPUs; False never. Where hooks,
-            traces or synchronised normalisation look on, or a small network shows that it does not work on this
-            machine, the modules run one after the other. Gradients of gradients, and many gradients at once, are
-            refused unless it is False.
+            faster too, which is on processors, and without an expansion on GPUs in a CUDA graph and bfloat16; True
+            wherever it can be done; False never. Where hooks, traces or synchronised normalisation look on, or a small
+            network shows that it does not work on this machine, the modules run one after the other. Gradients of
+            gradients, and many gradients at once, are refused unless it is False.
         seed: Decides the links and the initial weights; the global random state is neither read nor changed.
 
     Raises:
@@ -146,7 +146,7 @@ class RandomSkipCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, w_c, H / stride, W / stride), the output of the last layer."""
-        if is_wanted(self.share_outputs, x) and self._can_share(x):
+        if is_wanted(self.share_outputs, x, self._is_faster_in_a_graph(x)) and self._can_share(x):
             self.ran_on_shared_outputs = True
             return self.forward_on_shared_outputs(x)
         if self.ran_on_shared_outputs:
@@ -163,6 +163,10 @@ class RandomSkipCell(nn.Module):
                 earlier = newest if earlier is None else torch.cat([earlier, newest], dim=1)
             outputs.append(layer(outputs[-1] if outputs else x, earlier))
         return outputs[-1]
+
+    def _is_faster_in_a_graph(self, x: Tensor) -> bool:
+        """Measured of layers of one convolution, in bfloat16 (docs/results/gpu.md)."""
+        return type(self.layers[0].conv) is nn.Conv2d and precision_of(x) == torch.bfloat16
 
     def _can_share(self, x: Tensor) -> bool:
         layers: list[Any] = list(self.layers)
@@ -197,7 +201,8 @@ class RandomSkipCell(nn.Module):
             if position == 0:
                 output = layer.norm_out(convolutions[1](layer.activation(output)))
             else:
-                output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1])
+                padded = takes_zeros(_convolutions(layer.conv)[0])
+                output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1], padded)
         return output
 
 
@@ -206,11 +211,11 @@ def _random_skip_cell() -> RandomSkipCell:
     return RandomSkipCell(in_channels=3, width=5, depth=5, tc=6)
 
 
-def _convolutions(convolution: Any) -> list[nn.Module]:
+def _convolutions(convolution: Any) -> list[Any]:
     return [convolution[i] for i in (0, 3, 6)] if isinstance(convolution, ExpansionBlock) else [convolution]
 
 
-def _convolution(convolution: nn.Module, scratch: ScratchBuffer) -> Callable[[Tensor], Tensor]:
+def _convolution(convolution: Any, scratch: ScratchBuffer) -> Callable[[Tensor], Tensor]:
     if isinstance(convolution, ExpansionBlock):
         return partial(convolution.forward_on_shared_outputs, scratch=scratch)
-    return convolution
+    return partial(convolve, convolution)

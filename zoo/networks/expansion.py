@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nnmass.zoo.checks import require_integer as whole_number
-from nnmass.zoo.fast.outputs import normalise_and_convolve
+from nnmass.zoo.fast.outputs import convolve, normalise_and_convolve
 from nnmass.zoo.fast.scratch import ScratchBuffer
 
 __all__ = ["ExpansionBlock"]
@@ -57,9 +57,9 @@ class ExpansionBlock(nn.Sequential):
         """The same function, keeping what the first two convolutions give and asking again for what enters the others.
 
         Args:
-            x: As for :meth:`forward`.
+            x: As for :meth:`forward`, and channels of zeros behind.
             scratch: Where that is put.
         """
         layers: list[Any] = list(self)
-        expanded = normalise_and_convolve(layers[0](x), layers[1], layers[3], scratch)
+        expanded = normalise_and_convolve(convolve(layers[0], x), layers[1], layers[3], scratch)
         return normalise_and_convolve(expanded, layers[4], layers[6], scratch)

@@ -179,7 +179,7 @@ def _graph_of_fx(network: nn.Module, images: Tensor, reals: dict[int, Tensor]) -
 @contextmanager
 def _graph_counted(network: nn.Module) -> Iterator[list[MacCount | None]]:
     """Count a pass of the network within this context on its whole graph, before torch leaves parts of it out."""
-    counts: list[MacCount | None] = []
+    counts: list[MacCount | None] = [None]  # of a network that calls no hooks
 
     def count(module: nn.Module, arguments: Any, value: Any) -> None:
         mode = get_proxy_mode()

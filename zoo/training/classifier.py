@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 from nnmass.zoo.checks import require, require_choice
 from nnmass.zoo.training.architecture import require_same_architecture
+from nnmass.zoo.training.cuda_graph import TrainingGraph, can_replay
 from nnmass.zoo.training.weighted_mean import WeightedMean
 
 __all__ = ["Classifier", "papers_sgd"]
@@ -51,6 +52,7 @@ class Classifier(LightningModule):
         channels_last: Lay images and convolution weights out with the channels innermost, which convolutions are
             faster on; results differ by rounding alone. The network's own code must not rely on the order in memory.
         compile_network: Run the network through ``torch.compile``; the first step then takes a minute or more.
+        cuda_graph: On one GPU, capture a training step of the network and replay it, which Python does not hold up.
 
     Raises:
         ValueError: If an argument is out of range, or the number of classes is neither given nor known.
@@ -75,6 +77,7 @@ class Classifier(LightningModule):
         num_classes: int | None = None,
         channels_last: bool = False,
         compile_network: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         super().__init__()
         require_choice("schedule", schedule, ("cosine", "constant"))
@@ -96,12 +99,11 @@ class Classifier(LightningModule):
             network.to(memory_format=torch.channels_last)
         if compile_network:
             network.compile()
+        self._training_graph = TrainingGraph() if cuda_graph else None
         self.num_classes = num_classes = int(num_classes)
         self.optimizer = optimizer
         self.lr: float | None = None  # of a whole step, once Lightning's LearningRateFinder has found it
-        self.schedule = schedule
-        self.interval = interval
-        self.lr_scaling = lr_scaling
+        self.schedule, self.interval, self.lr_scaling = schedule, interval, lr_scaling
         self.warmup_epochs = warmup_epochs
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
@@ -125,6 +127,8 @@ class Classifier(LightningModule):
         """Map inputs (N, ...) to logits (N, num_classes)."""
         if self.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
+        if self._training_graph is not None and can_replay(self._trainer):
+            return self._training_graph(self.network, x)
         return self.network(x)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
