@@ -196,11 +196,11 @@ class Photographs(Dataset):
 
 def open_photograph(path: Path, least: float) -> Image.Image:
     """Open an image as RGB; a JPEG is decoded at 1/2, 1/4 or 1/8 if its short side stays above ``least`` px."""
-    image = open_image(path)
-    if image.format == "JPEG":
-        shrink = min(image.size) / max(least, 1)
-        image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
-    return converted(image, "RGB")
+    with open_image(path) as image:
+        if image.format == "JPEG":
+            shrink = min(image.size) / max(least, 1)
+            image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
+        return converted(image, "RGB")
 
 
 def random_resized_crop(path: Path, resolution: int, seed: int) -> Image.Image:
