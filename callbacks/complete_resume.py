@@ -28,17 +28,17 @@ class CompleteResume(Callback):
 
     - Whether the training ends with this epoch. A run that is over calls the hooks of a training's end once more, which
       put averaged weights into the network.
-    - The network's weights and their average each in its place: during a validation they have changed places.
-    - The newest figures, which callbacks look at.
+    - The network's weights and their average each under its name: during a validation they are exchanged.
+    - The newest metrics, which callbacks read.
     - What callbacks decide when an epoch begins, for a run that goes on in its middle.
     - The learning rates of stochastic weight averaging, whose schedule starts anew before it is restored.
-    - Where the best checkpoints lie, for a run folder that has another name or place than before.
+    - Where the best checkpoints lie, for a run folder that has been renamed or moved.
     """
 
     def __init__(self) -> None:
         self._in_epoch = self._has_swapped = self._averages_stochastically = False
         self._rates: list[float] = []
-        self._figures: dict[str, torch.Tensor] = {}
+        self._metrics: dict[str, torch.Tensor] = {}
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that weights and average are exchanged."""
@@ -55,8 +55,8 @@ class CompleteResume(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Complete the checkpoint; callbacks that average weights have added theirs."""
         ends = trainer.should_stop and not (time_is_over(trainer) and stopped_early(trainer) is None)
-        figures = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
-        checkpoint["resume"] = {"in_epoch": self._in_epoch, "ends": ends, "figures": figures}
+        metrics = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
+        checkpoint["resume"] = {"in_epoch": self._in_epoch, "ends": ends, "figures": metrics}
         if self._has_swapped and "current_model_state" in checkpoint:
             weights, average = checkpoint["state_dict"], checkpoint["current_model_state"]
             checkpoint["state_dict"], checkpoint["current_model_state"] = average, weights
@@ -68,7 +68,7 @@ class CompleteResume(Callback):
         if trainer.state.fn != TrainerFn.FITTING:
             return
         kept = checkpoint.get("resume", {})
-        self._in_epoch, self._figures = kept.get("in_epoch", False), kept.get("figures", {})
+        self._in_epoch, self._metrics = kept.get("in_epoch", False), kept.get("figures", {})
         trainer.should_stop = trainer.should_stop or kept.get("ends", False)
         averaging = callbacks_of(trainer, StochasticWeightAveraging)
         schedules = [states.get(part.state_key, {}).get("scheduler_state") for part in averaging]
@@ -78,7 +78,7 @@ class CompleteResume(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """In the middle of an epoch let callbacks decide again what they decided at its start, and change nothing."""
         self._rates = _learning_rates(trainer)
-        trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._figures.items()})
+        trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._metrics.items()})
         if not self._in_epoch:
             return
         kept = {name: value.clone() for name, value in pl_module.state_dict().items()}

@@ -1,6 +1,5 @@
 """The confusion matrix and the accuracy of each class, at test."""
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from nnmass.callbacks.pictures import log_picture
 from nnmass.callbacks.recorder import Recorder, reason
 from nnmass.runtime.csv_text import csv_text
-from nnmass.runtime.files import write_atomically
+from nnmass.runtime.files import write_atomically, write_figure
 from nnmass.runtime.hosts import hosts
 
 __all__ = ["ConfusionMatrix", "draw_confusion_matrix"]
@@ -102,13 +101,13 @@ def _write(trainer: Trainer, counts: Tensor) -> None:
         {"class": classes, "images": images.tolist(), "accuracy": (counts.diag() / images.clamp(min=1)).tolist()}
     )
     write_atomically(folder / "class_accuracy.csv", csv_text(accuracy))
-    write_atomically(folder / "confusion_matrix.png", draw_confusion_matrix(counts, classes))
+    write_figure(folder / "confusion_matrix.png", draw_confusion_matrix(counts, classes))
     best = getattr(trainer.checkpoint_callback, "best_model_path", None)
     if trainer.ckpt_path or not best:  # else the last weights', which the best one's follows
         log_picture(trainer, folder / "confusion_matrix.png")
 
 
-def draw_confusion_matrix(counts: torch.Tensor, classes: Sequence[str]) -> bytes:
+def draw_confusion_matrix(counts: torch.Tensor, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix, each row as shares of its true class.
 
     Args:
@@ -116,7 +115,7 @@ def draw_confusion_matrix(counts: torch.Tensor, classes: Sequence[str]) -> bytes
         classes: Names, C of them.
 
     Returns:
-        The picture, PNG; the shares are written into the cells for up to 20 classes.
+        The figure; the shares are written into the cells for up to 20 classes.
     """
     shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
     figure = Figure(figsize=(6, 5), layout="constrained")
@@ -132,6 +131,4 @@ def draw_confusion_matrix(counts: torch.Tensor, classes: Sequence[str]) -> bytes
             shade = "white" if shares[row, column] > 0.5 else "black"
             text = f"{100 * shares[row, column]:.0f}"
             axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=7)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    return content.getvalue()
+    return figure

@@ -1,6 +1,5 @@
 """Accuracy and loss against epoch, as pictures beside the numbers they show."""
 
-import io
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from nnmass.callbacks.pictures import log_picture
 from nnmass.callbacks.recorder import Recorder
-from nnmass.runtime.files import write_atomically
+from nnmass.runtime.files import write_figure
 
 __all__ = ["LearningCurves", "draw_curve"]
 
@@ -41,19 +40,16 @@ class LearningCurves(Recorder):
         history = pd.read_csv(table)
         for quantity in _LABELS:
             picture = table.with_name(f"{quantity}.png")
-            write_atomically(picture, draw_curve(history, quantity))
+            write_figure(picture, draw_curve(history, quantity))
             log_picture(trainer, picture)
 
 
-def draw_curve(history: pd.DataFrame, quantity: str) -> bytes:
+def draw_curve(history: pd.DataFrame, quantity: str) -> Figure:
     """Draw one quantity of the training and validation set against the epoch.
 
     Args:
         history: Columns ``epoch``, ``train/<quantity>`` and ``val/<quantity>``, as in metrics.csv.
         quantity: ``accuracy`` or ``loss``.
-
-    Returns:
-        The picture, PNG.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -67,6 +63,4 @@ def draw_curve(history: pd.DataFrame, quantity: str) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    return picture.getvalue()
+    return figure

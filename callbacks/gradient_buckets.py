@@ -11,8 +11,8 @@ class GradientBuckets(Callback):
     """Lets DistributedDataParallel decide about its buckets before the first step.
 
     By default the first step finds out in which order the gradients come, and the later ones use other buckets than the
-    first. Among more than two processes the place of a gradient in its bucket decides the order of its sum, so that a
-    training that goes on would differ from an unbroken one by rounding. Here a backward pass of zeros comes first.
+    first. Among more than two processes the position of a gradient in its bucket decides the order of its sum, so that
+    a resumed training would differ from an unbroken one by rounding. Here a backward pass of zeros comes first.
 
     With ``find_unused_parameters`` the buckets stay as they are. With ``static_graph`` the first step also finds out
     which parameters are used, so that it must be a real one.

@@ -67,12 +67,12 @@ class JacobianRecorder(NetworkRecorder):
     def _record(self, trainer: Trainer, pl_module: LightningModule, batch: Any, epoch: int) -> None:
         images = batch[0][: self.samples].detach()
         spectra = list(layer_spectra(pl_module, images, **self.options))
-        figures = {
+        metrics = {
             "jacobian/mean_singular_value": hidden_mean(spectra),
             "jacobian/isometry": hidden_isometry(spectra),
         }
         for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
+            logger.log_metrics(metrics, step=trainer.global_step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(trainer.default_root_dir)
@@ -87,7 +87,7 @@ class JacobianRecorder(NetworkRecorder):
         write_figure(picture, draw_spectra(spectra, bounds))
         log_picture(trainer, picture)
         if epoch == 0:
-            update_run(folder, jacobian={name.partition("/")[2]: value for name, value in figures.items()})
+            update_run(folder, jacobian={name.partition("/")[2]: value for name, value in metrics.items()})
 
 
 def draw_spectra(spectra: list[LayerSpectrum], bounds: tuple[float, float] | None = None) -> Figure:

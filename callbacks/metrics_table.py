@@ -100,9 +100,9 @@ class MetricsHistory(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Complete the epoch's row before the epoch's checkpoint; Lightning logs the same numbers after it."""
-        figures = {name: float(value) for name, value in trainer.logged_metrics.items() if name.startswith("train/")}
+        metrics = {name: float(value) for name, value in trainer.logged_metrics.items() if name.startswith("train/")}
         for table in _tables(trainer):
-            table.log_metrics({**figures, "epoch": trainer.current_epoch}, trainer.global_step - 1)
+            table.log_metrics({**metrics, "epoch": trainer.current_epoch}, trainer.global_step - 1)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the rows into the checkpoint."""

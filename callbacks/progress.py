@@ -28,8 +28,8 @@ class EpochLines(Callback):
         if not trainer.is_global_zero:
             return
         metrics = {name: value for name, value in trainer.callback_metrics.items() if "/" in name}
-        figures = [f"{name} {float(value):.4g}" for name, value in metrics.items() if name != "train/data_wait_s"]
+        parts = [f"{name} {float(value):.4g}" for name, value in metrics.items() if name != "train/data_wait_s"]
         seconds = time.monotonic() - self._began
         of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         epoch = f"epoch {trainer.current_epoch + 1}{of}"
-        print(", ".join([epoch, *figures, f"lr {self._rate:.3g}", f"{seconds:.1f} s"]), flush=True)
+        print(", ".join([epoch, *parts, f"lr {self._rate:.3g}", f"{seconds:.1f} s"]), flush=True)

@@ -83,7 +83,7 @@ class RunRecorder(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the newest metrics."""
-        self._note(trainer, epochs=trainer.current_epoch + 1, last=_figures(trainer))
+        self._note(trainer, epochs=trainer.current_epoch + 1, last=_logged_numbers(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the best validation accuracy."""
@@ -100,7 +100,7 @@ class RunRecorder(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the test metrics, and their checkpoint; those of the last weights are kept beside."""
         checkpoint = Path(str(trainer.ckpt_path)).name if trainer.ckpt_path else "last weights"
-        tested: dict[str, Any] = {**_figures(trainer, "test/"), "checkpoint": checkpoint}
+        tested: dict[str, Any] = {**_logged_numbers(trainer, "test/"), "checkpoint": checkpoint}
         tested |= {"precision": str(trainer.precision), "part": part_seen(trainer, "test")}
         self._note(trainer, test=tested, **({} if trainer.ckpt_path else {"test_last": tested}))
 
@@ -119,7 +119,7 @@ class RunRecorder(Callback):
         update_run(trainer.default_root_dir, **entries)
 
 
-def _figures(trainer: Trainer, prefix: str = "") -> dict[str, float]:
+def _logged_numbers(trainer: Trainer, prefix: str = "") -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
 
 

@@ -34,9 +34,9 @@ def _record(trainer: Trainer, pl_module: LightningModule) -> None:
         return
     datamodule: Any = getattr(trainer, "datamodule", None)
     record = topology(pl_module, getattr(datamodule, "input_size", None))
-    figures = {f"topology/{name}": value for name, value in record.as_dict().items() if isinstance(value, int | float)}
+    metrics = {f"topology/{name}": value for name, value in record.as_dict().items() if isinstance(value, int | float)}
     for logger in trainer.loggers:
-        logger.log_metrics(figures, step=0)
+        logger.log_metrics(metrics, step=0)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
         update_run(trainer.default_root_dir, topology=record.as_dict())
     Console().print(topology_table(record.as_dict()))

@@ -102,7 +102,7 @@ class Augmentation:
 
 
 def random_crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
-    """Pad with zeros on all sides, then cut an H x W window at a random place, one per image.
+    """Pad with zeros on all sides, then cut an H x W window at a random position, one per image.
 
     Args:
         images: (N, C, H, W), any dtype.

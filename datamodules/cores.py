@@ -28,7 +28,7 @@ def reading_processes(processes: int) -> int:
     """
     if usable_cores() == 1:
         return 0
-    # SLURM may have bound this process to its own share already: that is not divided once more.
+    # SLURM may have bound this process to its own share already, which is not divided once more.
     share = min(cpu_count(), _allotted() // processes) if _allotted() else cpu_count() // processes
     return min(max(share, 1), _MOST)
 

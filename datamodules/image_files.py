@@ -90,7 +90,7 @@ class ImageFiles:
 
     Attributes:
         paths: The files, in order.
-        read: Of the newest pass, the places among the paths of the images that were handed out, in that order.
+        read: Of the newest pass, the indices among the paths of the images that were handed out, in that order.
         unread: Of the newest pass, a sentence about each file that could not be decoded.
 
     Raises:
@@ -124,20 +124,20 @@ class ImageFiles:
             ValueError: If no image can be decoded.
         """
         self.read, self.unread = [], []
-        for places in self._order.split(self.batch_size):
-            decoded = [pair for place in places.tolist() if (pair := self._decoded(place)) is not None]
+        for indices in self._order.split(self.batch_size):
+            decoded = [pair for index in indices.tolist() if (pair := self._decoded(index)) is not None]
             if decoded:
                 say_left_out(self.folder, self._others)
-                self.read += [place for _, place in decoded]
+                self.read += [index for _, index in decoded]
                 images, found = zip(*decoded, strict=True)
                 yield torch.stack(images), torch.tensor(found)
         if not self.read:
             of_all = f"Of {len(self.unread):,} images none can be decoded, of which the first is: "
             raise ValueError(f"{of_all if len(self.unread) > 1 else ''}{self.unread[0]}")
 
-    def _decoded(self, place: int) -> tuple[Tensor, int] | None:
+    def _decoded(self, index: int) -> tuple[Tensor, int] | None:
         try:
-            return self.decode(self.paths[place]), place
+            return self.decode(self.paths[index]), index
         except ValueError as error:
             self.unread.append(str(error))
             return None

@@ -131,7 +131,7 @@ class ImageNet(DataModule):
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = reading_processes(self.trainer.num_devices if self.trainer else 1)
-        # Only CUDA has pinned memory, from which it takes batches over without being waited for.
+        # CUDA alone has pinned memory, from which batches are copied without waiting for the GPU.
         pinned = self.device.type == "cuda"
         loader = WorkerLoader(photographs, self.batches(labels, torch.arange(len(labels)), stage), num_workers, pinned)
         self._loaders.append(loader)
@@ -196,11 +196,11 @@ class Photographs(Dataset):
 
 def open_photograph(path: Path, least: float) -> Image.Image:
     """Open an image as RGB; a JPEG is decoded at 1/2, 1/4 or 1/8 if its short side stays above ``least`` px."""
-    image = open_image(path)
-    if image.format == "JPEG":
-        shrink = min(image.size) / max(least, 1)
-        image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
-    return converted(image, "RGB")
+    with open_image(path) as image:
+        if image.format == "JPEG":
+            shrink = min(image.size) / max(least, 1)
+            image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
+        return converted(image, "RGB")
 
 
 def random_resized_crop(path: Path, resolution: int, seed: int) -> Image.Image:
@@ -219,7 +219,7 @@ def random_resized_crop(path: Path, resolution: int, seed: int) -> Image.Image:
         width, height = head.size
     left, top, crop_width, crop_height = _crop_box(width, height, generator)
     flip = torch.rand((), generator=generator) < 0.5
-    # Decode no finer than the crop needs: its short side must still cover the result.
+    # The photograph is decoded no finer than the crop needs, whose short side must still cover the result.
     image = open_photograph(path, resolution * min(width, height) / min(crop_width, crop_height))
     scale_x, scale_y = image.width / width, image.height / height
     box = (left * scale_x, top * scale_y, (left + crop_width) * scale_x, (top + crop_height) * scale_y)

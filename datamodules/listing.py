@@ -135,14 +135,14 @@ def images_below(folder: Path) -> tuple[list[Path], list[str]]:
     others: list[str] = []
     entered: set[tuple[int, int]] = set()
 
-    def enter(place: Path) -> None:
-        state = place.stat()
+    def enter(inside: Path) -> None:
+        state = inside.stat()
         if (state.st_dev, state.st_ino) in entered:
             return
         entered.add((state.st_dev, state.st_ino))
-        found, rest = entries(place)
+        found, rest = entries(inside)
         for names, is_image in ((found, True), (rest, False)):
-            for path in (place / name for name in names):
+            for path in (inside / name for name in names):
                 if path.is_dir():
                     enter(path)
                 elif is_image:

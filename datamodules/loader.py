@@ -210,7 +210,7 @@ class WorkerLoader(ResumableLoader):
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
             worker_init_fn=_outlast_signals,
-            # Else each epoch draws from the global generator.
+            # A DataLoader without a generator of its own draws from the global one in each epoch.
             generator=Generator().manual_seed(sampler.seed),
         )
 

@@ -59,7 +59,7 @@ def apply_operations(
     Args:
         images: (N, C, H, W), uint8; one or three channels.
         policy: ``trivial`` or ``rand``; decides what a magnitude means.
-        operations: (N,), places in ``OPERATIONS``.
+        operations: (N,), indices in ``OPERATIONS``.
         magnitudes: (N,), from 0 to ``MAGNITUDES`` - 1.
         directions: (N,), 0 or 1; without effect on operations that have but one.
 
@@ -105,9 +105,9 @@ def parameters(policy: str, height: int, width: int) -> NDArray:
     shares = np.stack([1 + _both_ways(change), -_both_ways(change)], axis=-1)
     numbers |= dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), shares)
     table = np.zeros((len(OPERATIONS), MAGNITUDES, 2, 6), dtype=np.float32)
-    for place, name in enumerate(OPERATIONS):
+    for index, name in enumerate(OPERATIONS):
         if name in numbers:
-            table[place, ..., : numbers[name].shape[-1]] = numbers[name]
+            table[index, ..., : numbers[name].shape[-1]] = numbers[name]
     return table
 
 
@@ -115,8 +115,8 @@ def _steps(first: float, last: float) -> NDArray:
     """The magnitudes, (magnitudes,), in the roundings of ``torch.linspace``, with which torchvision makes them."""
     begin, end = np.float32(first), np.float32(last)
     step = np.float64((end - begin) / np.float32(MAGNITUDES - 1))
-    places = np.arange(MAGNITUDES)
-    steps = np.where(places < MAGNITUDES // 2, begin + step * places, end - step * (MAGNITUDES - 1 - places))
+    levels = np.arange(MAGNITUDES)
+    steps = np.where(levels < MAGNITUDES // 2, begin + step * levels, end - step * (MAGNITUDES - 1 - levels))
     return steps.astype(np.float32).astype(np.float64)
 
 
@@ -136,8 +136,8 @@ def _matrices(
 ) -> NDArray:
     """Affine maps from pixels of the result to their sources, (magnitudes, directions, 6): 2 x 3 matrices, row by row.
 
-    They map places in px, counted from the image's centre, to places in halves of its sides. A shear leaves the upper
-    left corner where it is.
+    They map positions in px, counted from the image's centre, to positions in halves of its sides. A shear leaves the
+    upper left corner where it is.
     """
     angle = -np.radians(degrees)
     rows = np.broadcast_arrays(
@@ -159,9 +159,9 @@ def _move(images: Tensor, numbers: Tensor) -> Tensor:
         for side in images.shape[-2:]
     )
     matrices = numbers.view(-1, 2, 3, 1, 1)
-    # Not a matrix product, for which a GPU may round the places to ten bits.
-    places = (x * matrices[:, :, 0] + y.view(-1, 1) * matrices[:, :, 1]).add_(matrices[:, :, 2])
-    grid = places.permute(0, 2, 3, 1)
+    # A matrix product would not do: a GPU may round its factors, the positions, to ten bits.
+    positions = (x * matrices[:, :, 0] + y.view(-1, 1) * matrices[:, :, 1]).add_(matrices[:, :, 2])
+    grid = positions.permute(0, 2, 3, 1)
     return _bytes(grid_sample(images.to(torch.float32), grid, "nearest", "zeros", align_corners=False))
 
 
@@ -186,8 +186,8 @@ def _sharpness(images: Tensor, numbers: Tensor) -> Tensor:
         return images
     result = images.to(torch.float32)
     middle = result[..., 1:-1, 1:-1]
-    # Sums, not a convolution, for which a GPU may round to ten bits. A thirteenth of a whole number is never halfway
-    # between two of them, so that no rounding of ours decides.
+    # A convolution would not do: a GPU may round its factors to ten bits. A thirteenth of an integer never lies halfway
+    # between two integers, so that the result does not depend on how ties are rounded.
     columns = result[..., :-2] + result[..., 1:-1] + result[..., 2:]
     total = columns[..., :-2, :] + columns[..., 1:-1, :] + columns[..., 2:, :]
     smooth = total.add_(middle, alpha=4).div_(13).round_()

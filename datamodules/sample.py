@@ -44,6 +44,6 @@ def mixed_order(labels: Tensor, seed: int) -> Tensor:
     classes = labels.cpu().unique(dim=0, return_inverse=True)[1][drawn]
     counts = classes.bincount()
     by_class = classes.argsort(stable=True)
-    place = torch.empty_like(classes)
-    place[by_class] = torch.arange(len(classes)) - (counts.cumsum(0) - counts)[classes[by_class]]
-    return drawn[((place + 0.5) / counts[classes]).argsort(stable=True)]
+    rank = torch.empty_like(classes)
+    rank[by_class] = torch.arange(len(classes)) - (counts.cumsum(0) - counts)[classes[by_class]]
+    return drawn[((rank + 0.5) / counts[classes]).argsort(stable=True)]

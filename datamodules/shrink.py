@@ -22,10 +22,10 @@ def images_of_classes(folder: Path) -> list[str]:
     found: list[str] = []
     left_out: list[str] = []
     for first in folders_in(folder):
-        for place in (first, *(os.path.join(first, second) for second in folders_in(folder / first))):
-            images, others = entries(folder / place)
-            found += [os.path.join(place, name) for name in images]
-            left_out += [path for name in others if not (folder / (path := os.path.join(place, name))).is_dir()]
+        for inside in (first, *(os.path.join(first, second) for second in folders_in(folder / first))):
+            images, others = entries(folder / inside)
+            found += [os.path.join(inside, name) for name in images]
+            left_out += [path for name in others if not (folder / (path := os.path.join(inside, name))).is_dir()]
     if not found:
         raise ValueError(f"Expected images in CLASS/ or SPLIT/CLASS/ below {folder}, but found none.")
     say_left_out(folder, left_out)

@@ -22,7 +22,7 @@ def to_device(values: Any, device: torch.device) -> Tensor:
         A tensor of the same shape; what is there already is not copied.
     """
     tensor = values if isinstance(values, Tensor) else torch.tensor(values)
-    # Without a wait, Apple's GPUs may read what has been freed, and the host what has not arrived.
+    # Apple's GPUs need the wait: they may else read what has been freed, and the host what has not arrived.
     return tensor.to(device, non_blocking=device.type not in ("mps", "cpu"))
 
 

@@ -13,8 +13,12 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGE = "nnmass"
 _FOLDERS = ("zoo", "datamodules", "callbacks")
 
+# What records name by the module in which it was when the first runs were made, and where it is.
+_MOVED = {"zoo.classifier.papers_sgd": "zoo.training.classifier.papers_sgd"}
+_AS_FIRST = {now: first for first, now in _MOVED.items()}
+
 # Where a configuration may name a class without the key class_path, and where a list of them.
-_BARE = (("model", "network"), ("data",), ("trainer", "callbacks"))
+_BARE = (("model", "network"), ("model", "optimizer"), ("data",), ("trainer", "callbacks"))
 _OPTIONS = tuple(f"--{'.'.join(keys)}" for keys in _BARE)
 _ENDINGS = (".class_path", ".help")
 
@@ -37,7 +41,10 @@ def whole_class_path(name: str) -> str:
     folder, dot, rest = name.partition(".")
     if not dot:
         return next((f"{_PACKAGE}.{one}.{name}" for one in _FOLDERS if name in _public_names(one)), name)
-    return f"{_PACKAGE}.{name}" if folder in _FOLDERS and not _is_anothers(folder, rest) else name
+    if folder not in _FOLDERS or _is_anothers(folder, rest):
+        return name
+    own = name.rpartition(".")[2]
+    return f"{_PACKAGE}.{folder}.{own}" if own in _public_names(folder) else f"{_PACKAGE}.{_MOVED.get(name, name)}"
 
 
 def whole_class_paths(content: Any, keys: tuple[str, ...] = ()) -> Any:
@@ -101,7 +108,8 @@ def as_recorded(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(tuple(f"{folder}." for folder in _FOLDERS)):
         return value if whole_class_path(value) != value else f"./{value}"  # another package's class of that name
     if isinstance(value, str) and value.startswith(tuple(f"{_PACKAGE}.{folder}." for folder in _FOLDERS)):
-        return value.removeprefix(f"{_PACKAGE}.")
+        recorded = value.removeprefix(f"{_PACKAGE}.")
+        return _AS_FIRST.get(recorded, recorded)
     return value
 
 

@@ -51,8 +51,8 @@ def _require_parts(value: Any, key: str, path: Path) -> None:
         return
     for name, part in value.items():
         if not isinstance(name, str):
-            place = f" under {key}" if key else ""
-            raise ValueError(f"Expected keys{place} in {path} to be words, but got {name!r}.")
+            section = f" under {key}" if key else ""
+            raise ValueError(f"Expected keys{section} in {path} to be words, but got {name!r}.")
         _require_parts(part, f"{key}.{name}" if key else name, path)
     if "class_path" in value:
         if not isinstance(value["class_path"], str):

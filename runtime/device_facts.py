@@ -39,7 +39,7 @@ def _driver() -> str | None:
     query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
-    except subprocess.TimeoutExpired:  # of a driver that hangs; the training may still run
+    except subprocess.TimeoutExpired:  # the driver hangs; the training may still run
         return None
     return done.stdout.partition("\n")[0].strip() or None if done.returncode == 0 else None
 

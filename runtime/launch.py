@@ -63,7 +63,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch:
     """Read the launcher, machines and ranks from the environment.
 
     Args:
-        environment: Variables that torchrun, srun or nobody has set.
+        environment: Variables that torchrun, srun or no launcher has set.
 
     Raises:
         ValueError: If they contradict each other, or tell of processes that were started in a way that cannot work.
@@ -160,10 +160,10 @@ def _of_slurm(environment: Mapping[str, str]) -> Launch:
     _require_all(environment, ("SLURM_STEP_ID", *names), "srun")
     rank, local_rank = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_LOCALID")
     _require_rank("SLURM_PROCID", rank, "SLURM_NTASKS", tasks)
-    spread = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE", str(tasks)))
-    uniform = re.fullmatch(r"(\d+)(?:\(x\d+\))?", spread)
+    tasks_per_node = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE", str(tasks)))
+    uniform = re.fullmatch(r"(\d+)(?:\(x\d+\))?", tasks_per_node)
     if uniform is None:
-        raise ValueError(f"Expected the same number of tasks on every node, but SLURM has started {spread}.")
+        raise ValueError(f"Expected the same number of tasks on every node, but SLURM has started {tasks_per_node}.")
     nodes_name = "SLURM_STEP_NUM_NODES" if "SLURM_STEP_NUM_NODES" in environment else "SLURM_NNODES"
     nodes, per_node = _number(environment, nodes_name, 1, least=1), int(uniform[1])
     if nodes * per_node != tasks:

@@ -19,7 +19,7 @@ def quieten() -> None:
         ".*does not have many workers.*",
         "Checkpoint directory .* exists and is not empty",
         "Be aware that when using `ckpt_path`, callbacks used to create",
-        "You're resuming from a checkpoint that ended before the epoch ended",  # the data module knows the place
+        "You're resuming from a checkpoint that ended before the epoch ended",  # the data module knows the batch
         "The `srun` command is available on your system but is not used",
         "You requested to overfit but enabled",  # the data module has turned the shuffling off
         "The number of training batches .* is smaller than the logging interval",

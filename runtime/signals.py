@@ -145,7 +145,7 @@ class StopSignals:
         if self.received is None or number == signal.SIGINT:
             self.received = signal.Signals(number)  # noted first: a second Ctrl-C may interrupt the next line
             if number == signal.SIGINT:
-                with suppress(OSError):  # nobody may be reading
+                with suppress(OSError):  # the other end may be closed
                     os.write(2, _FIRST_INTERRUPT)
             self._raise()
 

@@ -54,8 +54,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         _require_bounded(node)
         content = yaml.load(text, _StrictLoader)
     except yaml.MarkedYAMLError as error:
-        place = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        raise ValueError(f"Expected YAML in {path}{place}: {error.problem}.") from error
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ValueError(f"Expected YAML in {path}{line}: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"Expected YAML in {path}, but it holds other bytes.") from error
     except RecursionError as error:

@@ -32,8 +32,8 @@ def results_table(
 
     Args:
         run: The record in the run's ``run.json``; empty where a checkpoint belongs to no run.
-        metrics: The newest figures, by names such as ``test/accuracy``.
-        parts: Of ``val`` and ``test``, which part of the samples the figures are of; None for all.
+        metrics: The newest metrics, by names such as ``test/accuracy``.
+        parts: Of ``val`` and ``test``, the part of the samples that the metrics are of; None for all.
     """
     rows = [(name.replace("/", " "), f"{float(value):.4f}") for name, value in metrics.items() if "/" in name]
     if run.get("best_val_accuracy") is not None:

@@ -1,18 +1,29 @@
-"""How well one number explains another: linear fit, rank correlations, and a table of several explanations."""
+"""Linear fits and rank correlations, and the properties of networks on which results are fitted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["Fit", "explain", "fits_by_group"]
+__all__ = ["LABELS", "Fit", "Predictor", "explain", "fits_by_group", "fits_on", "predictors"]
+
+LABELS = {
+    "nn_mass": "NN-Mass",
+    "nn_density": "NN-density",
+    "num_params": "parameters",
+    "macs": "MACs",
+    "flops": "FLOPs",
+    "mean_singular_value": "mean singular value",
+}
+"""Columns of tables by which networks are told apart, as axes and tables of fits call them."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How y follows x.
+    """Fit of y on x.
 
     Attributes:
         n: Points.
@@ -55,8 +66,64 @@ def explain(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) ->
     return Fit(len(x), next(shares), float(f"{line.slope:.12g}"), *shares)
 
 
+class Predictor(NamedTuple):
+    """A property of networks on which results are fitted.
+
+    Attributes:
+        column: Of the table.
+        is_logarithm: Take its natural logarithm.
+    """
+
+    column: str
+    is_logarithm: bool = False
+
+    def is_defined(self, table: pd.DataFrame) -> bool:
+        """Tell whether every row has a value: 0 has no logarithm."""
+        return not self.is_logarithm or not (table[self.column] <= 0).any()
+
+    def values(self, table: pd.DataFrame) -> np.ndarray:
+        """Return the values of all rows."""
+        values = table[self.column].to_numpy(dtype=float)
+        return np.log(values) if self.is_logarithm else values
+
+    def fit(self, table: pd.DataFrame, explained: str) -> Fit:
+        """Fit a column on this predictor."""
+        return explain(self.values(table), table[explained].to_numpy(dtype=float))
+
+
+def predictors(logarithms: Sequence[str], plain: Sequence[str]) -> dict[str, Predictor]:
+    """Name predictors as the tables of fits do.
+
+    Args:
+        logarithms: Columns whose logarithms are taken.
+        plain: Columns that are taken as they are.
+
+    Example:
+        >>> list(predictors(["nn_mass"], ["nn_mass", "num_params"]))
+        ['log NN-Mass', 'NN-Mass', 'parameters']
+    """
+    logarithmic = {f"log {LABELS[column]}": Predictor(column, is_logarithm=True) for column in logarithms}
+    return logarithmic | {LABELS[column]: Predictor(column) for column in plain}
+
+
+def fits_on(table: pd.DataFrame, explained: str, chosen: Mapping[str, Predictor]) -> Iterator[dict[str, Any]]:
+    """Fit a column on several predictors, without those that some row has no value of.
+
+    Args:
+        table: One row per point.
+        explained: The column.
+        chosen: Predictors by name.
+
+    Yields:
+        ``explaining``, the predictor's name, and the entries of :class:`Fit`.
+    """
+    for name, predictor in chosen.items():
+        if predictor.is_defined(table):
+            yield {"explaining": name, **asdict(predictor.fit(table, explained))}
+
+
 def fits_by_group(table: pd.DataFrame, explained: str, explaining: Mapping[str, str], group: str) -> pd.DataFrame:
-    """One row per group and explaining column, the whole table first; logarithms of the explaining columns.
+    """Fit a column on the logarithms of others, for the whole table and for each group.
 
     Args:
         table: One row per network.
@@ -65,14 +132,14 @@ def fits_by_group(table: pd.DataFrame, explained: str, explaining: Mapping[str, 
         group: Column that names the group; groups of fewer than five networks are left to the whole.
 
     Returns:
-        Columns ``group``, ``explaining`` and those of :class:`Fit`. Rows of which any explaining number is 0 or less
-        have no logarithm, and are left out of every fit, so that all fits of a group stand on the same networks.
+        One row per group and explaining column, the whole table first: columns ``group``, ``explaining`` and those of
+        :class:`Fit`. Rows of which any explaining number is 0 or less have no logarithm, and are left out of every fit,
+        so that all fits of a group stand on the same networks.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    chosen = {name: Predictor(column, is_logarithm=True) for name, column in explaining.items()}
     table = table[(table[list(explaining.values())] > 0).all(axis=1)]
     groups = [("all", table), *((str(name), part) for name, part in table.groupby(group) if len(part) >= 5)]
     for name, part in groups:
-        for label, column in explaining.items():
-            fit = explain(np.log(part[column].to_numpy(dtype=float)), part[explained].to_numpy())
-            rows.append({"group": name, "explaining": label, **asdict(fit)})
+        rows += [{"group": name, **fit} for fit in fits_on(part, explained, chosen)]
     return pd.DataFrame(rows)

@@ -21,7 +21,7 @@ __all__ = [
     "require_one_per_cell",
 ]
 
-_BYTES_PER_WEIGHT = 4  # in single precision, in which networks are built
+_BYTES_PER_WEIGHT = 4  # networks are built in single precision
 
 
 def require(holds: bool, name: str, rule: str, value: object, hint: str = "") -> None:

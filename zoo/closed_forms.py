@@ -74,7 +74,7 @@ def closed_form(
         return None
     try:
         return formula({key: value for key, value in arguments.items() if key in known}, input_size)
-    except (KeyError, TypeError, ValueError):  # building the network says what is wrong with an argument
+    except (KeyError, TypeError, ValueError):  # the network's constructor says what is wrong with an argument
         return None
 
 

@@ -15,7 +15,7 @@ from nnmass.zoo.checks import has_one_per_cell, require_integer, require_non_neg
 Number = float | Sequence[float]
 Integer = int | Sequence[int]
 
-MOST_LAYERS = 10_000  # of one cell or stage: ten times the deepest networks that anybody has trained
+MOST_LAYERS = 10_000  # in one cell or stage: ten times the deepest networks that have been trained
 
 __all__ = [
     "average_degree",

@@ -47,7 +47,7 @@ def full_precision() -> Iterator[None]:
     with ExitStack() as stack:
         for kind in _kinds():
             stack.callback(setattr, kind, "fp32_precision", kind.fp32_precision)
-        # After one has been set by the newer way alone, PyTorch refuses to tell it by the older one.
+        # PyTorch refuses to tell by its older interface what has been set by the newer one alone.
         with suppress(RuntimeError):
             stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
             torch.backends.cuda.matmul.allow_tf32 = False

@@ -62,7 +62,7 @@ def cell_size(
         return size
     plain = _layer(width, width, out, out, expansion)
     wider = _layer(width + 1, width, out, out, expansion)
-    # Layer 1 has its normalisation behind it, the others before them, over all that enters.
+    # Layer 1 has its normalisation behind it; every later layer has it in front, over all channels that enter.
     return Size(
         size.num_params
         + (depth - 1) * (plain.num_params + 2 * width)

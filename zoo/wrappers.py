@@ -36,7 +36,7 @@ def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Modu
     for module in network.modules():
         held = list(vars(module).values())
         for value in held:
-            # Most are empty mappings for hooks, which a deep copy spends half its time on.
+            # A deep copy would spend half its time on the empty mappings for hooks.
             if type(value) in (dict, OrderedDict) and not value:
                 copies.setdefault(id(value), type(value)())
         for value in tree_leaves(held):

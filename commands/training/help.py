@@ -16,12 +16,12 @@ configuration:
 {own}
 
 every key of a configuration is an option too, among them:
-  --model.network CLASS     such as zoo.RandomSkipDenseNet; --model.network.tc "[60, 130, 170]" for its arguments
+  --model.network CLASS     such as RandomSkipDenseNet; --model.network.tc "[60, 130, 170]" for its arguments
   --model.optimizer CLASS   such as torch.optim.SGD; --model.optimizer.lr 0.1 for its arguments
   --model.channels_last B   images and weights with the channels innermost, which convolutions are faster on
   --model.compile_network B through torch.compile; the first step then takes a minute
   --model.cuda_graph B      on one GPU, replay a training step that was captured, which Python does not hold up
-  --data CLASS              such as datamodules.CIFAR10; --data.batch_size 256 for its arguments
+  --data CLASS              such as CIFAR10; --data.batch_size 256 for its arguments
   --data.data_dir FOLDER    where the data lie (NNMASS_DATA, else ./data)
   --tf32 B                  on NVIDIA GPUs, shorten the factors of float32 convolutions and products (true)
   --trainer.max_epochs N    length of the training; also .devices, .num_nodes, .precision, .logger, .callbacks+=CLASS

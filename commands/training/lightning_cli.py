@@ -86,7 +86,7 @@ class TrainingCLI(LightningCLI):
 
     def configuration(self) -> dict[str, Any]:
         """Return the whole configuration as plain values, without what the command alone decides."""
-        dump = self._parser(self.subcommand).dump(self.options, skip_none=False, skip_link_targets=True)
+        dump = self._parser(self.subcommand).dump(self.options, skip_unset=False, skip_link_targets=True)
         plain = readable_again(yaml.safe_load(dump), self.options)
         return {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
 

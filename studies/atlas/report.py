@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
@@ -12,7 +11,8 @@ from nnmass.runtime.csv_text import csv_text
 from nnmass.runtime.files import write_atomically, write_figures
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.atlas.survey import EXPLAINING, explained, join_accuracies
-from nnmass.studies.explain import explain
+from nnmass.studies.drawing import draw_line
+from nnmass.studies.explain import Predictor
 
 __all__ = ["coverage", "draw_accuracies", "within_families", "write_report"]
 
@@ -57,7 +57,7 @@ def write_report(atlas: pd.DataFrame, folder: Path, accuracies: Path | None) -> 
 
 
 def within_families(fits: pd.DataFrame) -> pd.DataFrame:
-    """How well each number explains accuracy within a family, over all families that have fits.
+    """Average over all families that have fits what each number explains of accuracy within one.
 
     Args:
         fits: Rows of :func:`studies.atlas.survey.explained` for one choice of networks and accuracy.
@@ -74,7 +74,7 @@ def within_families(fits: pd.DataFrame) -> pd.DataFrame:
 
 
 def coverage(atlas: pd.DataFrame) -> pd.DataFrame:
-    """How many architectures were read, and how many of them have every joint judged.
+    """Count the architectures that were read, and those of which every joint is judged.
 
     Args:
         atlas: What :func:`studies.atlas.survey.read_atlas` returns.
@@ -106,7 +106,7 @@ def coverage(atlas: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_accuracies(joined: pd.DataFrame) -> Figure:
-    """Top-1 against NN-Mass, parameters and MACs, in the colours of the largest families.
+    """Draw top-1 against NN-Mass, parameters and MACs, in the colours of the largest families.
 
     Args:
         joined: What :func:`studies.atlas.survey.join_accuracies` returns; rows without mass are left out.
@@ -123,11 +123,7 @@ def draw_accuracies(joined: pd.DataFrame) -> Figure:
         for number, family in enumerate(large):
             part = table[table["family"] == family]
             axes.scatter(part[column], part["top1"], s=12, color=f"C{number}", label=family)
-        logs, top1 = np.log(table[column].to_numpy(dtype=float)), table["top1"].to_numpy()
-        fit = explain(logs, top1)
-        if fit.slope == fit.slope:
-            ends = np.array([logs.min(), logs.max()])
-            axes.plot(np.exp(ends), top1.mean() + fit.slope * (ends - logs.mean()), color="black", linewidth=1)
+        fit = draw_line(axes, table, Predictor(column, is_logarithm=True), "top1", color="black", lw=1)
         axes.set_xscale("log")
         axes.set_xlabel(label.removeprefix("log "))
         axes.set_title(f"R² of top-1 on {label}: {fit.r2:.2f}", loc="left")

@@ -31,7 +31,7 @@ _MORE_THAN_IN1K = re.compile(r"_ft_|in12k|in21k|in22k|dist|ssl|ns_|swag|seer|usi
 
 
 def read_architecture(name: str) -> dict[str, Any]:
-    """One row of the atlas: topology and size of one of timm's architectures, or why they cannot be read.
+    """Read one row of the atlas: topology and size of one of timm's architectures, or why they cannot be read.
 
     The network is built without weights (on the meta device), so that its size costs no memory.
 
@@ -74,7 +74,7 @@ def read_architecture(name: str) -> dict[str, Any]:
 
 
 def unread(file: Path, names: Sequence[str]) -> list[str]:
-    """Of these architectures, those that the file does not hold, or holds as failed.
+    """Return those of the architectures that the file does not hold, or holds as failed.
 
     Args:
         file: What :func:`update_atlas` writes; it need not exist.
@@ -108,7 +108,7 @@ def update_atlas(file: Path, names: Sequence[str], workers: int) -> Iterator[dic
 
 
 def read_atlas(file: Path) -> pd.DataFrame:
-    """The rows of an atlas, one per architecture, by name.
+    """Read the rows of an atlas, one per architecture, by name.
 
     Args:
         file: What :func:`update_atlas` writes.
@@ -118,7 +118,7 @@ def read_atlas(file: Path) -> pd.DataFrame:
 
 
 def _whole_rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines, without one that was cut off; none where there is no file."""
+    """Read the rows of a file of JSON lines, without one that was cut off; none where there is no file."""
     rows: list[dict[str, Any]] = []
     if not file.exists():
         return rows
@@ -175,7 +175,7 @@ def join_accuracies(atlas: pd.DataFrame, accuracies: Path) -> pd.DataFrame:
 
 
 def explained(joined: pd.DataFrame) -> pd.DataFrame:
-    """How well each of mass, size and cost explains top-1: over all, without attention, and per family.
+    """Fit top-1 on each of mass, size and cost: over all, without attention, and per family.
 
     Args:
         joined: What :func:`join_accuracies` returns.

@@ -1,14 +1,13 @@
-"""Does the mean singular value of the initial Jacobians follow NN-Mass, as the papers say? Simulated, MLPs, CNNs."""
+"""Mean singular values of initial Jacobians beside NN-Mass: simulated, of MLPs, of CNNs."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from nnmass.studies.explain import explain
+from nnmass.studies.explain import fits_on, predictors
 from nnmass.zoo.jacobian.spectra import LayerSpectrum, hidden_isometry, hidden_mean, layer_spectra
 from nnmass.zoo.mass import singular_value_bounds
 from nnmass.zoo.networks.initialisation import INITIALISATIONS, initialise
@@ -21,16 +20,11 @@ MLP_GRID = [(depth, tc) for depth in (16, 20, 24, 28, 32) for tc in range(15)]
 """Depth d and t of the papers' 75 MLPs; all have width 8."""
 
 _WIDTH = 8
-_EXPLAINING = {
-    "NN-Mass": ("nn_mass", False),
-    "parameters": ("num_params", False),
-    "log NN-Mass": ("nn_mass", True),
-    "log parameters": ("num_params", True),
-}
+_PLAIN, _LOGARITHMS = predictors([], ["nn_mass", "num_params"]), predictors(["nn_mass", "num_params"], [])
 
 
 def simulated_rows(seed: int = 0, repeats: int = 20, variance: float = 1.0) -> Iterator[dict[str, Any]]:
-    """Singular values of Gaussian matrices of H rows and W columns (CVPR-F1b, ICLR-F7 and F8).
+    """Measure singular values of Gaussian matrices of H rows and W columns (CVPR-F1b, ICLR-F7 and F8).
 
     ICLR-F7 has W in {10, 20, ..., 100} and H up to 1,000. ICLR-F8 and CVPR-F1b have W = w_c and H = w_c + m / 2.
 
@@ -70,7 +64,7 @@ def simulated_rows(seed: int = 0, repeats: int = 20, variance: float = 1.0) -> I
 
 
 def mlp_rows(images: Tensor, seeds: int) -> Iterator[dict[str, Any]]:
-    """The papers' 75 MLPs, by every initialisation and with several seeds; links and weights are drawn anew by each.
+    """Measure the papers' 75 MLPs by every initialisation and several seeds; each draws links and weights anew.
 
     ``gaussian`` has q = 1 / w_c, the same for all layers.
 
@@ -96,7 +90,7 @@ def mlp_rows(images: Tensor, seeds: int) -> Iterator[dict[str, Any]]:
 def cnn_rows(
     images: Tensor, names: Sequence[str], seeds: int, bn: Literal["eval", "batch"]
 ) -> Iterator[dict[str, Any]]:
-    """Convolutional networks of the zoo as they are built, one random vector per image and layer.
+    """Measure convolutional networks of the zoo as they are built, one random vector per image and layer.
 
     Args:
         images: Inputs, (N, 3, height, width).
@@ -127,7 +121,7 @@ def _measured(network: Any, spectra: Sequence[LayerSpectrum]) -> dict[str, float
 
 
 def average_over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per architecture: the mean over its seeds, and the standard deviation of the mean singular value.
+    """Average over the seeds of each architecture, with the standard deviation of the mean singular value.
 
     Args:
         rows: What :func:`mlp_rows` or :func:`cnn_rows` yields.
@@ -140,7 +134,7 @@ def average_over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def fits(averages: pd.DataFrame, group: str) -> pd.DataFrame:
-    """How well mass and size explain the mean singular value, with and without the networks of mass 0.
+    """Fit the mean singular value on mass and size, with and without the networks of mass 0.
 
     Args:
         averages: What :func:`average_over_seeds` returns.
@@ -150,12 +144,14 @@ def fits(averages: pd.DataFrame, group: str) -> pd.DataFrame:
         Columns ``group``, ``rows`` (``all``, or ``t > 0``), ``explaining`` and those of :class:`studies.explain.Fit`;
         logarithms are taken of the rows with links only.
     """
-    found = []
+    lines = []
     for name, part in averages.groupby(group, sort=False):
         linked = part[part["nn_mass"] > 0]
-        for label, (column, logarithm) in _EXPLAINING.items():
-            for rows, table in (("t > 0", linked),) if logarithm else (("all", part), ("t > 0", linked)):
-                x = table[column].to_numpy(dtype=float)
-                fit = explain(np.log(x) if logarithm else x, table["mean_singular_value"].to_numpy())
-                found.append({group: name, "rows": rows, "explaining": label, **vars(fit)})
-    return pd.DataFrame(found)
+        fits_of = [
+            {group: name, "rows": rows, **fit}
+            for rows, table, chosen in (("all", part, _PLAIN), ("t > 0", linked, _PLAIN | _LOGARITHMS))
+            for fit in fits_on(table, "mean_singular_value", chosen)
+        ]
+        order = list(_PLAIN | _LOGARITHMS)
+        lines += sorted(fits_of, key=lambda fit: order.index(fit["explaining"]))
+    return pd.DataFrame(lines)

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from nnmass.runtime.files import write_figures, write_table
 from nnmass.runtime.tables import rich_table
-from nnmass.studies.explain import explain
+from nnmass.studies.drawing import draw_line, scatter
+from nnmass.studies.explain import LABELS, Predictor
 from nnmass.studies.gradients.measurements import average_over_seeds, fits
 
 __all__ = ["draw_measured", "draw_simulation", "write_measured", "write_simulation"]
@@ -32,7 +31,7 @@ def write_simulation(rows: pd.DataFrame, folder: Path) -> Iterator[Table]:
     by_mass = rows[rows["figure"] == "ICLR-F8"]
     lines = []
     for width, part in by_mass.groupby("columns"):
-        fit = explain(part["nn_mass"].to_numpy(), part["mean_singular_value"].to_numpy())
+        fit = Predictor("nn_mass").fit(part, "mean_singular_value")
         within = (part["mean_singular_value"] >= part["low"]) & (part["mean_singular_value"] <= part["high"])
         lines.append((width, len(part), f"{fit.r2:.4f}", f"{fit.slope:.4f}", f"{within.mean():.0%}"))
     headings = ["width w_c", "sizes", "R2 on NN-Mass", "slope", "within the bounds"]
@@ -67,20 +66,20 @@ def write_measured(rows: pd.DataFrame, group: str, folder: Path, name: str) -> I
         The table of the fits.
     """
     averages = average_over_seeds(rows)
-    found = fits(averages, group)
+    table = fits(averages, group)
     write_table(folder / f"{name}.csv", rows)
-    write_table(folder / f"{name}_fits.csv", found)
+    write_table(folder / f"{name}_fits.csv", table)
     write_figures(folder / name, draw_measured(averages, group))
     shown = [
         (line[group], line["rows"], line["explaining"], line["n"], *(f"{line[k]:.3f}" for k in ("r2", "spearman")))
-        for line in found.to_dict("records")
+        for line in table.to_dict("records")
     ]
     headings = [group, "networks", "explaining", "n", "R2", "Spearman"]
     yield rich_table("What explains the mean singular value (averaged over seeds)", headings, shown)
 
 
 def draw_simulation(rows: pd.DataFrame) -> Figure:
-    """The simulation in the papers' form.
+    """Draw the simulation in the papers' form.
 
     Args:
         rows: What :func:`studies.gradients.measurements.simulated_rows` yields.
@@ -108,7 +107,7 @@ def draw_simulation(rows: pd.DataFrame) -> Figure:
 
 
 def draw_measured(averages: pd.DataFrame, group: str) -> Figure:
-    """The mean singular value against parameters and against NN-Mass, coloured by depth, a row per group.
+    """Draw the mean singular value against parameters and against NN-Mass, coloured by depth, a row per group.
 
     Args:
         averages: What :func:`studies.gradients.measurements.average_over_seeds` returns.
@@ -121,21 +120,11 @@ def draw_measured(averages: pd.DataFrame, group: str) -> Figure:
     figure = Figure(figsize=(10, 3.6 * len(groups)), layout="constrained")
     panels = figure.subplots(len(groups), 2, squeeze=False, sharey="row")
     for (name, part), (left, right) in zip(groups, panels, strict=True):
-        for axes, column, label in ((left, "num_params", "parameters"), (right, "nn_mass", "NN-Mass")):
-            _scatter(axes, part, column)
-            fit = explain(part[column].to_numpy(dtype=float), part["mean_singular_value"].to_numpy())
+        for axes, column in ((left, "num_params"), (right, "nn_mass")):
+            scatter(axes, part, column, "mean_singular_value", "depth", "std_over_seeds")
+            fit = draw_line(axes, part, Predictor(column), "mean_singular_value", color="0.5", lw=0.8)
             axes.set_title(f"{group} {name}: R² {fit.r2:.2f}", fontsize="medium")
-            axes.set_xlabel(label)
+            axes.set_xlabel(LABELS[column])
         left.set_ylabel("mean singular value")
         right.legend(title="depth d", fontsize="small")
     return figure
-
-
-def _scatter(axes: Axes, table: pd.DataFrame, column: str) -> None:
-    for depth, part in table.groupby("depth"):
-        errors = np.nan_to_num(part["std_over_seeds"].to_numpy(dtype=float))
-        values = part["mean_singular_value"]
-        axes.errorbar(part[column], values, errors, marker="o", ms=4, lw=0, elinewidth=0.7, label=str(depth))
-    slope, intercept = np.polyfit(table[column], table["mean_singular_value"], 1)
-    ends = np.array([table[column].min(), table[column].max()])
-    axes.plot(ends, intercept + slope * ends, color="0.5", lw=0.8)

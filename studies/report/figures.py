@@ -1,31 +1,31 @@
-"""The figures of a study, in the papers' form."""
+"""Figures of a study, in the papers' form."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from nnmass.studies.explain import explain
+from nnmass.studies.drawing import draw_line, scatter
+from nnmass.studies.explain import LABELS, Predictor
 from nnmass.studies.report.fits import averages, explained_columns
 
-__all__ = ["draw_curves", "draw_scatter", "scatter", "study_figures"]
+__all__ = ["draw_curves", "draw_scatter", "study_figures"]
 
-_AXES = {
-    "num_params": ("parameters", True),
-    "nn_mass": ("NN-Mass", True),
-    "flops": ("FLOPs", True),
-    "nn_density": ("NN-density", False),
-}
+_ABSCISSAE = (
+    Predictor("num_params", is_logarithm=True),
+    Predictor("nn_mass", is_logarithm=True),
+    Predictor("flops", is_logarithm=True),
+    Predictor("nn_density"),
+)
 
 
 def study_figures(
     results: pd.DataFrame, curves: pd.DataFrame, colour: str, group: str | None, panels: Sequence[Mapping[str, str]]
 ) -> Iterator[tuple[str, Figure]]:
-    """All figures that the results allow.
+    """Draw all figures that the results allow.
 
     Args:
         results: What :func:`studies.load` returns.
@@ -42,15 +42,15 @@ def study_figures(
     table[colour] = table[colour].map(str, na_action="ignore").fillna("none")
     if group is None and table["config"].nunique() > 1:
         group = "config"
-    found = explained_columns(results)
-    for (quantity, _), column in found.items():
+    explained = explained_columns(results)
+    for (label, _), column in explained.items():
         name = {"test_accuracy_last": "accuracy", "mean_singular_value": "singular_values"}.get(column)
         if name is not None:
-            yield name, draw_scatter(table, column, quantity, colour, group)
-    if "mean_singular_value" in found.values() and "test_accuracy_last" in found.values():
+            yield name, draw_scatter(table, column, label, colour, group)
+    if {"mean_singular_value", "test_accuracy_last"} <= set(explained.values()):
         figure = Figure(figsize=(6, 4.5), layout="constrained")
         axes = figure.subplots()
-        scatter(axes, table, "mean_singular_value", "test_accuracy_last", colour)
+        scatter(axes, table, "mean_singular_value", "test_accuracy_last", colour, "std_test_accuracy_last")
         axes.set_xlabel("mean singular value before training")
         axes.set_ylabel("test accuracy")
         _legend(axes, table[colour])
@@ -60,11 +60,11 @@ def study_figures(
 
 
 def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, group: str | None) -> Figure:
-    """One quantity against parameters, NN-Mass, FLOPs and density, with error bars over the seeds.
+    """Draw one column against parameters, NN-Mass, FLOPs and density, with error bars over the seeds.
 
     Args:
         table: What :func:`studies.report.fits.averages` returns.
-        column: The quantity.
+        column: Of the ordinate.
         label: What to call it.
         colour: Column that colours the points.
         group: Column whose values get rows of panels of their own; None for all together.
@@ -74,41 +74,40 @@ def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, grou
         axis as it is drawn, stands above each.
     """
     groups = list(_rows_of_panels(table, group))
-    figure = Figure(figsize=(4 * len(_AXES), 3.8 * len(groups)), layout="constrained")
-    rows = figure.subplots(len(groups), len(_AXES), squeeze=False, sharey="row")
+    figure = Figure(figsize=(4 * len(_ABSCISSAE), 3.8 * len(groups)), layout="constrained")
+    rows = figure.subplots(len(groups), len(_ABSCISSAE), squeeze=False, sharey="row")
     for (name, part), panels in zip(groups, rows, strict=True):
-        for axes, (source, (source_label, logarithm)) in zip(panels, _AXES.items(), strict=True):
-            linked = part[part[source] > 0] if logarithm else part
-            if logarithm:
-                axes.set_xscale("log")
-                wide = linked[source].max() > 5 * linked[source].min()
-                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5))
-                axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-                axes.xaxis.set_minor_locator(NullLocator())
-            scatter(axes, linked, source, column, colour)
-            x, y = linked[source].to_numpy(dtype=float), linked[column].to_numpy(dtype=float)
-            x = np.log(x) if logarithm else x
-            fit = explain(x, y)
-            if fit.slope == fit.slope:
-                ends = np.array([x.min(), x.max()])
-                drawn = np.exp(ends) if logarithm else ends
-                axes.plot(drawn, y.mean() + fit.slope * (ends - x.mean()), color="0.4", lw=0.8)
+        for axes, predictor in zip(panels, _ABSCISSAE, strict=True):
+            linked = part[part[predictor.column] > 0] if predictor.is_logarithm else part
+            if predictor.is_logarithm:
+                _scale_by_logarithm(axes, linked[predictor.column])
+            scatter(axes, linked, predictor.column, column, colour, f"std_{column}")
+            fit = draw_line(axes, linked, predictor, column, color="0.4", lw=0.8)
             omitted = f", without {len(part) - len(linked)} of mass 0" if len(linked) < len(part) else ""
             axes.set_title(f"{name}R² {fit.r2:.2f}{omitted}", fontsize="medium")
-            axes.set_xlabel(source_label)
+            axes.set_xlabel(LABELS[predictor.column])
         panels[0].set_ylabel(label)
         if table[colour].nunique() > 1:
             _legend(panels[-1], table[colour])
     return figure
 
 
+def _scale_by_logarithm(axes: Axes, values: pd.Series) -> None:
+    """Give the abscissa a logarithmic scale, with ticks that are read easily also over a narrow range."""
+    axes.set_xscale("log")
+    wide = values.max() > 5 * values.min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _legend(axes: Axes, values: pd.Series) -> None:
-    """What the colours mean, in as many columns as keep it within the panel."""
+    """Say what the colours mean, in as many columns as keep the legend within the panel."""
     axes.legend(title=str(values.name), fontsize="small", ncols=-(-values.nunique() // 8))
 
 
 def _rows_of_panels(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Groups, each as a whole and then without its networks of mass 0, whose failures hide what the others do."""
+    """Yield each group as a whole, and then without its networks of mass 0, whose failures hide what others do."""
     for name, part in [("", table)] if group is None else table.groupby(group, sort=False):
         prefix = "" if name == "" else f"{name!s}: "
         yield prefix, part
@@ -117,23 +116,8 @@ def _rows_of_panels(table: pd.DataFrame, group: str | None) -> Iterator[tuple[st
             yield f"{prefix}NN-Mass > 0: ", linked
 
 
-def scatter(axes: Axes, table: pd.DataFrame, x: str, y: str, colour: str) -> None:
-    """Points with error bars over the seeds where there are any, a colour for each value of a column.
-
-    Args:
-        axes: Where to draw.
-        table: One row per point.
-        x: Column of the abscissa.
-        y: Column of the ordinate; its error is in ``std_<y>``.
-        colour: Column that colours the points.
-    """
-    for value, part in sorted(table.groupby(colour), key=lambda pair: (len(str(pair[0])), str(pair[0]))):
-        errors = np.nan_to_num(part[f"std_{y}"].to_numpy(dtype=float)) if f"std_{y}" in part else None
-        axes.errorbar(part[x], part[y], errors, marker="o", ms=4, lw=0, elinewidth=0.7, label=str(value))
-
-
 def draw_curves(results: pd.DataFrame, curves: pd.DataFrame, panels: Sequence[Mapping[str, str]]) -> Figure:
-    """Training accuracy by epoch of chosen networks (CVPR-F4).
+    """Draw training accuracy by epoch of chosen networks (CVPR-F4).
 
     Args:
         results: What :func:`studies.load` returns.

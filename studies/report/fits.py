@@ -1,4 +1,4 @@
-"""What explains the results of a study: NN-Mass, size, or cost."""
+"""Fits of a study's results on NN-Mass, size and cost."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,45 +6,40 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nnmass.studies.explain import explain
+from nnmass.studies.explain import fits_on, predictors
 
-__all__ = ["EXPLAINING", "averages", "explained_columns", "study_fits"]
+__all__ = ["PREDICTORS", "averages", "explained_columns", "study_fits"]
 
-EXPLAINING = {
-    "log NN-Mass": ("nn_mass", True),
-    "log parameters": ("num_params", True),
-    "log MACs": ("macs", True),
-    "NN-Mass": ("nn_mass", False),
-    "parameters": ("num_params", False),
-}
-"""Column behind each explaining quantity, and whether its logarithm is taken."""
+PREDICTORS = predictors(["nn_mass", "num_params", "macs"], ["nn_mass", "num_params"])
+"""Properties on which accuracy and singular values are fitted, as the column ``explaining`` names them."""
 
 _ACCURACIES = {
     "last epoch": "test_accuracy_last",
     "best epoch by validation": "test_accuracy_best",
     "mean after the first third": "test_accuracy_late",
 }
+_MEANS = "mean over seeds"
 _RESAMPLES = 2000
 _ROUNDING = 1e-12
 _FEWEST = 8  # networks of which resamples say something
 
 
 def explained_columns(results: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Columns of a study's results that can be explained, by quantity and by the epoch that they belong to."""
-    found = {("test accuracy", epoch): column for epoch, column in _ACCURACIES.items()}
-    found["mean singular value", "before training"] = "mean_singular_value"
-    return {key: column for key, column in found.items() if column in results and results[column].notna().any()}
+    """Return the columns of a study's results that are fitted, by name and by the epoch that they belong to."""
+    columns = {("test accuracy", epoch): column for epoch, column in _ACCURACIES.items()}
+    columns["mean singular value", "before training"] = "mean_singular_value"
+    return {key: column for key, column in columns.items() if column in results and results[column].notna().any()}
 
 
 def averages(results: pd.DataFrame) -> pd.DataFrame:
-    """One row per architecture and configuration.
+    """Average over the seeds of each architecture and configuration.
 
     Args:
         results: What :func:`studies.load` returns; rows that are not finished are left out.
 
     Returns:
-        The mean of every measured number over the seeds, ``std_...`` of those in :func:`explained_columns`, the number
-        of ``seeds``, and the other columns as they are.
+        One row each: the mean of every measured number over the seeds, ``std_...`` of those in
+        :func:`explained_columns`, the number of ``seeds``, and the other columns as they are.
     """
     finished = results[results["status"] == "finished"]
     grouped = finished.groupby(["config", "network"], sort=False)
@@ -67,12 +62,12 @@ def averages(results: pd.DataFrame) -> pd.DataFrame:
 def study_fits(
     results: pd.DataFrame, group: str | None = None, published: Mapping[str, Mapping[str, float]] | None = None
 ) -> pd.DataFrame:
-    """Fit each explained quantity on each explaining one, with every choice of epoch, networks and averaging.
+    """Fit accuracies and singular values on each predictor, with every choice of epoch, networks and averaging.
 
     Args:
         results: What :func:`studies.load` returns.
         group: Column whose values get fits of their own, beside those of all networks.
-        published: R2 in print, by explained and by explaining quantity: ``log NN-Mass``, or ``log NN-Mass, GROUP``.
+        published: R2 in print, by what is fitted and by predictor: ``log NN-Mass``, or ``log NN-Mass, GROUP``.
 
     Returns:
         One row per fit: ``explained``, ``epoch``, ``averaging`` (the mean over seeds, or single seeds), ``networks``
@@ -86,7 +81,7 @@ def study_fits(
         ``published`` stand beside means over seeds.
 
     Raises:
-        ValueError: If no row is finished, the group is no column, or a published quantity is none that is fitted.
+        ValueError: If no row is finished, the group is no column, or something published is none of what is fitted.
     """
     finished = results[results["status"] == "finished"] if len(results) else results
     if finished.empty:
@@ -94,30 +89,25 @@ def study_fits(
     if group is not None and group not in finished:
         raise ValueError(f"Expected report.group to be a column of the results, but got {group!r}.")
     _check_published(published or {})
-    rows = []
-    for averaging, table in (("mean over seeds", averages(results)), ("single seeds", finished)):
-        for (quantity, epoch), column in explained_columns(results).items():
-            printed = (published or {}).get(quantity, {}) if averaging == "mean over seeds" else {}
+    rows: list[dict[str, Any]] = []
+    for averaging, table in ((_MEANS, averages(results)), ("single seeds", finished)):
+        means = averaging == _MEANS
+        for (explained, epoch), column in explained_columns(results).items():
+            printed = (published or {}).get(explained, {}) if means else {}
             for name, part in _groups(table, group):
                 for networks, chosen in _choices(part):
-                    means = averaging == "mean over seeds"
+                    about = {"explained": explained, "epoch": epoch, "averaging": averaging, "networks": networks}
                     explainable = _explainable(finished, chosen, column) if means else float("nan")
-                    for label, (source, logarithm) in EXPLAINING.items():
-                        if logarithm and (chosen[source] <= 0).any():
-                            continue
-                        x = chosen[source].to_numpy(dtype=float)
-                        x, y = np.log(x) if logarithm else x, chosen[column].to_numpy(dtype=float)
-                        low, high = _interval(x, y, chosen["network"].to_numpy())
-                        line: dict[str, Any] = {
-                            "explained": quantity,
-                            "epoch": epoch,
-                            "averaging": averaging,
-                            "networks": networks,
-                        }
-                        line |= {"group": name, "explaining": label, **vars(explain(x, y))}
-                        in_print = printed.get(label if name == "all" else f"{label}, {name}")
-                        line |= {"r2_low": low, "r2_high": high, "explainable": explainable, "published": in_print}
-                        rows.append(line)
+                    for fit in fits_on(chosen, column, PREDICTORS):
+                        predictor = fit["explaining"]
+                        low, high = _interval(
+                            PREDICTORS[predictor].values(chosen),
+                            chosen[column].to_numpy(dtype=float),
+                            chosen["network"].to_numpy(),
+                        )
+                        in_print = printed.get(predictor if name == "all" else f"{predictor}, {name}")
+                        bounds = {"r2_low": low, "r2_high": high, "explainable": explainable, "published": in_print}
+                        rows.append(about | {"group": name} | fit | bounds)
     return pd.DataFrame(rows)
 
 
@@ -144,8 +134,8 @@ def _check_published(published: Mapping[str, Mapping[str, float]]) -> None:
             known = "test accuracy or mean singular value"
             raise ValueError(f"Expected report.published to have R2 of the {known}, but got {quantity!r}.")
         for name in printed:
-            if name.partition(", ")[0] not in EXPLAINING:
-                known = ", ".join(EXPLAINING)
+            if name.partition(", ")[0] not in PREDICTORS:
+                known = ", ".join(PREDICTORS)
                 raise ValueError(f"Expected report.published to have R2 on one of {known}, but got {name!r}.")
 
 
@@ -170,12 +160,12 @@ def _interval(x: np.ndarray, y: np.ndarray, networks: np.ndarray) -> tuple[float
     """The middle 95 % of R2 over resamples of the networks; NaN for fewer than eight, or where a fit has no meaning."""
     both = np.isfinite(x) & np.isfinite(y)
     x, y = x[both], y[both]
-    names, place = np.unique(networks[both], return_inverse=True)
+    names, number = np.unique(networks[both], return_inverse=True)
     if len(names) < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan"), float("nan")
     x, y = x - x.mean(), y - y.mean()
     # A resample draws networks with all their points, so it is a weighted sum of what each network adds.
-    sums = [np.bincount(place, weights) for weights in (np.ones_like(x), x, y, x * x, y * y, x * y)]
+    sums = [np.bincount(number, weights) for weights in (np.ones_like(x), x, y, x * x, y * y, x * y)]
     drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), _RESAMPLES)
     count, sum_x, sum_y, sum_xx, sum_yy, sum_xy = (drawn @ per_network for per_network in sums)
     covariance = sum_xy - sum_x * sum_y / count

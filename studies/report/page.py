@@ -17,18 +17,13 @@ from bokeh.resources import INLINE
 from bokeh.transform import factor_cmap
 from jinja2 import Template
 
+from nnmass.studies.explain import LABELS
 from nnmass.studies.report.fits import averages, explained_columns
 
 __all__ = ["study_page"]
 
-_ABSCISSAE = {
-    "log10 NN-Mass": "nn_mass",
-    "log10 parameters": "num_params",
-    "log10 MACs": "macs",
-    "NN-Mass": "nn_mass",
-    "NN-density": "nn_density",
-    "parameters": "num_params",
-    "mean singular value": "mean_singular_value",
+_ABSCISSAE = {f"log10 {LABELS[column]}": column for column in ("nn_mass", "num_params", "macs")} | {
+    LABELS[column]: column for column in ("nn_mass", "nn_density", "num_params", "mean_singular_value")
 }
 _SHOWN = ("config", "network", "seeds", "nn_mass", "nn_density", "num_params", "macs")
 
@@ -81,7 +76,7 @@ def study_page(
     definition: Mapping[str, str],
     versions: Mapping[str, str],
 ) -> str:
-    """The whole page.
+    """Write the whole page.
 
     Args:
         name: Of the study.
@@ -122,7 +117,7 @@ def _protocol(results: pd.DataFrame) -> str:
 
 def _networks(table: pd.DataFrame, colour: str) -> Model:
     """An interactive scatter over a sortable table of the same networks."""
-    ordinates = {f"{quantity}, {epoch}": name for (quantity, epoch), name in explained_columns(table).items()}
+    ordinates = {f"{explained}, {epoch}": name for (explained, epoch), name in explained_columns(table).items()}
     abscissae: dict[str, str] = {label: name for label, name in _ABSCISSAE.items() if name in table}
     shown = table[[name for name in (*_SHOWN, *ordinates.values()) if name in table]].copy()
     for label, name in abscissae.items():

@@ -13,7 +13,7 @@ from nnmass.runtime.files import write_atomically, write_figures, write_table
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.definition import Study
 from nnmass.studies.report.figures import study_figures
-from nnmass.studies.report.fits import EXPLAINING, study_fits
+from nnmass.studies.report.fits import PREDICTORS, study_fits
 from nnmass.studies.report.page import study_page
 from nnmass.studies.rows import load, load_curves
 
@@ -53,12 +53,12 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     definition = {path.name: path.read_text(encoding="utf-8") for path in files}
     page = study_page(study.name, results, fits, choice.colour, pictures, definition, versions)
     write_atomically(folder / "report.html", page)
-    for quantity, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
-        yield _table_of_fits(f"R2 of the {quantity} (mean over seeds)", part)
+    for explained, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
+        yield _table_of_fits(f"R2 of the {explained} (mean over seeds)", part)
 
 
 def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
-    """A row for each choice of networks and epoch, with a line for each explaining quantity."""
+    """A row for each choice of networks and epoch, with a line for each predictor."""
     rows = [_row(part) for _, part in fits.groupby(["group", "networks", "epoch"], sort=False)]
     headings = ("networks, epoch", "explained by", "R2", "95 % interval", "in print")
     filled = [column < 3 or any(row[column].strip() for row in rows) for column in range(len(headings))]
@@ -75,7 +75,7 @@ def _row(fits: pd.DataFrame) -> list[str]:
     if not pd.isna(first["explainable"]):
         about.append(f"explainable: {first['explainable']:.2f}")
     lines = fits.set_index("explaining")
-    lines = lines.loc[[label for label in EXPLAINING if label in lines.index]]
+    lines = lines.loc[[label for label in PREDICTORS if label in lines.index]]
     interval = lines["r2_low"].map(_number) + " to " + lines["r2_high"].map(_number)
     interval = interval.where(lines["r2_low"].notna(), "")
     columns = (

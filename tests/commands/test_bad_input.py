@@ -64,7 +64,9 @@ MISTAKES: dict[str, list[Mistake]] = {
             "name", f"{DIGITS} --model.schedule linear", "model.schedule to be one of cosine, constant, but got linear"
         ),
         Mistake(
-            "name", f"{DIGITS} --data Digit", "such as datamodules.CIFAR10, but got Digit; did you mean 'datamodules."
+            "name",
+            f"{DIGITS} --data Digit",
+            "such as nnmass.datamodules.CIFAR10, but got Digit; did you mean 'nnmass.datamodules.",
         ),
         Mistake("name", f"{DIGITS} --data.val_siz 3", "but got 'val_siz'; did you mean 'val_size'?"),
         Mistake(

@@ -13,10 +13,10 @@ import yaml
 
 from nnmass.commands.main import main
 from nnmass.commands.options.named_networks import network_of_config
-from nnmass.commands.training.lightning_cli import parsed_fit
+from nnmass.commands.training.lightning_cli import TrainingCLI, parsed_fit
 from nnmass.runtime.class_paths import as_recorded, whole_arguments, whole_class_path, whole_class_paths
 from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
-from nnmass.runtime.identity import configuration_id
+from nnmass.runtime.identity import configuration_id, deciding_keys
 from nnmass.studies.definition import Study, planned_rows
 from nnmass.studies.outline import outline
 
@@ -114,9 +114,9 @@ def test_classes_are_named_without_arguments_too() -> None:
         ("--model.network ResNet --model.network.depth 50", "model.network", "nnmass.zoo.ResNet"),
         ('--model.network {"class_path":"ResNet","init_args":{"depth":18}}', "model.network", "nnmass.zoo.ResNet"),
         (
-            "--model.network zoo.networks.resnet.ResNet --model.network.depth 50",
+            "--model.network zoo.resnet.ResNet --model.network.depth 50",
             "model.network",
-            "nnmass.zoo.networks.",
+            "nnmass.zoo.ResNet",
         ),
         ("--trainer.callbacks+=JacobianRecorder", "trainer.callbacks", "nnmass.callbacks.JacobianRecorder"),
         ("--trainer.callbacks callbacks.JacobianRecorder", "trainer.callbacks", "nnmass.callbacks.JacobianRecorder"),
@@ -185,6 +185,23 @@ def test_inspect_and_design_take_them(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(SHORT))
     assert sum(map(torch.numel, network_of_config(str(tmp_path / "c.yaml")).network.parameters())) > 0
     assert main(["design", "--like", str(tmp_path / "c.yaml"), "--max-params", "5K", "--max-macs", "9K"]) == 0
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_what_identifies_a_run_names_no_module_that_may_move(name: str) -> None:
+    kept = deciding_keys(TrainingCLI(["fit", "--config", str(CONFIG_FOLDER / name)]).configuration())
+    paths = [value for value in kept.values() if str(value).partition(".")[0] in ("nnmass", "zoo", "datamodules")]
+    assert len(paths) >= 2
+    for path in paths:
+        folder, _, public = path.partition(".")
+        assert path == "zoo.classifier.papers_sgd" or public in import_module(f"nnmass.{folder}").__all__
+
+
+def test_the_optimizer_of_the_papers_is_found_where_the_first_runs_had_it(tmp_path: Path) -> None:
+    model = {**SHORT["model"], "optimizer": "zoo.classifier.papers_sgd"}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**SHORT, "model": model}))
+    assert network_of_config(str(tmp_path / "c.yaml")).network is not None
+    assert whole_class_paths({"model": model})["model"]["optimizer"] == "nnmass.zoo.training.classifier.papers_sgd"
 
 
 @pytest.mark.parametrize("name", list_configs())

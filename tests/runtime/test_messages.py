@@ -30,7 +30,7 @@ class Mine(nn.Module):
 @pytest.mark.parametrize(
     ("action", "beginning"),
     [
-        (Mine, "Expected test_library_errors.Mine to be made from its arguments, but torch says: "),
+        (Mine, f"Expected {__name__}.Mine to be made from its arguments, but torch says: "),
         (
             lambda: train_test_split([1, 2], random_state=-1),
             "Expected sklearn to do what it was asked for, but it says: ",

@@ -88,7 +88,7 @@ def densenet_grid(
         base = size(every, widths, [0] * len(widths))
         cells = []
         for index, width in enumerate(widths):
-            # One channel for each layer that may take any; costs are linear in the links.
+            # Costs are linear in the links, so one channel for each layer that may take any tells them all.
             one = size(every, widths, [int(index == other) for other in range(len(widths))])
             links = np.array([sum(link_counts(depth, width, number)) for number in choices])
             layers = max(depth - 2, 1)

@@ -15,7 +15,7 @@ from nnmass.zoo.design.grids import Choices
 __all__ = ["Bound", "front_of_cells", "left_at_least", "most_gain", "nondominated"]
 
 _FIRST_BEAM = 1024
-_CHUNK = 2**20  # so many sums are looked at together
+_CHUNK = 2**20  # sums that are computed at once
 
 
 def nondominated(costs: np.ndarray) -> np.ndarray:
@@ -49,12 +49,12 @@ def nondominated(costs: np.ndarray) -> np.ndarray:
     return order[rows]
 
 
-def front_of_cells(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def front_of_cells(cells: Sequence[Choices], limits: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """All choices within the budget for which no other has more gain at no higher cost.
 
     Args:
         cells: What each cell may be.
-        room: Most parameters, and most MACs, of all cells together.
+        limits: Most parameters, and most MACs, of all cells together.
 
     Returns:
         Parameters, MACs and negative gain, (n, 3), and the place of each cell's choice, (n, cells).
@@ -62,7 +62,7 @@ def front_of_cells(cells: Sequence[Choices], room: tuple[float, float]) -> tuple
     front, path = np.zeros((1, 3)), np.zeros((1, 0), dtype=np.int64)
     for index, cell in enumerate(cells):
         choices = np.stack([cell.params, cell.macs, -cell.gain], 1)
-        least = left_at_least(cells[index + 1 :], room)
+        least = left_at_least(cells[index + 1 :], limits)
         merged, merged_path = np.zeros((0, 3)), np.zeros((0, index + 1), dtype=np.int64)
         rows = max(_CHUNK // len(choices), 1)
         for start in range(0, len(front), rows):
@@ -77,16 +77,16 @@ def front_of_cells(cells: Sequence[Choices], room: tuple[float, float]) -> tuple
     return front, path
 
 
-def left_at_least(cells: Sequence[Choices], room: tuple[float, float]) -> tuple[float, float]:
+def left_at_least(cells: Sequence[Choices], limits: tuple[float, float]) -> tuple[float, float]:
     """Rest of the budget when every cell has its least gain.
 
     Args:
         cells: What each cell may be.
-        room: Most parameters, and most MACs, of all cells together.
+        limits: Most parameters, and most MACs, of all cells together.
     """
     return (
-        room[0] - sum(int(cell.params[0]) for cell in cells),
-        room[1] - sum(int(cell.macs[0]) for cell in cells),
+        limits[0] - sum(int(cell.params[0]) for cell in cells),
+        limits[1] - sum(int(cell.macs[0]) for cell in cells),
     )
 
 
@@ -97,18 +97,18 @@ class Bound:
     its choices. The best prices of the whole problem, where choices need not be whole, lie where two of its lines meet.
     """
 
-    def __init__(self, cells: Sequence[Choices], room: tuple[float, float]) -> None:
-        # A limit beyond the dearest choices is none.
+    def __init__(self, cells: Sequence[Choices], limits: tuple[float, float]) -> None:
+        # A limit above the cost of the dearest choices does not bind.
         dearest = [sum(int(cell.params[-1]) for cell in cells), sum(int(cell.macs[-1]) for cell in cells)]
-        self.room = np.minimum(room, dearest)
+        self.limits = np.minimum(limits, dearest)
         corners = np.array(list(self._corners(cells)))
-        values = corners @ self.room
+        values = corners @ self.limits
         for cell in cells:
             ends = [cell.gain[end] - corners @ (cell.params[end], cell.macs[end]) for end in (0, -1)]
             values = values + np.maximum(*ends)
         self.prices = corners[int(values.argmin())]
         rests = [(cell.gain - self.prices[0] * cell.params - self.prices[1] * cell.macs).max() for cell in cells]
-        # What the cells from each one on can add at most.
+        # The cells from each one on add at most this.
         self.rests = np.append(np.cumsum(rests[::-1])[::-1], 0.0)
 
     def of_all(self) -> float:
@@ -120,7 +120,7 @@ class Bound:
 
         Gain is whole; the margin is far above errors of rounding, and far below one.
         """
-        left = self.prices[0] * (self.room[0] - params) + self.prices[1] * (self.room[1] - macs)
+        left = self.prices[0] * (self.limits[0] - params) + self.prices[1] * (self.limits[1] - macs)
         return np.floor(gain + left + self.rests[decided] + 1e-6)
 
     @staticmethod
@@ -146,7 +146,7 @@ class _Decided(NamedTuple):
         return _Decided(*(column[rows] for column in self))
 
 
-def most_gain(cells: Sequence[Choices], room: tuple[float, float], above: int = -1) -> list[int] | None:
+def most_gain(cells: Sequence[Choices], limits: tuple[float, float], above: int = -1) -> list[int] | None:
     """The choices of the most gain within the budget.
 
     Cells are decided one after the other. Of all that has been decided the most promising go on, as the beam is wide;
@@ -154,25 +154,25 @@ def most_gain(cells: Sequence[Choices], room: tuple[float, float], above: int = 
 
     Args:
         cells: What each cell may be.
-        room: Most parameters, and most MACs, of all cells together.
+        limits: Most parameters, and most MACs, of all cells together.
         above: Only more gain than this counts.
 
     Returns:
         The value of each cell; None if none has as much gain.
     """
-    if min(left_at_least(cells, room)) < 0:
+    if min(left_at_least(cells, limits)) < 0:
         return None
     order = sorted(range(len(cells)), key=lambda index: len(cells[index].gain))
     ordered = [cells[index] for index in order]
-    bound, beam, best = Bound(ordered, room), _FIRST_BEAM, above
+    bound, beam, best = Bound(ordered, limits), _FIRST_BEAM, above
     chosen: list[int] | None = None
     while True:
-        decided, dropped = _all_but_the_last(ordered, room, bound, beam, best)
+        decided, dropped = _all_but_the_last(ordered, limits, bound, beam, best)
         if len(decided.gain):
             last = ordered[-1]
             choice = np.minimum(
-                np.searchsorted(last.params, room[0] - decided.params, side="right"),
-                np.searchsorted(last.macs, room[1] - decided.macs, side="right"),
+                np.searchsorted(last.params, limits[0] - decided.params, side="right"),
+                np.searchsorted(last.macs, limits[1] - decided.macs, side="right"),
             )
             totals = decided.gain + last.gain[choice - 1]
             top = int(totals.argmax())
@@ -186,13 +186,13 @@ def most_gain(cells: Sequence[Choices], room: tuple[float, float], above: int = 
 
 
 def _all_but_the_last(
-    cells: Sequence[Choices], room: tuple[float, float], bound: Bound, beam: int, best: int
+    cells: Sequence[Choices], limits: tuple[float, float], bound: Bound, beam: int, best: int
 ) -> tuple[_Decided, float]:
     """Ways to decide all cells but the last, at most a beam of them, and the bound of those that were dropped."""
     nothing = np.zeros(1, dtype=np.int64)
     decided, dropped = _Decided(nothing, nothing, nothing, np.zeros((1, 0), dtype=np.int64)), -1.0
     for index, cell in enumerate(cells[:-1]):
-        least = left_at_least(cells[index + 1 :], room)
+        least = left_at_least(cells[index + 1 :], limits)
         rows = max(_CHUNK // len(cell.gain), 1)
         parts: list[_Decided] = []
         promises: list[np.ndarray] = []

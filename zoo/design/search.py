@@ -76,16 +76,16 @@ def highest_mass(
     count = require_integer("count", count, 1)
     open_shapes = []
     for index, shape in enumerate(grid):
-        room = _room(shape, max_params, max_macs)
-        if min(left_at_least(shape.cells, room)) >= 0:
-            open_shapes.append((-shape.mass - shape.unit * Bound(shape.cells, room).of_all(), index, room))
+        limits = _limits(shape, max_params, max_macs)
+        if min(left_at_least(shape.cells, limits)) >= 0:
+            open_shapes.append((-shape.mass - shape.unit * Bound(shape.cells, limits).of_all(), index, limits))
     found: list[Design] = []
     bound = -np.inf
-    for negative, index, room in sorted(open_shapes):
+    for negative, index, limits in sorted(open_shapes):
         if len(found) >= count and -negative < (1 - 1e-12) * found[count - 1].nn_mass:
             bound = max(bound, -negative)
             break
-        design = _design(grid[index], most_gain(grid[index].cells, room) or [])
+        design = _design(grid[index], most_gain(grid[index].cells, limits) or [])
         bound = max(bound, design.nn_mass)
         insort(found, design, key=lambda one: (-_rounded(one.nn_mass), one.num_params))
     return Answer(found[:count], bound)
@@ -123,8 +123,8 @@ def fewest_params(
     open_shapes = []
     for index, shape in enumerate(grid):
         needed = _gain_needed(shape, min_mass)
-        room = _room(shape, max_params, max_macs)
-        if needed is not None and Bound(shape.cells, room).of_all() >= needed:
+        limits = _limits(shape, max_params, max_macs)
+        if needed is not None and Bound(shape.cells, limits).of_all() >= needed:
             least = _least_params_by_bound(shape, needed, max_params, max_macs)
             open_shapes.append((least, index, needed))
     found: list[Design] = []
@@ -169,8 +169,8 @@ def pareto_front(
     front, makers = np.zeros((0, 3)), np.zeros((0, 2), dtype=np.int64)
     paths: list[np.ndarray] = []
     for index, shape in enumerate(grid):
-        sums, path = front_of_cells(shape.cells, _room(shape, max_params, max_macs))
-        figures = np.stack(
+        sums, path = front_of_cells(shape.cells, _limits(shape, max_params, max_macs))
+        costs = np.stack(
             [
                 shape.size.num_params + sums[:, 0],
                 shape.size.macs + sums[:, 1],
@@ -180,7 +180,7 @@ def pareto_front(
         )
         paths.append(path)
         made = np.stack([np.full(len(path), index), np.arange(len(path))], 1)
-        front, makers = np.concatenate([front, figures]), np.concatenate([makers, made])
+        front, makers = np.concatenate([front, costs]), np.concatenate([makers, made])
         keep = nondominated(front)
         front, makers = front[keep], makers[keep]
         if report is not None:
@@ -193,7 +193,7 @@ def _rounded(mass: Any) -> Any:
     return np.round(mass, 9)
 
 
-def _room(shape: Shape, max_params: float, max_macs: float) -> tuple[float, float]:
+def _limits(shape: Shape, max_params: float, max_macs: float) -> tuple[float, float]:
     return max_params - shape.size.num_params, max_macs - shape.size.macs
 
 
@@ -232,8 +232,8 @@ def _least_params_by_bound(shape: Shape, needed: int, max_params: float, max_mac
     low, high = shape.size.num_params - 1, int(min(max_params, most))
     while high - low > 1:
         middle = (low + high) // 2
-        room = _room(shape, middle, max_macs)
-        if min(left_at_least(shape.cells, room)) >= 0 and Bound(shape.cells, room).of_all() >= needed:
+        limits = _limits(shape, middle, max_macs)
+        if min(left_at_least(shape.cells, limits)) >= 0 and Bound(shape.cells, limits).of_all() >= needed:
             high = middle
         else:
             low = middle
@@ -244,10 +244,10 @@ def _smallest(shape: Shape, needed: int, least: int, most: float, max_macs: floa
     """The smallest network of the shape that has the gain needed and from ``least`` to ``most`` parameters."""
     best = None
     low, step = least - 1, 1
-    # The bound is nearly always close: go up from it in growing steps, then halve what is left.
+    # The bound is nearly always close, so the search goes up from it in growing steps and then bisects.
     while best is None:
         limit = min(low + step, most)
-        values = most_gain(shape.cells, _room(shape, limit, max_macs), needed - 1)
+        values = most_gain(shape.cells, _limits(shape, limit, max_macs), needed - 1)
         if values is not None:
             best = _design(shape, values)
         elif limit == most or step > 2**50:
@@ -256,7 +256,7 @@ def _smallest(shape: Shape, needed: int, least: int, most: float, max_macs: floa
             low, step = int(limit), 4 * step
     while best.num_params - low > 1:
         middle = (low + best.num_params) // 2
-        values = most_gain(shape.cells, _room(shape, middle, max_macs), needed - 1)
+        values = most_gain(shape.cells, _limits(shape, middle, max_macs), needed - 1)
         if values is None:
             low = middle
         else:

@@ -50,8 +50,8 @@ class Estimate:
             return cls(value, draws.mean((1, 2)).std().item() / sqrt(images), "images", images - 1)
         if exact:
             return cls(value)
-        spread = draws.var(2).mean().item() if probes > 1 else nan
-        return cls(value, sqrt(spread / (samples * probes)), "probes", samples * (probes - 1))
+        variance = draws.var(2).mean().item() if probes > 1 else nan
+        return cls(value, sqrt(variance / (samples * probes)), "probes", samples * (probes - 1))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The interval that covers the truth with a probability of ``level``, by Student's t, as images are few.
@@ -109,8 +109,8 @@ class Spectrum:
         """
         values = values.cpu()  # where the histogram's edges are
 
-        def mean(figures: Tensor) -> Estimate:
-            return Estimate.of(_grouped(figures.mean(1), images, 1), exact=True)
+        def mean(numbers: Tensor) -> Estimate:
+            return Estimate.of(_grouped(numbers.mean(1), images, 1), exact=True)
 
         flat = values.flatten().double()
         weights = torch.full_like(flat, 1 / len(flat))
@@ -141,8 +141,8 @@ class Spectrum:
         """Shares of the spectrum (bins,) between edges (bins + 1,) from 0 to ``top``, by default the largest value."""
         top = max(self.largest.value, 1e-12) if top is None else top
         edges = torch.linspace(0, top, bins + 1, dtype=torch.float64)
-        place = torch.bucketize(self.values.double(), edges[1:-1], right=True)
-        return torch.zeros(bins, dtype=torch.float64).index_add_(0, place, self.weights.double()), edges
+        bin_of = torch.bucketize(self.values.double(), edges[1:-1], right=True)
+        return torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, self.weights.double()), edges
 
 
 @full_precision()
@@ -261,7 +261,7 @@ def _lanczos(
         product = product - alpha * current - beta * previous
         beta = product.norm(dim=1, keepdim=True)
         diagonal.append(alpha)
-        # Where nothing is left in the space of the probe, what follows has no weight.
+        # A recurrence that has exhausted the probe's Krylov space ends here: what follows has no weight.
         ended = beta <= 1e-5 * (diagonal[0].abs() + (off_diagonal[0] if off_diagonal else beta))
         beta = beta.masked_fill(ended, 0)
         off_diagonal.append(beta)

@@ -150,7 +150,7 @@ def _iterate(diagonal: Any, beside: Any) -> bool:
                 length = sqrt(half * half + 1)
                 length = length if half >= 0 else -length
                 shifted = diagonal[low, lane] - root / (half + length)
-                # A lane that is done goes along with a shift that leaves it so.
+                # A lane that has converged takes part with a shift that does not change it.
                 shift[lane] = diagonal[low, lane] if beside[low, lane] <= bound[lane] else shifted
                 cosine[lane], sine[lane] = 1.0, 0.0
                 gamma[lane] = diagonal[n - 1, lane] - shift[lane]
@@ -160,7 +160,7 @@ def _iterate(diagonal: Any, beside: Any) -> bool:
                     total = power[lane] + beside[i, lane]
                     beside[i + 1, lane] = sine[lane] * total
                     before, last = cosine[lane], gamma[lane]
-                    # Nothing to rotate where both are zero: the matrix falls into blocks there.
+                    # The matrix falls into blocks where both are zero, and needs no rotation there.
                     cosine[lane] = power[lane] / total if total > _TINY else 1.0
                     sine[lane] = beside[i, lane] / total if total > _TINY else 0.0
                     gamma[lane] = cosine[lane] * (diagonal[i, lane] - shift[lane]) - sine[lane] * last

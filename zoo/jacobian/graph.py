@@ -46,7 +46,7 @@ class BatchGraph:
 
     Attributes:
         nodes: The graph's nodes, in order.
-        index: Of each node, its place among them.
+        index: Of each node, its position among them.
         operations: Of each node that depends on the input, what the reader makes of it.
         layers: The layers among them.
     """
@@ -55,7 +55,7 @@ class BatchGraph:
         self.constant = traced.constant
         self.samples = samples
         self.nodes = list(traced.graph.nodes)
-        self.index = {node: place for place, node in enumerate(self.nodes)}
+        self.index = {node: position for position, node in enumerate(self.nodes)}
         self._again = again
         reduction = Reduction(traced.graph, traced.constant)
         self.operations: dict[fx.Node, Operation] = {}
@@ -159,8 +159,8 @@ def operator_name(node: fx.Node) -> str:
 
 def reduced(node: fx.Node) -> Sequence[int] | None:
     """The dimensions that a reduction takes together, if it names them."""
-    place = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
-    given: Any = node.args[place] if len(node.args) > place else None
+    index = 2 if operator_name(node) in ("linalg_vector_norm", "norm") else 1
+    given: Any = node.args[index] if len(node.args) > index else None
     return [given] if isinstance(given, int) else given
 
 

@@ -168,7 +168,7 @@ class _Cut:
                     f"Expected layers that treat each sample alone, but {name} mixes or loses the samples."
                 )
             (self.entering_axis, self.rows), self.leaving_axis = entering, leaving[0]
-            for node in self.nodes:  # what cannot be told is refused here
+            for node in self.nodes:  # a node whose arguments are unknown for another batch size is refused here
                 graph.arguments(node, graph.samples + 1)
         if self.shares_weights:
             rows = graph.rows(span.weighted)
@@ -254,7 +254,7 @@ def _token(x: Tensor, node: fx.Node) -> Tensor:
 def _run(cuts: list[_Cut], graph: BatchGraph, batch: Tensor) -> Iterator[Layer]:
     """Compute the graph, and hand out each layer when its last node is known."""
     index, nodes = graph.index, graph.nodes
-    last_use = {node: max((index[user] for user in node.users), default=place) for node, place in index.items()}
+    last_use = {node: max((index[user] for user in node.users), default=position) for node, position in index.items()}
     ending: dict[int, list[_Cut]] = {}
     for cut in cuts:
         end = index[cut.span.leaving]
@@ -262,13 +262,13 @@ def _run(cuts: list[_Cut], graph: BatchGraph, batch: Tensor) -> Iterator[Layer]:
         for node in {cut.span.entering, *cut.others}:
             last_use[node] = max(last_use[node], end)
     values: dict[fx.Node, Any] = {}
-    for place, node in enumerate(nodes):
+    for position, node in enumerate(nodes):
         if node.op == "output":
             break
         values[node] = batch if node.op == "placeholder" else _value(node, values, graph.constant)
-        for cut in ending.get(place, []):
+        for cut in ending.get(position, []):
             yield cut.layer(values)
-        for done in [known for known in values if last_use[known] <= place]:
+        for done in [known for known in values if last_use[known] <= position]:
             del values[done]
 
 

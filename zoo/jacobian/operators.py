@@ -59,8 +59,8 @@ def is_tensor(node: fx.Node) -> bool:
 
 def dimension(node: fx.Node, name: str) -> int:
     """The dimension along which a softmax, gated linear unit or cut works."""
-    place = 2 if name.startswith("split") or name == "chunk" else 1
-    given: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim", -1 if name == "glu" else 0)
+    index = 2 if name.startswith("split") or name == "chunk" else 1
+    given: Any = node.args[index] if len(node.args) > index else node.kwargs.get("dim", -1 if name == "glu" else 0)
     return int(given[0] if isinstance(given, list | tuple) else given)
 
 

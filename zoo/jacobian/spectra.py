@@ -42,29 +42,29 @@ class LayerSpectrum:
 
         ``error_of`` says where the three standard errors come from, ``images`` or ``probes``; empty where all is exact.
         """
-        found = self.spectrum
+        spectrum = self.spectrum
         return {
             "layer": self.position,
             "name": self.name,
-            "rows": found.rows,
-            "columns": found.columns,
+            "rows": spectrum.rows,
+            "columns": spectrum.columns,
             "bn": self.bn,
-            "exact": found.exact,
-            "mean": found.mean.value,
-            "mean_standard_error": found.mean.standard_error,
-            "error_of": found.mean.error_of or "",
-            "degrees_of_freedom": found.mean.freedom,
-            "std": found.std,
-            "min": found.smallest.value,
-            "min_error": found.smallest.standard_error,
-            "max": found.largest.value,
-            "max_error": found.largest.standard_error,
-            "condition_number": found.condition_number,
-            "isometry": found.isometry.value,
-            "isometry_standard_error": found.isometry.standard_error,
-            "mean_square": found.mean_square.value,
-            "mean_square_standard_error": found.mean_square.standard_error,
-            "histogram": found.histogram()[0].tolist(),
+            "exact": spectrum.exact,
+            "mean": spectrum.mean.value,
+            "mean_standard_error": spectrum.mean.standard_error,
+            "error_of": spectrum.mean.error_of or "",
+            "degrees_of_freedom": spectrum.mean.freedom,
+            "std": spectrum.std,
+            "min": spectrum.smallest.value,
+            "min_error": spectrum.smallest.standard_error,
+            "max": spectrum.largest.value,
+            "max_error": spectrum.largest.standard_error,
+            "condition_number": spectrum.condition_number,
+            "isometry": spectrum.isometry.value,
+            "isometry_standard_error": spectrum.isometry.standard_error,
+            "mean_square": spectrum.mean_square.value,
+            "mean_square_standard_error": spectrum.mean_square.standard_error,
+            "histogram": spectrum.histogram()[0].tolist(),
         }
 
 
@@ -107,7 +107,7 @@ def layer_spectra(
     Example:
         >>> network = nn.Sequential(nn.Linear(3, 3, bias=False), nn.ReLU())
         >>> _ = nn.init.eye_(network[0].weight)
-        >>> [found.spectrum.mean.value for found in layer_spectra(network, torch.tensor([[1.0, 2.0, 3.0]]))]
+        >>> [layer.spectrum.mean.value for layer in layer_spectra(network, torch.tensor([[1.0, 2.0, 3.0]]))]
         [1.0]
     """
     require(bn in ("eval", "batch"), "bn", "be eval or batch", repr(bn))
@@ -115,13 +115,13 @@ def layer_spectra(
     exact_up_to = require_integer("exact_up_to", exact_up_to, 0)
     generator = torch.Generator().manual_seed(require_integer("seed", seed, 0))
     network = unwrapped(model)
-    if first_parameter(network).dtype in (torch.float16, torch.bfloat16):  # of which no decomposition is to be had
+    if first_parameter(network).dtype in (torch.float16, torch.bfloat16):  # torch decomposes no matrices of these
         network, batch = replica(network).float(), batch.float()
     images = len(batch)
     estimate = partial(estimate_spectrum, generator=generator, probes=probes, steps=steps, images=images)
     spectra = _spectra(network, batch, bn, exact_up_to, estimate)
     while True:
-        with kept_random_state(batch.device), full_precision():  # a network may draw
+        with kept_random_state(batch.device), full_precision():  # a network may draw random numbers
             found = next(spectra, None)
         if found is None:
             return

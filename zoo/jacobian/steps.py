@@ -52,7 +52,7 @@ class Steps:
                 continue
             if not all(source in known for source in self.graph.sources(node)):
                 return []
-            only = not any(nodes[place] is not node for place in waiting)
+            only = not any(nodes[other] is not node for other in waiting)
             if not self._belongs(node, tokens, not inside and only):
                 return []
             inside.append(node)

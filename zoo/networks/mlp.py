@@ -63,8 +63,8 @@ class RandomSkipMLP(nn.Module):
         activation: phi: ``elu`` (MNIST) or ``relu`` (synthetic data).
         share_outputs: Write each output once, where all later layers read it, to the same result. None does so where
             it was measured to be faster, which is on processors, and on GPUs in a CUDA graph; True wherever it can be
-            done; False never. Where hooks, traces or automatic precision look on, the modules run one after the other.
-            Gradients of gradients are refused unless it is False.
+            done; False never. Where hooks, traces or automatic precision are in use, the modules run one after the
+            other. Gradients of gradients are refused unless it is False.
         seed: Decides links and initial weights; the global random state is neither read nor changed.
 
     Attributes:

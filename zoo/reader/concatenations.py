@@ -68,7 +68,7 @@ class Compositions:
     """Composition of each value along the channel axis, seen through concatenations, slices and activations."""
 
     def __init__(self, flow: Flow, axis: int) -> None:
-        self.axis = axis  # 1, or -1 for channels in the last place
+        self.axis = axis  # 1, or -1 for channels in the last dimension
         self._operations = flow.operations
         self._known: list[Composition | None] = []  # None: the value is a source
         self.moved: dict[int, set[int]] = {}  # sources of joined values, by the source that they were made into
@@ -119,8 +119,8 @@ class Compositions:
         sources, channels = np.full(size, -1), np.full(size, -1)
         if base >= 0:
             sources, channels = (part.copy() for part in self[base])
-        places = list(operation.written)
-        sources[places], channels[places] = self[source] if source >= 0 else (-1, -1)
+        entries = list(operation.written)
+        sources[entries], channels[entries] = self[source] if source >= 0 else (-1, -1)
         return sources, channels
 
     def _keeps_channels(self, operation: Operation) -> bool:

@@ -78,7 +78,7 @@ class Entries:
         mask = self._constants.numbers(factor)
         if mask is None or sum(size > 1 for size in mask.shape) != 1:
             return None
-        axis = dimensions - mask.ndim + next(place for place, size in enumerate(mask.shape) if size > 1)
+        axis = dimensions - mask.ndim + next(dimension for dimension, size in enumerate(mask.shape) if size > 1)
         zeros = np.flatnonzero(mask == 0).tolist()
         return (axis, zeros) if zeros else None
 

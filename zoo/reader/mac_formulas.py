@@ -57,13 +57,13 @@ def _correlate(arguments: Sequence[Any], outputs: Sequence[Any]) -> int:
     return prod(outputs[0]) * prod(arguments[1][1:])
 
 
-def _spread(arguments: Sequence[Any], _: Sequence[Any]) -> int:
+def _correlate_transposed(arguments: Sequence[Any], _: Sequence[Any]) -> int:
     """Transposed: each input (N, C_in, ...) is multiplied by a filter (C_in, C_out / groups, ...)."""
     return prod(arguments[0]) * prod(arguments[1][1:])
 
 
 def _convolution(arguments: Sequence[Any], outputs: Sequence[Any]) -> int:
-    return (_spread if arguments[6] else _correlate)(arguments, outputs)
+    return (_correlate_transposed if arguments[6] else _correlate)(arguments, outputs)
 
 
 def _convolution_in_time(arguments: Sequence[Any], outputs: Sequence[Any]) -> int:
@@ -79,10 +79,10 @@ def _bilinear(arguments: Sequence[Any], _: Sequence[Any]) -> int:
 def _trilinear(arguments: Sequence[Any], _: Sequence[Any]) -> int:
     """The same as torch runs it: three tensors with dimensions of size 1 put in, multiplied and summed."""
     shapes = []
-    for shape, places in zip(arguments[:3], arguments[3:6], strict=True):
+    for shape, inserted in zip(arguments[:3], arguments[3:6], strict=True):
         stretched = list(shape)
-        for place in places:
-            stretched.insert(place, 1)
+        for dimension in inserted:
+            stretched.insert(dimension, 1)
         shapes.append(stretched)
     return prod(map(max, *shapes))
 
@@ -126,7 +126,7 @@ FORMULAS: dict[str, Formula] = {
             *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cudnn_convolution_transpose"),
             *("slow_conv_transpose2d", "slow_conv_transpose3d"),
         ),
-        _spread,
+        _correlate_transposed,
     ),
     "conv_tbc": _convolution_in_time,
     "bilinear": _bilinear,

@@ -18,7 +18,7 @@ def is_mixed(flow: Flow, position: int) -> bool:
     """
     joined = flow.operations[position]
     parts = _sizes(flow, joined)
-    # Of each operation: which value it takes, and whether the joined dimension has changed its place on the way.
+    # A step is a value, an operation that takes it, and whether the joined dimension has been moved on the way.
     waiting = [(position, user, False) for user in flow.users[position]]
     seen = set(waiting)
     while waiting:
@@ -36,7 +36,7 @@ def is_mixed(flow: Flow, position: int) -> bool:
         if not _passes(operation) and (moved or not _is_pooled(operation, joined)):
             continue
         if operation.kind == "other" and (operation.is_view or operation.rearranges) and not operation.keeps_channels:
-            moved = moved or not _keeps_place(operation, before, joined)
+            moved = moved or not _keeps_dimension(operation, before, joined)
         steps = [(reader, user, moved) for user in flow.users[reader]]
         waiting += [step for step in steps if step not in seen]
         seen.update(steps)
@@ -79,12 +79,12 @@ def _takes_together(
         return False
     if moved:
         return prod(operation.shape) < prod(before)
-    # As much is left as one of the parts has of the whole: the parts are added up, where the dimension is not kept.
+    # The result is as large as one part, so the parts are added up, unless the joined dimension is kept.
     left = prod(operation.shape) * prod(joined.shape)
     return not _is_pooled(operation, joined) and left in {part * prod(before) for part in parts}
 
 
-def _keeps_place(operation: Operation, before: tuple[int, ...], joined: Operation) -> bool:
+def _keeps_dimension(operation: Operation, before: tuple[int, ...], joined: Operation) -> bool:
     """Return whether the dimension that a concatenation joined stays the same one in another shape."""
     return operation.is_view and before[: joined.axis + 1] == operation.shape[: joined.axis + 1]
 

@@ -26,7 +26,7 @@ class Operation:
         operator: Name of the ATen operator.
         axis: Dimension that a concatenation joins, or that a slice cuts.
         taken: Entries along ``axis`` that a slice takes; dimensions that a reduction (sum, mean) takes together.
-        written: Entries along ``axis`` of the first input whose place the second one takes: both lie in one buffer.
+        written: Entries along ``axis`` of the first input that the second one replaces: both lie in one buffer.
         in_channels: Channels, or features, that enter a layer.
         is_convolution: Whether a layer is a convolution.
         depthwise: Whether a layer is a convolution of each channel on its own.

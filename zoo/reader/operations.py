@@ -128,8 +128,8 @@ class Reduction:
         else:
             self._record.add(node, "other", (found[0],))
 
-    def _axis(self, node: fx.Node, arguments: list[Any], place: int, source: int) -> int:
-        axis: Any = arguments[place] if len(arguments) > place else node.kwargs.get("dim", 0)
+    def _axis(self, node: fx.Node, arguments: list[Any], index: int, source: int) -> int:
+        axis: Any = arguments[index] if len(arguments) > index else node.kwargs.get("dim", 0)
         return axis % len(self._record.shape(source))
 
     def _convolve(self, node: fx.Node, arguments: list[Any], name: str) -> None:

@@ -1,7 +1,7 @@
 """Tables of ATen operators by their effect on the values that pass them. An operator in no table is never guessed at.
 
 An operator that is pointwise by torch's own tag, or that a table names, is known. Of the others, one that takes values
-of different layers is a joint that nobody can judge, one of another library is too, and the rest move channels in a way
+of different layers is a joint that cannot be judged, one of another library is too, and the rest move channels in a way
 that is not followed.
 """
 
@@ -44,7 +44,7 @@ NORMALISATIONS = (
     "cudnn_batch_norm", "_batch_norm_no_update", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm",
     "instance_norm", "rms_norm", "_fused_rms_norm",
 )  # fmt: skip
-# Only the first operand is a signal; the others choose places in it, or normalise, bend or mask it.
+# Only the first operand is a signal; the others choose positions in it, or normalise, bend or mask it.
 LED_BY_FIRST = (
     "gather", "take_along_dim", "index", "index_select", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d",
     "masked_fill", "_prelu_kernel", "prelu", *NORMALISATIONS,

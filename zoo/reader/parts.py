@@ -68,10 +68,10 @@ class Parts:
         if operation.axis != axis or not taken:
             return None
         if operation.written:
-            places = {entry: place for place, entry in enumerate(operation.written)}
-            if all(entry in places for entry in taken):
-                return operation.inputs[1], [places[entry] for entry in taken]
-            return None if any(entry in places for entry in taken) else (operation.inputs[0], list(taken))
+            positions = {entry: position for position, entry in enumerate(operation.written)}
+            if all(entry in positions for entry in taken):
+                return operation.inputs[1], [positions[entry] for entry in taken]
+            return None if any(entry in positions for entry in taken) else (operation.inputs[0], list(taken))
         if operation.kind != "concatenation" or axis > 0 or -1 in operation.inputs:
             return None
         start = 0

@@ -37,7 +37,7 @@ class Topology:
         input_size: Shape of the input that was traced and counted; (channels, height, width) in px for images.
         blocks: Residual blocks and cells that hold skips, and what was counted in each.
         joints: The verdict on every addition and concatenation, and on every other operator that joins values.
-        notes: Sentences on what the figures were read without.
+        notes: Sentences on what the reading lacked.
     """
 
     nn_mass: float

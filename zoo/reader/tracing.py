@@ -141,7 +141,7 @@ def _quiet() -> Iterator[None]:
 def _twin(network: nn.Module, mode: FakeTensorMode) -> tuple[nn.Module, dict[int, Tensor]]:
     """Copy a network in eval mode, with tensors without values, and map the id of each to the original tensor.
 
-    Whatever the copy's forward writes to, the network does not feel it. Forward hooks are left out: they look on.
+    Whatever the copy's forward writes to, the network stays as it is. Forward hooks are left out: they only observe.
     """
     twins: dict[int, Any] = {}
     reals: dict[int, Tensor] = {}

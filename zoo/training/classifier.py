@@ -102,16 +102,16 @@ class Classifier(LightningModule):
         self._training_graph = TrainingGraph() if cuda_graph else None
         self.num_classes = num_classes = int(num_classes)
         self.optimizer = optimizer
-        self.lr: float | None = None  # of a whole step, once Lightning's LearningRateFinder has found it
+        self.lr: float | None = None  # Lightning's LearningRateFinder sets the rate of a whole step here
         self.schedule, self.interval, self.lr_scaling = schedule, interval, lr_scaling
         self.warmup_epochs = warmup_epochs
         self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
-        # Without torchmetrics' checks, which look at the values of every batch and so wait for the device.
+        # torchmetrics' checks are off: they read the values of every batch, and so wait for the device.
         self.train_loss_mean, self.val_loss_mean, self.test_loss_mean, self.train_accuracy = (
             WeightedMean() for _ in range(4)
         )
-        # "micro" spelled out: torchmetrics' default is the macro average, which is not the accuracy that papers print.
+        # torchmetrics' default is the macro average, which is not the accuracy that papers print.
         metrics: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         }
@@ -135,7 +135,7 @@ class Classifier(LightningModule):
         """Loss of one batch, for the optimizer."""
         logits, labels, loss = self._classified(batch, self.train_loss, self.train_loss_mean)
         self.train_accuracy.update((logits.argmax(dim=1) == labels).sum(), len(labels))
-        self._log_figures("train", self.train_loss_mean, {"train/accuracy": self.train_accuracy})
+        self._log_metrics("train", self.train_loss_mean, {"train/accuracy": self.train_accuracy})
         if self.trainer.world_size > 1 and self.trainer.is_last_batch:
             loss = loss * self._share_of_mean(len(labels))
         return loss
@@ -168,7 +168,7 @@ class Classifier(LightningModule):
         x, labels = batch
         logits = self(x)
         loss = criterion(logits, labels)
-        # A metric object: Lightning's own mean over processes does not weigh by the number of samples.
+        # Lightning's own mean over processes does not weigh by the number of samples, as this metric does.
         loss_mean.update(loss.detach().to(loss_mean.total.dtype) * len(labels), len(labels))
         # Mixed images come with shares of several classes; the one of the largest share counts as the right answer.
         return logits.detach(), labels if labels.ndim == 1 else labels.argmax(dim=1), loss
@@ -177,12 +177,12 @@ class Classifier(LightningModule):
         self, batch: tuple[Tensor, Tensor], stage: str, metrics: MetricCollection, loss_mean: WeightedMean
     ) -> Tensor:
         logits, labels, _ = self._classified(batch, self.eval_loss, loss_mean)
-        # Probabilities, because torchmetrics guesses whether it gets logits.
+        # torchmetrics gets probabilities, because it guesses whether it is given logits.
         metrics.update(logits.float().softmax(dim=1), labels)
-        self._log_figures(stage, loss_mean, metrics)
+        self._log_metrics(stage, loss_mean, metrics)
         return logits
 
-    def _log_figures(self, stage: str, loss_mean: WeightedMean, metrics: dict[str, Metric] | MetricCollection) -> None:
+    def _log_metrics(self, stage: str, loss_mean: WeightedMean, metrics: dict[str, Metric] | MetricCollection) -> None:
         """Hand Lightning the metrics once an epoch: it reads and resets them at the epoch's end."""
         if stage in self._logged:
             return
@@ -198,8 +198,8 @@ class Classifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's metrics."""
         self._logged.discard("train")
-        if self._resumed_epoch:  # those of the resumed epoch
-            for metric in self._train_figures().values():
+        if self._resumed_epoch:  # the sums are those of the resumed epoch
+            for metric in self._train_metrics().values():
                 metric.reset()
         self._resumed_epoch = False
 
@@ -211,7 +211,7 @@ class Classifier(LightningModule):
         """Log the training metrics, if the run was resumed after the epoch's last training batch."""
         fitting = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
         if fitting and self._resumed_epoch and "train" not in self._logged:
-            self.log_dict({name: metric.compute() for name, metric in self._train_figures().items()})
+            self.log_dict({name: metric.compute() for name, metric in self._train_metrics().items()})
 
     def on_test_epoch_start(self) -> None:
         """Begin the test's metrics."""
@@ -221,7 +221,7 @@ class Classifier(LightningModule):
         """Add the sums of the epoch's training metrics so far, process by process."""
         checkpoint["train_figures"] = {
             name: (metric.update_count, {key: self._of_all(value) for key, value in metric.metric_state.items()})
-            for name, metric in self._train_figures().items()
+            for name, metric in self._train_metrics().items()
         }
 
     def _of_all(self, value: Any) -> Tensor:
@@ -264,26 +264,26 @@ class Classifier(LightningModule):
         """Go on with the epoch's training metrics, and refuse a checkpoint of another architecture with one sentence.
 
         Raises:
-            ValueError: If a name or a shape differs, of which the message names the first, or figures are foreign.
+            ValueError: If a name or a shape differs, of which the message names the first, or metrics are foreign.
         """
         require_same_architecture(self.state_dict(), checkpoint["state_dict"])
         try:
-            self._load_figures(checkpoint.get("train_figures", {}))
+            self._load_train_metrics(checkpoint.get("train_figures", {}))
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # of foreign entries
             raise ValueError("Expected a checkpoint's train_figures to be a Classifier's, but they are not.") from error
 
-    def _load_figures(self, saved: dict[str, Any]) -> None:
-        figures = {key: value for key, value in saved.items() if key in self._train_figures()}
-        self._resumed_epoch = any(count for count, _ in figures.values())
+    def _load_train_metrics(self, saved: dict[str, Any]) -> None:
+        metrics = {key: value for key, value in saved.items() if key in self._train_metrics()}
+        self._resumed_epoch = any(count for count, _ in metrics.values())
         rank, size = (self.trainer.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
-        for name, (count, values) in figures.items() if self._resumed_epoch else ():
-            _go_on_from(self._train_figures()[name], count, values, rank, size)
+        for name, (count, values) in metrics.items() if self._resumed_epoch else ():
+            _restore(self._train_metrics()[name], count, values, rank, size)
 
-    def _train_figures(self) -> dict[str, Metric]:
+    def _train_metrics(self) -> dict[str, Metric]:
         return {"train/loss": self.train_loss_mean, "train/accuracy": self.train_accuracy}
 
 
-def _go_on_from(metric: Metric, count: int, values: dict[str, Tensor], rank: int, size: int) -> None:
+def _restore(metric: Metric, count: int, values: dict[str, Tensor], rank: int, size: int) -> None:
     """Restore a metric of sums from those of all processes; if their number has changed, the first takes the total."""
     metric.reset()
     metric._update_count = count
