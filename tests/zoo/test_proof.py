@@ -170,12 +170,13 @@ def test_where_the_mlps_pass_fails_the_modules_run(monkeypatch: pytest.MonkeyPat
 
 def test_what_share_outputs_says_is_done_and_none_is_what_was_measured() -> None:
     gpu, wishes = torch.empty(0, device="meta"), (None, True, False)
-    assert [proof.is_wanted(wish, torch.empty(0), False) for wish in wishes] == [True, True, False]
-    assert [proof.is_wanted(wish, gpu, True) for wish in wishes] == [False, True, False]
+    yes, no = (lambda _: True), (lambda _: False)
+    assert [proof.is_wanted(wish, torch.empty(0), no) for wish in wishes] == [True, True, False]
+    assert [proof.is_wanted(wish, gpu, yes) for wish in wishes] == [False, True, False]
     with proof.for_a_graph():
-        assert [proof.is_wanted(wish, gpu, True) for wish in wishes] == [True, True, False]
-        assert [proof.is_wanted(wish, gpu, False) for wish in wishes] == [False, True, False]
-    assert not proof.is_wanted(None, gpu, True)
+        assert [proof.is_wanted(wish, gpu, yes) for wish in wishes] == [True, True, False]
+        assert [proof.is_wanted(wish, gpu, no) for wish in wishes] == [False, True, False]
+    assert not proof.is_wanted(None, gpu, yes)
     for build in (cell, mlp):
         network, x = build()
         network.share_outputs = False

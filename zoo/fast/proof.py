@@ -29,20 +29,20 @@ class FastPass(Protocol):
         """Run the fast pass."""
 
 
-def is_wanted(share_outputs: bool | None, x: Tensor, faster_in_a_graph: bool) -> bool:
+def is_wanted(share_outputs: bool | None, x: Tensor, faster_in_a_graph: Callable[[Tensor], bool]) -> bool:
     """Tell what a network's ``share_outputs`` means for an input; None is what was measured to be right and faster.
 
     Args:
         share_outputs: The user's wish.
         x: The input.
-        faster_in_a_graph: Whether that goes for the network on GPUs, in a CUDA graph; without, launches cost it more
-            than they spare it where batches are small.
+        faster_in_a_graph: Tells of the input whether that goes for the network on GPUs, in a CUDA graph; without one,
+            launches cost it more than they spare it where batches are small.
     """
     if type(x) is not Tensor:  # a trace's stand-in has no device that could be compared
         return False
     if share_outputs is not None:
         return share_outputs
-    return x.device.type == "cpu" or (faster_in_a_graph and _is_for_a_graph.get())
+    return x.device.type == "cpu" or (_is_for_a_graph.get() and faster_in_a_graph(x))
 
 
 _is_for_a_graph: ContextVar[bool] = ContextVar("is_for_a_graph", default=False)

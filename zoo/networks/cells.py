@@ -146,7 +146,7 @@ class RandomSkipCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, w_c, H / stride, W / stride), the output of the last layer."""
-        if is_wanted(self.share_outputs, x, self._is_faster_in_a_graph(x)) and self._can_share(x):
+        if is_wanted(self.share_outputs, x, self._is_faster_in_a_graph) and self._can_share(x):
             self.ran_on_shared_outputs = True
             return self.forward_on_shared_outputs(x)
         if self.ran_on_shared_outputs:

@@ -204,7 +204,7 @@ class RandomSkipMLP(nn.Module):
         """Map inputs (N, ...) to logits (N, num_classes)."""
         linears = [layer.linear for layer in self.layers]
         if (
-            is_wanted(self.share_outputs, x, faster_in_a_graph=True)
+            is_wanted(self.share_outputs, x, faster_in_a_graph=lambda _: True)
             and perceptron.can_run(self, linears, self.activation, x)  # type: ignore[arg-type]
             and is_proved(_random_skip_mlp, (3, 4), x.device, x.dtype, x.dtype)
         ):
