@@ -65,12 +65,12 @@ class ConfusionMatrix(Recorder):
             if self._counts is not None:
                 mine = self._counts.cpu()
         with self.tolerant():
-            found = _of_all(trainer, (mine, self._failure))
-            failure = next((failure for _, failure in found if failure), None)
+            gathered = _of_all(trainer, (mine, self._failure))
+            failure = next((failure for _, failure in gathered if failure), None)
             if failure is not None:
                 self.say(failure)
             elif trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                _write(trainer, torch.stack([counts for counts, _ in found]).sum(0))
+                _write(trainer, torch.stack([counts for counts, _ in gathered]).sum(0))
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -85,9 +85,9 @@ def _of_all(trainer: Trainer, mine: tuple[Tensor, str | None]) -> list[tuple[Ten
     """The counts of all processes; for the first one only, the others get an empty list."""
     if trainer.world_size == 1:
         return [mine]
-    found: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
-    torch.distributed.gather_object(mine, found, group=hosts(trainer))
-    return found or []
+    gathered: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
+    torch.distributed.gather_object(mine, gathered, group=hosts(trainer))
+    return gathered or []
 
 
 def _write(trainer: Trainer, counts: Tensor) -> None:

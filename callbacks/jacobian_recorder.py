@@ -76,7 +76,7 @@ class JacobianRecorder(NetworkRecorder):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(trainer.default_root_dir)
-        table = pd.DataFrame([{"epoch": epoch, **found.as_dict()} for found in spectra])
+        table = pd.DataFrame([{"epoch": epoch, **layer.as_dict()} for layer in spectra])
         earlier = folder / "jacobian.parquet"
         if earlier.is_file():  # a resumed run measures an epoch again rather than twice
             rows = pd.read_parquet(earlier)
@@ -104,14 +104,14 @@ def draw_spectra(spectra: list[LayerSpectrum], bounds: tuple[float, float] | Non
     """
     figure = Figure(figsize=(max(6.0, 0.25 * len(spectra)), 7), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    top = max(found.spectrum.largest.value for found in spectra) or 1.0
-    shares = torch.stack([found.spectrum.histogram(40, top)[0] for found in spectra], dim=1)
+    top = max(layer.spectrum.largest.value for layer in spectra) or 1.0
+    shares = torch.stack([layer.spectrum.histogram(40, top)[0] for layer in spectra], dim=1)
     shades = upper.imshow(
         shares.numpy(), origin="lower", aspect="auto", extent=(-0.5, len(spectra) - 0.5, 0, top), cmap="Blues"
     )
     upper.set_ylabel("singular value")
     figure.colorbar(shades, label="share of the layer's spectrum")
-    means = [found.spectrum.mean for found in spectra]
+    means = [layer.spectrum.mean for layer in spectra]
     halves = [mean.interval()[1] - mean.value for mean in means]
     lower.errorbar(range(len(spectra)), [mean.value for mean in means], halves, marker=".", lw=1)
     if bounds is not None:

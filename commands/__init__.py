@@ -6,7 +6,7 @@ __all__ = ["SUBCOMMANDS", "Subcommand"]
 
 
 class Subcommand(NamedTuple):
-    """Where a subcommand lives, ``module``, and what it does in one line."""
+    """Module of a subcommand, and its purpose in one line, ``summary``."""
 
     module: str
     summary: str

@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _machine(device: "torch.device") -> str:
-    """The versions and the device with which the check runs."""
+    """Describe the versions and the device with which the check runs."""
     import torch
 
     from nnmass.runtime.device_facts import device_facts

@@ -1,4 +1,4 @@
-"""design: configurations of networks that the NN-Mass rules choose, found without building or training any."""
+"""design: configurations of networks that the NN-Mass rules choose, without building or training any."""
 
 import shlex
 from argparse import Namespace
@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnmass.commands.options.parser import Parser, at_least, refuse_unread, user_path
-from nnmass.commands.options.types import duration, grid, quantity
+from nnmass.commands.options.parser import Parser, at_least, hyphenated, refuse_unread, user_path
+from nnmass.commands.options.types import amount, duration, grid
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +30,7 @@ Rows = Sequence[tuple["Design", "Latency | None"]]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Search a grid, show what was found beside the reference, and write a configuration for each.
+    """Search a grid, show the best networks beside the reference, and write a configuration for each.
 
     Args:
         arguments: ``design`` and what follows it on the command line.
@@ -87,10 +87,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("--like", required=True, help="the reference: a configuration, a checkpoint, a zoo name")
     parser.add_argument("--rule", choices=_RULES, default=_RULES[0], help=f"what to look for ({_RULES[0]})")
-    parser.add_argument("--max-params", type=quantity("--max-params"), help="most parameters, as 5M (the reference's)")
-    parser.add_argument("--max-macs", type=quantity("--max-macs"), help="most MACs, as 0.8G (the reference's)")
+    parser.add_argument("--max-params", type=amount("--max-params"), help="most parameters, as 5M (the reference's)")
+    parser.add_argument("--max-macs", type=amount("--max-macs"), help="most MACs, as 0.8G (the reference's)")
     parser.add_argument(
-        "--min-mass", type=quantity("--min-mass"), help="least NN-Mass (fewest-params: the reference's; else none)"
+        "--min-mass", type=amount("--min-mass"), help="least NN-Mass (fewest-params: the reference's; else none)"
     )
     parser.add_argument("--max-latency", type=duration("--max-latency"), help="longest forward pass, as 5ms; measured")
     parser.add_argument("--batch", type=at_least("--batch", 1), help="inputs per timed pass (1)")
@@ -112,11 +112,11 @@ def _parser() -> Parser:
 
 
 def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return hyphenated(f"--{name}")
 
 
 def _folder(given: Path | None, name: str) -> Path:
-    """A folder of this search's own, so that nothing found earlier is written over.
+    """Choose a folder of this search's own, so that no earlier result is written over.
 
     Raises:
         ValueError: If the one asked for holds something.
@@ -129,7 +129,7 @@ def _folder(given: Path | None, name: str) -> Path:
 
 
 def _shapes(options: Namespace, reference: "Reference") -> "list[Shape]":
-    """The grid of the reference's family, as asked for.
+    """Make the grid of the reference's family, as asked for.
 
     Raises:
         ValueError: If an option belongs to another family.
@@ -149,7 +149,7 @@ def _shapes(options: Namespace, reference: "Reference") -> "list[Shape]":
 def _search(
     options: Namespace, reference: "Reference", shapes: "list[Shape]", status: "Status"
 ) -> "tuple[list[Design], str]":
-    """What the rule finds, the best first, and what is proved about it."""
+    """Return the networks that the rule chooses, the best first, and what is proved about them."""
     from nnmass.zoo import fewest_params, highest_mass, pareto_front
 
     many = f"Of {sum(shape.networks for shape in shapes):,} networks"
@@ -177,7 +177,7 @@ def _search(
 
 
 def _nothing(options: Namespace, reference: "Reference", shapes: "list[Shape]") -> str:
-    """Why nothing was found, and what comes nearest."""
+    """Say why no network is good enough, and what comes nearest."""
     from nnmass.zoo import fewest_params, highest_mass
 
     heaviest = highest_mass(shapes, options.max_params, options.max_macs, 1).designs
@@ -199,7 +199,7 @@ def _words(design: "Design") -> str:
 def _within_latency(
     options: Namespace, reference: "Reference", designs: "list[Design]", console: "Console"
 ) -> "list[tuple[Design, Latency]]":
-    """The first designs that are fast enough, as measured.
+    """Return the first designs that are fast enough, as measured.
 
     Raises:
         ValueError: If there is no such device, or none is fast enough; it names the fastest.
@@ -212,13 +212,13 @@ def _within_latency(
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("Expected --device to be there, but torch sees no CUDA device here.")
     rows: list[tuple[Design, Latency]] = []
-    found = 0
+    enough = 0
     for design in track(designs[:_MOST_MEASURED], "Timing", console=console, transient=True):
         network = reference.build(design).to(options.device)
         latency = measure_latency(network, reference.input_size, options.batch)
         rows.append((design, latency))
-        found += latency.median <= options.max_latency
-        if found == options.count:
+        enough += latency.median <= options.max_latency
+        if enough == options.count:
             break
     fast = [(design, latency) for design, latency in rows if latency.median <= options.max_latency]
     if not fast:
@@ -231,8 +231,8 @@ def _within_latency(
 
 
 def _spread(length: int, count: int) -> list[int]:
-    """So many places of a list, first and last among them."""
-    return sorted({round(place * (length - 1) / max(count - 1, 1)) for place in range(count)})
+    """Choose ``count`` indices of a list, evenly, first and last among them."""
+    return sorted({round(number * (length - 1) / max(count - 1, 1)) for number in range(count)})
 
 
 def _file(like: str, design: "Design") -> str:
@@ -246,7 +246,7 @@ def _file(like: str, design: "Design") -> str:
 def _report(
     options: Namespace, reference: "Reference", rows: Rows, shown: Rows, folder: Path, console: "Console"
 ) -> None:
-    """The table, the files, and the configurations of what is shown."""
+    """Print the table, and write the files and the configurations of what is shown."""
     import yaml
 
     from nnmass.runtime.files import write_atomically, write_figures, write_table
@@ -256,7 +256,7 @@ def _report(
     write_table(folder / "designs.csv", designs_table(rows))
     write_figures(folder / "designs", draw_designs(reference.name, reference.design, rows))
     for design, _ in shown:
-        mass, params, macs = _figures(design)
+        mass, params, macs = _mass_and_size(design)
         heading = f"# As {reference.name}; NN-Mass {mass}, {params} parameters, {macs} MACs.\n"
         text = yaml.safe_dump(reference.configuration(design), sort_keys=False)
         write_atomically(folder / _file(reference.name, design), heading + text)
@@ -267,7 +267,7 @@ def _report(
         [
             name,
             *(_cell(design.arguments[key]) for key in names),
-            *_figures(design),
+            *_mass_and_size(design),
             *([_time(latency)] if timed else []),
         ]
         for name, design, latency in [
@@ -288,5 +288,5 @@ def _time(latency: "Latency | None") -> str:
     return f"{1000 * latency.median:.2f} ± {1000 * latency.spread:.2f}" if latency else ""
 
 
-def _figures(design: "Design") -> tuple[str, str, str]:
+def _mass_and_size(design: "Design") -> tuple[str, str, str]:
     return f"{design.nn_mass:,.3f}", f"{design.num_params:,}", f"{design.macs:,}"

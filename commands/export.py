@@ -112,7 +112,7 @@ def _write_program(network: "nn.Module", batches: "list[Tensor]", file: Path) ->
 
 
 def _largest_difference(network: "nn.Module", batches: "list[Tensor]", exported: Callable[..., "Tensor"]) -> float:
-    """Over all batches, as a share of the largest logit."""
+    """Return the largest difference over all batches, as a share of the largest logit."""
     import torch
 
     with torch.inference_mode():

@@ -24,7 +24,7 @@ __all__ = ["run"]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Read the networks that are named, and show or write what was found.
+    """Read the networks that are named, and show or write their topology.
 
     Args:
         arguments: ``inspect`` and what follows it on the command line.
@@ -98,22 +98,22 @@ def _write(options: "Namespace", rows: Callable[..., "pd.DataFrame"], records: M
 
 
 def _closed_forms(names: list[str], input_size: tuple[int, ...] | None) -> dict[str, "ClosedForm"] | None:
-    """Topology of networks of the zoo by closed forms, in a fraction of a second; None if one of them has none."""
+    """Compute the topology of networks of the zoo by closed forms; None if one of them has none."""
     from nnmass.zoo.closed_forms import closed_form
     from nnmass.zoo.networks.variants import VARIANTS
 
-    found: dict[str, ClosedForm] = {}
+    records: dict[str, ClosedForm] = {}
     for name in names:
         variant = VARIANTS.get(name)
         record = closed_form(variant.builder, variant.arguments, input_size) if variant else None
         if record is None:
             return None
-        found[_title(name, found)] = record
-    return found
+        records[_title(name, records)] = record
+    return records
 
 
 def _title(name: str, taken: Mapping[str, object]) -> str:
-    """A name of its own for each network, also where one is named twice."""
+    """Give each network a name of its own, also where one is named twice."""
     title, number = name, 1
     while title in taken:
         number += 1
@@ -130,15 +130,15 @@ def _input_size(text: str | None) -> tuple[int, ...] | None:
 
 
 def _find(names: list[str], configs: list[str], weights: bool) -> dict[str, "NamedNetwork"]:
-    """The networks by names of their own."""
+    """Build the networks, by names of their own."""
     from nnmass.commands.options.named_networks import find_network, network_of_config
     from nnmass.runtime.quiet import quieten
 
     quieten()
-    found: dict[str, NamedNetwork] = {}
+    networks: dict[str, NamedNetwork] = {}
     for named in (*(find_network(name, weights) for name in names), *map(network_of_config, configs)):
-        found[_title(named.name, found)] = named
-    return found
+        networks[_title(named.name, networks)] = named
+    return networks
 
 
 def _read(networks: dict[str, "NamedNetwork"], input_size: tuple[int, ...] | None) -> dict[str, "Topology"]:
@@ -168,10 +168,10 @@ def _show_jacobians(
         layers = layer_spectra(network, inputs.to(device), probes=2)
         total = records[name].num_layers
         spectra = list(track(layers, name, total=total, transient=True, disable=not sys.stdout.isatty()))
-        network.cpu()  # the next one's place may be needed
+        network.cpu()  # its memory may be needed for the next one
         rows = []
-        for found in spectra:
-            row = found.as_dict()
+        for spectrum in spectra:
+            row = spectrum.as_dict()
             mean = (f"{row['mean']:.4f}", f"{row['mean_standard_error']:.4f}", row["error_of"])
             others = (f"{row[value]:.4f}" for value in ("std", "min", "max", "isometry"))
             rows.append((row["name"], row["rows"], row["columns"], *mean, *others))

@@ -56,7 +56,7 @@ def _models(_: Namespace) -> Iterator[tuple[str, str]]:
 
 
 def _runs(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name the runs of a folder in the order of their dates, and what came out."""
+    """List the runs of a folder by date, with their results."""
     if not folder.is_dir():
         raise ValueError(f"Expected --output-dir to be a folder with runs, but {folder} is none.")
     for path in sorted(folder.iterdir()):
@@ -92,7 +92,7 @@ def _why(run: dict[str, Any]) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name the files, and give the first sentence of the comment that each begins with."""
+    """List the files, with the first sentence of the comment that each begins with."""
     for path in sorted(folder.glob("*.yaml")):
         comment = []
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -10,7 +10,11 @@ from pathlib import Path
 from nnmass.commands import SUBCOMMANDS, Subcommand
 from nnmass.runtime.launch import require_ranks
 from nnmass.runtime.program import program_version
+from nnmass.runtime.signals import INTERRUPTED
 from nnmass.runtime.streams import indifferent, open_closed_streams
+
+_MISTAKE = 2  # exit status of a command that cannot do what it is told
+_READER_GONE = 128 + 13  # exit status after SIGPIPE, as shells have it
 
 HELP = """usage: nnmass SUBCOMMAND [options]
 
@@ -59,15 +63,15 @@ def _run(arguments: list[str]) -> int:
         return status
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
+        return _READER_GONE
     except KeyboardInterrupt as stop:
-        return _report(str(stop) or "Stopped.", getattr(stop, "exit_status", 130))
+        return _report(str(stop) or "Stopped.", getattr(stop, "exit_status", INTERRUPTED))
     except Exception as error:
         if os.environ.get("NNMASS_DEBUG") == "1":
             raise
         from nnmass.runtime.messages import sentence
 
-        return _report(sentence(error), getattr(error, "exit_status", 2))
+        return _report(sentence(error), getattr(error, "exit_status", _MISTAKE))
 
 
 def _look_for_classes_here() -> None:
@@ -100,6 +104,6 @@ def _subcommand(name: str) -> Subcommand:
     raise ValueError(f"Expected a subcommand ({', '.join(SUBCOMMANDS)}), but got {name!r}{hint}")
 
 
-def _report(message: str, status: int = 2) -> int:
+def _report(message: str, status: int) -> int:
     print(message, file=sys.stderr)
     return status

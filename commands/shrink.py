@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         "--workers", type=at_least("--workers", 1, MOST_PROCESSES), help="processes (default: one per core)"
     )
     options = parser.parse_args(list(arguments)[1:])
-    _require_places(options)
+    _require_folders(options)
     with StopSignals() as signals:
         signals.stop_at_once()
         try:
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
             raise KeyboardInterrupt("Stopped by Ctrl-C; the same command goes on with what is missing.") from None
 
 
-def _require_places(options: Namespace) -> None:
+def _require_folders(options: Namespace) -> None:
     """Refuse what can be seen to be wrong before anything is read.
 
     Raises:
@@ -142,7 +142,7 @@ def _claimed(options: Namespace) -> Iterator[None]:
 
 @contextmanager
 def _copies(options: Namespace, names: Sequence[str], workers: int) -> Iterator[Iterator[Copied]]:
-    """The outcome of each image, in their order; the processes end with the block."""
+    """Yield the outcome of each image, in their order; the processes end with the block."""
     pool = ProcessPoolExecutor(workers, initializer=_begin)
     try:
         pool.submit(os.getpid)  # starts the processes, while this one has no thread that draws a progress bar

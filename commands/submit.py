@@ -34,7 +34,7 @@ _READING_CORES = 8
 
 
 class Allocation(NamedTuple):
-    """What a training needs of a cluster.
+    """Resources that a training needs of a cluster.
 
     Attributes:
         num_nodes: Machines.
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _require_trainable(config: Any) -> None:
-    """Find out here, and not after hours in a queue, what the job would stumble over.
+    """Refuse here, and not after hours in a queue, what the job cannot do.
 
     Raises:
         ValueError: If network or data cannot be made of the configuration.
@@ -171,7 +171,7 @@ def split_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def allocation(config: Any, options: dict[str, str | None]) -> Allocation:
-    """What a training needs, from its configuration and what sbatch is asked for.
+    """Compute what a training needs, from its configuration and what sbatch is asked for.
 
     Args:
         config: Of ``fit``, parsed.
@@ -205,7 +205,7 @@ def allocation(config: Any, options: dict[str, str | None]) -> Allocation:
 
 
 def _gpus_per_node(options: dict[str, str | None]) -> int | None:
-    """From ``--gpus-per-node=[TYPE:]NUMBER`` or ``--gres=gpu[:TYPE][:NUMBER]``."""
+    """Read the GPUs of each node from ``--gpus-per-node=[TYPE:]NUMBER`` or ``--gres=gpu[:TYPE][:NUMBER]``."""
     for name in ("gpus-per-node", "gres"):
         parts = (options.get(name) or "").split(":")
         if options.get(name) and (name != "gres" or parts[0] == "gpu"):
@@ -227,7 +227,7 @@ def _number(name: str, options: dict[str, str | None]) -> int | None:
 
 
 def _absolute(words: Sequence[str]) -> list[str]:
-    """Configurations by their whole paths: a job may be submitted from another folder."""
+    """Replace configurations by their absolute paths: a job may be submitted from another folder."""
     done = []
     for before, word in zip(["", *words], words, strict=False):
         option, equals, value = word.partition("=")

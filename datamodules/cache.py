@@ -40,8 +40,8 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
     for path in (folder / f"{name}.safetensors", users / f"{name}.safetensors"):
         part = path.with_name(f"{path.name}.{token_hex(4)}.part")
         try:
-            if (found := _found(path, says_why=True)) is not None:
-                return found
+            if (stored := _stored(path, says_why=True)) is not None:
+                return stored
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path.with_suffix(".lock"))
             lock.acquire()
@@ -52,8 +52,8 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
             reasons.append(f"{path.parent}: {error}")
             continue
         try:
-            if (found := _found(path)) is not None:
-                return found
+            if (stored := _stored(path)) is not None:
+                return stored
             tensors = make() if tensors is None else tensors
             save_file(tensors, part)
             with part.open("rb") as file:
@@ -72,7 +72,7 @@ def cached(folder: Path, name: str, make: Callable[[], dict[str, Tensor]]) -> di
     return make() if tensors is None else tensors
 
 
-def _found(path: Path, says_why: bool = False) -> dict[str, Tensor] | None:
+def _stored(path: Path, says_why: bool = False) -> dict[str, Tensor] | None:
     """The tensors of a file; None where there is no file, or a damaged one."""
     if not path.exists():
         return None

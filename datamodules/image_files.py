@@ -129,8 +129,8 @@ class ImageFiles:
             if decoded:
                 say_left_out(self.folder, self._others)
                 self.read += [index for _, index in decoded]
-                images, found = zip(*decoded, strict=True)
-                yield torch.stack(images), torch.tensor(found)
+                images, read = zip(*decoded, strict=True)
+                yield torch.stack(images), torch.tensor(read)
         if not self.read:
             of_all = f"Of {len(self.unread):,} images none can be decoded, of which the first is: "
             raise ValueError(f"{of_all if len(self.unread) > 1 else ''}{self.unread[0]}")

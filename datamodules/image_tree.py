@@ -55,7 +55,7 @@ def _decode(files: Sequence[Path], image_size: tuple[int, int]) -> Tensor:
         with decoding(file), open_image(file) as image:
             pixels = np.asarray(converted(image, "RGB"))
         if pixels.shape[:2] != image_size:
-            found = " x ".join(map(str, pixels.shape[:2]))
-            raise ValueError(f"Expected an image of {height} x {width} px in {file}, but got {found} px.")
+            size = " x ".join(map(str, pixels.shape[:2]))
+            raise ValueError(f"Expected an image of {height} x {width} px in {file}, but got {size} px.")
         images[index] = pixels.transpose(2, 0, 1)
     return torch.from_numpy(images)

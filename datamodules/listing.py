@@ -79,8 +79,8 @@ def entries(folder: Path) -> tuple[list[str], list[str]]:
 
 def folders_in(folder: Path) -> list[str]:
     """Names of the folders in a folder, in order; hidden ones, such as ``.ipynb_checkpoints``, are passed over."""
-    with os.scandir(folder) as found:
-        return sorted(entry.name for entry in found if not entry.name.startswith(".") and entry.is_dir())
+    with os.scandir(folder) as content:
+        return sorted(entry.name for entry in content if not entry.name.startswith(".") and entry.is_dir())
 
 
 def files_of_classes(folder: Path, num_classes: int) -> LabelledFiles:
@@ -89,16 +89,16 @@ def files_of_classes(folder: Path, num_classes: int) -> LabelledFiles:
     Raises:
         ValueError: If there are more or fewer classes than ``num_classes``, or one has no image.
     """
-    found = LabelledFiles([], [], [])
+    labelled = LabelledFiles([], [], [])
     for label, name in enumerate(_classes(folder, num_classes)):
         images, others = entries(folder / name)
         if not images:
             beside = f" but {_listed(others)}" if others else ""
             raise ValueError(f"Expected images in the class folder {folder / name}, but found none{beside}.")
-        found.names.extend(f"{name}/{image}" for image in images)
-        found.labels.extend([label] * len(images))
-        found.others.extend(f"{name}/{other}" for other in others)
-    return found
+        labelled.names.extend(f"{name}/{image}" for image in images)
+        labelled.labels.extend([label] * len(images))
+        labelled.others.extend(f"{name}/{other}" for other in others)
+    return labelled
 
 
 def names_of_classes(first: Path, second: Path, num_classes: int) -> list[str]:
@@ -119,11 +119,11 @@ def names_of_classes(first: Path, second: Path, num_classes: int) -> list[str]:
 
 
 def _classes(folder: Path, num_classes: int) -> list[str]:
-    found = folders_in(folder)
-    if len(found) != num_classes:
-        which = f": {_listed(found)}" if found else ""
-        raise ValueError(f"Expected {num_classes} class folders in {folder}, but got {len(found)}{which}.")
-    return found
+    names = folders_in(folder)
+    if len(names) != num_classes:
+        which = f": {_listed(names)}" if names else ""
+        raise ValueError(f"Expected {num_classes} class folders in {folder}, but got {len(names)}{which}.")
+    return names
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[str]]:
@@ -135,14 +135,14 @@ def images_below(folder: Path) -> tuple[list[Path], list[str]]:
     others: list[str] = []
     entered: set[tuple[int, int]] = set()
 
-    def enter(inside: Path) -> None:
-        state = inside.stat()
+    def enter(current: Path) -> None:
+        state = current.stat()
         if (state.st_dev, state.st_ino) in entered:
             return
         entered.add((state.st_dev, state.st_ino))
-        found, rest = entries(inside)
-        for names, is_image in ((found, True), (rest, False)):
-            for path in (inside / name for name in names):
+        files, rest = entries(current)
+        for names, is_image in ((files, True), (rest, False)):
+            for path in (current / name for name in names):
                 if path.is_dir():
                     enter(path)
                 elif is_image:

@@ -19,17 +19,17 @@ def images_of_classes(folder: Path) -> list[str]:
     Raises:
         ValueError: If there are none.
     """
-    found: list[str] = []
+    relative: list[str] = []
     left_out: list[str] = []
     for first in folders_in(folder):
         for inside in (first, *(os.path.join(first, second) for second in folders_in(folder / first))):
             images, others = entries(folder / inside)
-            found += [os.path.join(inside, name) for name in images]
+            relative += [os.path.join(inside, name) for name in images]
             left_out += [path for name in others if not (folder / (path := os.path.join(inside, name))).is_dir()]
-    if not found:
+    if not relative:
         raise ValueError(f"Expected images in CLASS/ or SPLIT/CLASS/ below {folder}, but found none.")
     say_left_out(folder, left_out)
-    return found
+    return relative
 
 
 def shrunk(path: Path, side: int, quality: int) -> bytes:

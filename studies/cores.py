@@ -1,4 +1,4 @@
-"""How many trainings fit beside each other."""
+"""Processor cores and GPUs for trainings beside each other."""
 
 import os
 
@@ -9,12 +9,12 @@ __all__ = ["available_cores", "visible_gpus"]
 
 
 def available_cores() -> int:
-    """Cores that this process may use; in a cluster's job, or in a container, they are fewer than the machine has."""
+    """Count the cores that this process may use: in a cluster's job or a container, fewer than the machine has."""
     return cpu_count()
 
 
 def visible_gpus() -> list[str]:
-    """GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """List the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return named.split(",")[:count] if named else [str(number) for number in range(count)]

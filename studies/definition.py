@@ -28,7 +28,7 @@ _MOST_ROWS = 100_000  # of one study; each is a folder and, with the engine fit,
 
 @dataclass(frozen=True)
 class JacobianChoice:
-    """How the layerwise Jacobians are measured before training.
+    """Settings of the layerwise Jacobians that are measured before training.
 
     Attributes:
         samples: Training samples to measure at.
@@ -41,12 +41,12 @@ class JacobianChoice:
 
 @dataclass(frozen=True)
 class ReportChoice:
-    """What the report of a study shows beside the figures that all reports have.
+    """Contents of a study's report beside the figures that all reports have.
 
     Attributes:
         group: Column whose values get fits of their own, such as ``width_multiplier``.
         colour: Column that colours the points.
-        published: R2 that the papers print, by explained and by explaining quantity, as the fits name them.
+        published: R2 that the papers print, by what is fitted and by predictor, as the fits name them.
         curves: Sets of networks whose training is drawn in one panel, by the letter that the papers give each.
     """
 
@@ -113,7 +113,7 @@ class Study:
 
     @property
     def seed_list(self) -> list[int]:
-        """The seeds, each once."""
+        """Return the seeds, each once."""
         return list(range(self.seeds)) if isinstance(self.seeds, int) else list(dict.fromkeys(self.seeds))
 
 
@@ -151,7 +151,7 @@ class Row:
 
 
 def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """The rows of a study, in the order of its configurations, networks and seeds.
+    """Plan the rows of a study, in the order of its configurations, networks and seeds.
 
     Args:
         study: The study.
@@ -244,12 +244,12 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _word(value: object) -> str:
-    """A value as part of a file's name: a list of 5, 8, 12 as 5-8-12."""
+    """Write a value as part of a file's name: a list of 5, 8, 12 as 5-8-12."""
     return "-".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _natural(name: str) -> list[str | int]:
-    """A key that sorts t2 before t10."""
+    """Return a key that sorts t2 before t10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 

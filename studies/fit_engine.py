@@ -16,6 +16,7 @@ import pandas as pd
 from nnmass.runtime.device_facts import DEVICE_FACTS
 from nnmass.runtime.files import read_run
 from nnmass.runtime.program import program
+from nnmass.runtime.signals import COME_BACK, STAY_STOPPED
 from nnmass.studies.cores import available_cores, visible_gpus
 from nnmass.studies.definition import Row, takes_one_device
 from nnmass.studies.rows import is_locked, prepare, row_folder, runs_of, write_curve, write_row
@@ -24,7 +25,6 @@ from nnmass.studies.work import Measurer, Work, begun, failed, protocol, reached
 __all__ = ["fill_by_fit", "one_device"]
 
 _STOP_S = 60  # that a training has to end by itself when it is stopped
-_STOPPED = (75, 76)  # exit statuses of `nnmass fit` that a signal has stopped
 
 
 def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
@@ -49,7 +49,7 @@ def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str
 def _fit_one(
     work: Work, row: Row, measure: Measurer, stop: Event, allowance: Iterator[int], gpus: Queue[str]
 ) -> dict[str, Any] | None:
-    """The record of the row; None if another process has it, or if no more are to be taken."""
+    """Return the record of the row; None if another process has it, or if no more are to be taken."""
     with work.ours([row]) as ours:
         if not ours or any(is_locked(run) for run in runs_of(work.folder, row)):
             return None
@@ -106,7 +106,7 @@ def _trained(row: Row, work: Work, val_on_test: bool, stop: Event, gpus: Queue[s
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a run has come to its end and was tested."""
+    """Tell whether a run has come to its end and was tested."""
     run = read_run(folder)
     return run.get("status") == "finished" and "test" in run and "test_last" in run
 
@@ -138,17 +138,17 @@ def _train(row: Row, work: Work, options: list[str], environment: dict[str, str]
     Raises:
         RuntimeError: If it fails.
     """
-    place = row_folder(work.folder, row)
+    folder = row_folder(work.folder, row)
     command = [*program(), "fit", "--config", str(prepare(work.folder, row))]
     # A row is one process's, whatever job of a cluster it runs in.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     threads = str(max(1, available_cores() // work.workers))
     # The first is for computing, the second for the processes that read photographs.
     environment = {**inherited, "OMP_NUM_THREADS": threads, "LOKY_MAX_CPU_COUNT": threads, **environment}
-    with (place / "log.txt").open("a+", encoding="utf-8") as log:
+    with (folder / "log.txt").open("a+", encoding="utf-8") as log:
         begin = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(
-            [*command, "--output_dir", str(place), *options],
+            [*command, "--output_dir", str(folder), *options],
             stdout=log,
             stderr=log,
             env=environment,
@@ -164,7 +164,7 @@ def _train(row: Row, work: Work, options: list[str], environment: dict[str, str]
                 return {"status": "interrupted"}
         log.seek(begin)
         lines = log.read().splitlines()
-    if process.returncode in _STOPPED:
+    if process.returncode in (COME_BACK, STAY_STOPPED):
         return {"status": "interrupted"}
     if process.returncode < 0:
         raise RuntimeError(f"The training was ended by signal {-process.returncode}.")

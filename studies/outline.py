@@ -1,4 +1,4 @@
-"""What a row's configuration says by itself, where it is plain: then no class that it names needs to be loaded."""
+"""Data set of a configuration that is plain enough for no class that it names to be loaded."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ Rule = Callable[[Any], bool]
 
 
 class Outline(NamedTuple):
-    """The data of a row as they are published.
+    """Published data set of a row.
 
     Attributes:
         data: Name of the data set.
@@ -26,7 +26,7 @@ class Outline(NamedTuple):
 
 
 def outline(configuration: Mapping[str, Any]) -> Outline | None:
-    """What a configuration says of its data, which decide the network's inputs and classes.
+    """Read off a configuration the data set, which decides the network's inputs and classes.
 
     Args:
         configuration: What ``nnmass fit --config`` takes.
@@ -79,7 +79,7 @@ def _one_of(*choices: str) -> Rule:
 
 
 def _is_network(value: Any) -> bool:
-    """Tell whether it is one whose arguments a closed form checks, all but these."""
+    """Tell whether a network is one whose arguments a closed form checks, all but these."""
     arguments = value.get("init_args") or {}
     return set(value) <= {"class_path", "init_args"} and not {"activation", "seed", "share_outputs"} & set(arguments)
 

@@ -1,4 +1,4 @@
-"""What the rows of a study are and what they will cost, before anything is trained."""
+"""Topology, size and cost of the rows of a study, before anything is trained."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ __all__ = ["planned"]
 
 
 def planned(study: Study, rows: Sequence[Row], timed: bool = False) -> Iterator[dict[str, Any]]:
-    """Topology, size and cost of every architecture of a study.
+    """Compute topology, size and cost of every architecture of a study.
 
     Where a configuration is plain and its network has closed forms, nothing is built, and the data set is taken as it
     is published; else the data at hand are counted.
@@ -24,13 +24,13 @@ def planned(study: Study, rows: Sequence[Row], timed: bool = False) -> Iterator[
     Args:
         study: The study.
         rows: Its rows.
-        timed: Whether to take a few steps of the real thing on this machine, and of the data at hand.
+        timed: Take a few steps of the training on this machine, with the data at hand.
 
     Yields:
         ``config``, ``network``, ``seeds``, topology and size; where something is to be trained also ``training_macs``
         (three times the MACs, for the way forward and back, of all samples of all epochs), ``published`` (data set and
         number of samples, where these are the published ones), and ``seconds`` of one training if it is timed. Both
-        figures are missing where no number of epochs is given, and where the data are needed and not at hand;
+        numbers are missing where no number of epochs is given, and where the data are needed and not at hand;
         ``reason`` says what of these is.
     """
     seeds = Counter((row.config, row.network) for row in rows)
@@ -51,16 +51,16 @@ def planned(study: Study, rows: Sequence[Row], timed: bool = False) -> Iterator[
 
 
 def _as_published(row: Row) -> dict[str, Any] | None:
-    """Size and cost by what the configuration says; None where it does not say enough."""
-    found = outline(row.configuration)
-    size = None if found is None else closed_size(row, found.facts)
-    if found is None or size is None:
+    """Compute size and cost by the configuration alone; None where it does not say enough."""
+    published = outline(row.configuration)
+    size = None if published is None else closed_size(row, published.facts)
+    if published is None or size is None:
         return None
-    return size | _training_macs(row, size, found.samples) | {"published": (found.data, found.samples)}
+    return size | _training_macs(row, size, published.samples) | {"published": (published.data, published.samples)}
 
 
 class _Data(NamedTuple):
-    """What the rows of one configuration share: the data, and their batches if they are at hand."""
+    """Data that the rows of one configuration share, and their batches if they are at hand."""
 
     data: "DataModule"
     loader: "ResumableLoader | None"
@@ -79,7 +79,7 @@ def _at_hand(row: Row) -> _Data:
 
 
 def _as_at_hand(study: Study, row: Row, shared: _Data, timed: bool) -> dict[str, Any]:
-    """Size and cost by the data themselves, and by a few steps if it is timed."""
+    """Compute size and cost by the data themselves, and by a few steps if they are timed."""
     size = closed_size(row, shared.data)
     if shared.loader is None:
         return (size or size_of(row)) | {"reason": shared.reason}
@@ -98,7 +98,7 @@ def _as_at_hand(study: Study, row: Row, shared: _Data, timed: bool) -> dict[str,
 
 
 def _epochs(row: Row) -> int | None:
-    """Epochs of a training; None where nothing, or something else, ends it."""
+    """Return the epochs of a training; None where nothing, or something else, ends it."""
     epochs = (row.configuration.get("trainer") or {}).get("max_epochs")
     return epochs if isinstance(epochs, int) and epochs > 0 else None
 

@@ -35,7 +35,7 @@ _PATIENCE_S = 0.06
 
 
 def row_folder(study_folder: Path, row: Row) -> Path:
-    """Where everything about a row lies."""
+    """Return the folder of a row."""
     return study_folder / "rows" / row.id
 
 
@@ -52,7 +52,7 @@ def prepare(study_folder: Path, row: Row) -> Path:
 
 
 def read_row(study_folder: Path, row: Row) -> dict[str, Any]:
-    """The record of a row; empty where there is none yet.
+    """Read the record of a row; empty where there is none yet.
 
     Raises:
         ValueError: If the file is not JSON.
@@ -66,13 +66,13 @@ def write_row(study_folder: Path, row: Row, record: Mapping[str, Any]) -> None:
 
 
 def write_curve(study_folder: Path, row: Row, curve: "pd.DataFrame") -> None:
-    """Write what the row's training reached, one line per epoch."""
+    """Write loss and accuracy of the row's training, one line per epoch."""
     write_atomically(row_folder(study_folder, row) / "curve.csv", curve.to_csv(index=False))
 
 
 @contextmanager
 def claimed(study_folder: Path, rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Of these rows, keep those for this process that no other is working on.
+    """Keep for this process those of the rows that no other is working on.
 
     Yields:
         The rows that are now this process's.
@@ -90,13 +90,13 @@ def claimed(study_folder: Path, rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def runs_of(study_folder: Path, row: Row) -> list[Path]:
-    """The run folders of a row that ``nnmass fit`` trains, the newest last."""
-    found = row_folder(study_folder, row).glob("*/run.json")
-    return sorted(path.parent for path in found if not path.parent.is_symlink())
+    """List the run folders of a row that ``nnmass fit`` trains, the newest last."""
+    records = row_folder(study_folder, row).glob("*/run.json")
+    return sorted(path.parent for path in records if not path.parent.is_symlink())
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is working in a folder."""
+    """Tell whether a process is working in a folder."""
     if not (folder / ".lock").exists():
         return False
     lock = FileLock(folder / ".lock", timeout=0)
@@ -109,23 +109,23 @@ def is_locked(folder: Path) -> bool:
 
 
 def statuses(study_folder: Path, rows: Sequence[Row]) -> dict[str, str]:
-    """What has become of each row: ``finished``, ``failed``, ``running``, ``interrupted`` or ``missing``.
+    """Return the status of each row: ``finished``, ``failed``, ``running``, ``interrupted`` or ``missing``.
 
     Returns:
         Status by row id. A row is running as long as a process holds it or the training that it has started.
     """
-    found = {}
+    by_row = {}
     for row in rows:
         status = read_row(study_folder, row).get("status", "missing")
         folders = [row_folder(study_folder, row), *runs_of(study_folder, row)]
         if status == "running" and not any(map(is_locked, folders)):
             status = "interrupted"
-        found[row.id] = status
-    return found
+        by_row[row.id] = status
+    return by_row
 
 
 def load(study_folder: str | Path) -> "pd.DataFrame":
-    """The results of a study, one row per training.
+    """Read the results of a study, one row per training.
 
     Args:
         study_folder: What ``nnmass study run`` has filled.
@@ -148,7 +148,7 @@ def load(study_folder: str | Path) -> "pd.DataFrame":
 
 
 def load_curves(study_folder: str | Path) -> "pd.DataFrame":
-    """What every training has reached after each epoch.
+    """Read loss and accuracy of every training after each epoch.
 
     Args:
         study_folder: As in :func:`load`.

@@ -26,7 +26,7 @@ _DECIDED = {
 
 
 def size_of(row: Row) -> dict[str, Any]:
-    """Topology and size of a row's network.
+    """Compute topology and size of a row's network.
 
     Args:
         row: The row.
@@ -39,7 +39,7 @@ def size_of(row: Row) -> dict[str, Any]:
 
 
 def size_by(row: Row, model: "Classifier", data: "DataModule") -> dict[str, Any]:
-    """Topology and size of a row's network, which has been built.
+    """Compute topology and size of a row's network, which has been built.
 
     Args:
         row: The row.
@@ -50,7 +50,7 @@ def size_by(row: Row, model: "Classifier", data: "DataModule") -> dict[str, Any]
 
 
 def closed_size(row: Row, data: "DataModule | Facts") -> dict[str, Any] | None:
-    """Topology and size of a row's network by closed forms; None where it must be read off the network.
+    """Compute topology and size of a row's network by closed forms; None where it must be read off the network.
 
     Args:
         row: The row.

@@ -1,4 +1,4 @@
-"""Seconds of one step of a row's training on this machine, by taking a few."""
+"""Time of one step of a row's training on this machine, by taking a few."""
 
 import time
 from itertools import islice
@@ -21,7 +21,7 @@ _ENSEMBLE_BATCHES = 30
 
 
 def seconds_alone(model: Classifier, data: DataModule, row: Row) -> float:
-    """Seconds of one step of a training by ``fit``.
+    """Time one step of a training by ``fit``, in s.
 
     Args:
         model: The row's.
@@ -53,7 +53,7 @@ def seconds_alone(model: Classifier, data: DataModule, row: Row) -> float:
 
 
 def seconds_together(model: Classifier, data: DataModule, row: Row) -> float:
-    """Seconds of one step of one member of an ensemble.
+    """Time one step of one member of an ensemble, in s.
 
     Args:
         model: The row's.

@@ -1,4 +1,4 @@
-"""What the engines of a study share: which rows are theirs, how a network is measured, what a record holds."""
+"""Parts that the engines of a study share: the choice of rows, the measurement of networks, the records."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Work(NamedTuple):
-    """What every engine needs to know.
+    """Task of an engine.
 
     Attributes:
         study: The study.
@@ -49,7 +49,7 @@ class Work(NamedTuple):
     limit: int | None
 
     def is_done(self, row: Row) -> bool:
-        """Whether nothing is left to do for a row."""
+        """Tell whether nothing is left to do for a row."""
         record = read_row(self.folder, row)
         if record.get("status") == "failed":
             return record["began"] >= self.began
@@ -57,18 +57,18 @@ class Work(NamedTuple):
 
     @contextmanager
     def ours(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """Of these rows, those that no other process is working on or has done meanwhile."""
+        """Keep for this process those of the rows that no other is working on or has finished meanwhile."""
         with claimed(self.folder, rows) as ours:
             yield [row for row in ours if not self.is_done(row)]
 
 
 def now() -> str:
-    """The time, to the second, as text that sorts."""
+    """Return the time, to the second, as text that sorts."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _jacobian_word(study: Study) -> str | None:
-    """How the Jacobians are measured, as an entry of a row's record."""
+    """Describe how the Jacobians are measured, for a row's record."""
     return None if study.jacobian is None else f"{study.jacobian.samples} samples, bn {study.jacobian.bn}"
 
 
@@ -89,15 +89,15 @@ class Measurer:
         key = (row.config, row.network)
         if key not in self.sizes:
             self.sizes[key] = size_by(row, model, data)
-        figures = dict(self.sizes[key])
+        record = dict(self.sizes[key])
         if self.choice is not None:
             spectra = list(layer_spectra(model.network, self._images(row.config, data), self.choice.bn, seed=row.seed))
-            figures["mean_singular_value"] = hidden_mean(spectra)
-            figures["isometry"] = hidden_isometry(spectra)
-        return figures
+            record["mean_singular_value"] = hidden_mean(spectra)
+            record["isometry"] = hidden_isometry(spectra)
+        return record
 
     def _images(self, config: str, data: DataModule) -> Tensor:
-        """The first samples that the seed 0 would train on, the same for all rows of a configuration."""
+        """Return the first samples that the seed 0 would train on, the same for all rows of a configuration."""
         assert self.choice is not None
         if config not in self.samples:
             parts: list[Tensor] = []
@@ -112,7 +112,7 @@ class Measurer:
 
 
 def begun(study: Study, row: Row) -> dict[str, Any]:
-    """What is known of a row before it is built."""
+    """Return the record of a row before its network is built."""
     words = {
         key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in row.arguments.items()
     }
@@ -121,7 +121,7 @@ def begun(study: Study, row: Row) -> dict[str, Any]:
 
 
 def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """How a row is trained, as columns of the table."""
+    """Describe how a row is trained, as columns of the table."""
     optimizer = model.optimizer([nn.Parameter(torch.zeros(1))])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
@@ -145,23 +145,23 @@ def rounds_to_tf32(configuration: Mapping[str, Any]) -> bool:
 
 
 def reached_by(curve: pd.DataFrame, val_on_test: bool) -> dict[str, Any]:
-    """Accuracies of a curve: at the last epoch, at the best by validation, and the mean after the first third."""
+    """Return accuracies of a curve: of the last epoch, of the best by validation, the mean after the first third."""
     if val_on_test:
         curve = curve.assign(**{"test/accuracy": curve["val/accuracy"]})
     curve = curve[curve["val/accuracy"].notna()]  # epochs without validation have no say
     best = int(curve["val/accuracy"].to_numpy().argmax())
-    found: dict[str, Any] = {"best_epoch": int(curve["epoch"].iloc[best])}
+    reached: dict[str, Any] = {"best_epoch": int(curve["epoch"].iloc[best])}
     for name in ("train/loss", "train/accuracy", "val/accuracy", "test/accuracy"):
         if name in curve:
             word = name.replace("/", "_")
-            found[f"{word}_last"] = float(curve[name].iloc[-1])
+            reached[f"{word}_last"] = float(curve[name].iloc[-1])
             if name.endswith("accuracy"):
-                found[f"{word}_best"] = float(curve[name].iloc[best])
-                found[f"{word}_late"] = float(curve[name].iloc[len(curve) // 3 :].mean())
-    return found
+                reached[f"{word}_best"] = float(curve[name].iloc[best])
+                reached[f"{word}_late"] = float(curve[name].iloc[len(curve) // 3 :].mean())
+    return reached
 
 
 def failed(record: Mapping[str, Any], reason: object) -> dict[str, Any]:
-    """The record of a row that cannot go on, and why."""
+    """Return the record of a row that cannot go on, and why."""
     text = " ".join(str(reason).split()) or type(reason).__name__
     return {**record, "status": "failed", "reason": text}

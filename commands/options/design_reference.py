@@ -1,4 +1,4 @@
-"""What ``design --like`` names: a network to compare with, its family, and a configuration to train others like it."""
+"""Reference network of ``design --like``: its family, and a configuration to train others like it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -44,17 +44,17 @@ class Reference(NamedTuple):
     content: Mapping[str, Any]
 
     def build(self, design: zoo.Design) -> nn.Module:
-        """Another network in the place of this one."""
+        """Build another network of the reference's class."""
         return type(self.network)(**{**self.arguments, **design.arguments})
 
     def configuration(self, design: zoo.Design) -> dict[str, Any]:
-        """The configuration with another network in the place of this one."""
+        """Return the configuration with the network replaced by another."""
         network = _described(self.content)
         network = {**network, "init_args": {**network.get("init_args", {}), **design.arguments}}
         return {**self.content, "model": {**self.content["model"], "network": network}}
 
     def side(self) -> int:
-        """Height and width of its images, in px.
+        """Return height and width of its images, in px.
 
         Raises:
             ValueError: If they differ.
@@ -80,7 +80,7 @@ class Family(NamedTuple):
 
 
 def find_reference(name: str) -> Reference:
-    """The network that ``--like`` means.
+    """Find the network that ``--like`` means.
 
     Args:
         name: A configuration, a checkpoint of a run, or a name of the zoo.
@@ -101,14 +101,14 @@ def find_reference(name: str) -> Reference:
     entering = {"in_features": prod(size)} if "in_features" in defaults else {"in_chans": size[0]}
     decided = {"num_classes": data.num_classes, **entering}
     arguments = {**defaults, **_described(content).get("init_args", {}), **decided}
-    found = zoo.topology(model.network, data.input_size)
+    record = zoo.topology(model.network, data.input_size)
     varied = {key: _plain(arguments[key]) for key in family.grids}
-    design = zoo.Design(varied, found.nn_mass, found.num_params, found.macs)
+    design = zoo.Design(varied, record.nn_mass, record.num_params, record.macs)
     return Reference(called, family, arguments, design, model.network, size, content)
 
 
 def _configuration(name: str) -> tuple[str, dict[str, Any]]:
-    """What the network is called, and the configuration that trains it."""
+    """Return the network's name, and the configuration that trains it."""
     if name not in VARIANTS:
         path = (
             find_config(str(config_of_checkpoint(Path(name).expanduser())))
@@ -127,7 +127,7 @@ def _configuration(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _described(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Class and arguments of the network in a configuration; a bare class name has no arguments."""
+    """Return class and arguments of the network in a configuration; a bare class name has no arguments."""
     network = content["model"]["network"]
     return {"class_path": network} if isinstance(network, str) else network
 

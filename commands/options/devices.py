@@ -1,4 +1,4 @@
-"""The option --device: where to calculate."""
+"""The option --device."""
 
 import re
 from argparse import ArgumentTypeError
@@ -22,7 +22,7 @@ def device_name(text: str) -> str:
 
 
 def device_named(name: str) -> "torch.device":
-    """The device of that name.
+    """Return the device of that name.
 
     Args:
         name: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU if there is one.

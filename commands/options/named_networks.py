@@ -28,11 +28,11 @@ class NamedNetwork(NamedTuple):
 
 
 def find_network(name: str, weights: bool = False) -> NamedNetwork:
-    """The network that a word on the command line means.
+    """Find the network that a word on the command line means.
 
     Args:
         name: A checkpoint of a run (``*.ckpt``), a name of the zoo, or one of timm's.
-        weights: Whether timm's networks get initial weights, from the seed 0; else they are on the meta device.
+        weights: Give timm's networks initial weights, from the seed 0; else they are on the meta device.
 
     Raises:
         ValueError: If nothing bears the name; the message names the nearest.
@@ -53,7 +53,7 @@ def find_network(name: str, weights: bool = False) -> NamedNetwork:
 
 
 def network_of_config(name: str) -> NamedNetwork:
-    """The network that ``fit --config name`` would train, before training.
+    """Build the network that ``fit --config name`` would train, before training.
 
     Args:
         name: A file, or the bare name of a shipped configuration.
@@ -68,7 +68,7 @@ def network_of_config(name: str) -> NamedNetwork:
 
 
 def config_of_checkpoint(path: Path) -> Path:
-    """The configuration that a checkpoint was trained by, which lies in the run's folder.
+    """Find the configuration that a checkpoint was trained by, in the run's folder.
 
     Args:
         path: The checkpoint.
@@ -85,7 +85,7 @@ def config_of_checkpoint(path: Path) -> Path:
 
 
 def _network_of_checkpoint(path: Path) -> NamedNetwork:
-    """The network as it was trained."""
+    """Build the network as it was trained."""
     config = config_of_checkpoint(path)
     named = network_of_config(str(config))
     state, prefix = read_checkpoint(path)["state_dict"], "network."

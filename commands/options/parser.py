@@ -139,7 +139,7 @@ def _near(name: str, known: list[str]) -> str:
 
 
 def at_least(name: str, least: int, most: int | None = None) -> Callable[[str], int]:
-    """A type for an option: whole numbers of at least ``least``.
+    """Make a type for an option: whole numbers of at least ``least``.
 
     Args:
         name: The option, for the message.
@@ -158,7 +158,7 @@ def at_least(name: str, least: int, most: int | None = None) -> Callable[[str], 
 
 
 def user_path(text: str) -> Path:
-    """A type for an option: a path, in which ``~`` is the user's home also where the shell leaves it."""
+    """Read a path as an option's value, a path, in which ``~`` is the user's home also where the shell leaves it."""
     return Path(text).expanduser()
 
 

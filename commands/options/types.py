@@ -5,33 +5,33 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from fractions import Fraction
 
-__all__ = ["duration", "grid", "quantity"]
+__all__ = ["amount", "duration", "grid"]
 
 _FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SECONDS = {"us": Fraction(1, 10**6), "ms": Fraction(1, 1000), "s": Fraction(1)}
 
 
-def quantity(name: str) -> Callable[[str], float]:
-    """A type for an option: a number with K, M, G or T behind it, or none.
+def amount(name: str) -> Callable[[str], float]:
+    """Make a type for an option: a number with K, M, G or T behind it, or none.
 
     Example:
-        >>> quantity("--max-params")("2.5M")
+        >>> amount("--max-params")("2.5M")
         2500000.0
     """
 
     def read(text: str) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
-        if found is None or float(found[1]) == 0:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
+        if match is None or float(match[1]) == 0:
             raise ArgumentTypeError(
                 f"Expected {name} to be a positive number such as 800K, 5M or 0.8G, but got {text}."
             )
-        return float(Fraction(found[1]) * _FACTORS[found[2]])
+        return float(Fraction(match[1]) * _FACTORS[match[2]])
 
     return read
 
 
 def duration(name: str) -> Callable[[str], float]:
-    """A type for an option: a time with its unit, in s.
+    """Make a type for an option: a time with its unit, in s.
 
     Example:
         >>> duration("--max-latency")("5ms")
@@ -39,16 +39,16 @@ def duration(name: str) -> Callable[[str], float]:
     """
 
     def read(text: str) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", text)
-        if found is None or float(found[1]) == 0:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", text)
+        if match is None or float(match[1]) == 0:
             raise ArgumentTypeError(f"Expected {name} to be a time such as 800us, 5ms or 0.1s, but got {text}.")
-        return float(Fraction(found[1]) * _SECONDS[found[2]])
+        return float(Fraction(match[1]) * _SECONDS[match[2]])
 
     return read
 
 
 def grid(name: str) -> Callable[[str], list[int | float]]:
-    """A type for an option: one number, or ``from:to[:step]`` with both ends; exact, so that 0.1 adds up.
+    """Make a type for an option: one number, or ``from:to[:step]`` with both ends; exact, so that 0.1 adds up.
 
     Example:
         >>> grid("--width-multiplier")("1:2:0.5")
@@ -69,7 +69,8 @@ def grid(name: str) -> Callable[[str], list[int | float]]:
             raise ArgumentTypeError(f"Expected {name} to hold at most a million numbers, but got {text}.")
         if last > 10**4:
             raise ArgumentTypeError(f"Expected {name} to hold numbers of at most 10000, but got {text}.")
-        found = [first + step * index for index in range(int((last - first) / step) + 1)]
-        return [int(number) if number.denominator == 1 else float(number) for number in found]
+        count = int((last - first) / step) + 1
+        values = [first + step * index for index in range(count)]
+        return [int(value) if value.denominator == 1 else float(value) for value in values]
 
     return read

@@ -10,7 +10,7 @@ __all__ = ["run"]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what is asked for with a study.
+    """Run an action on a study.
 
     Args:
         arguments: ``study`` and what follows it on the command line.

@@ -35,14 +35,15 @@ _FEW_IMAGES = 32  # for the statistics of batch normalisation
 class TrainingRun:
     """One training, or one evaluation, of a model that is built, in a folder that is claimed.
 
-    In a training the trainer calls back, each time its callbacks first, in their order, and then the model:
+    In a training Lightning calls back in this order, each time the callbacks in that of their list, then the model:
 
-    1. before the first step: ``on_fit_start``, ``on_load_checkpoint`` where the run goes on, ``configure_optimizers``,
-       ``on_train_start``;
-    2. in each epoch: ``on_train_epoch_start``; batch by batch ``training_step`` and ``on_train_batch_end``, after which
-       :class:`~nnmass.callbacks.ResumeCheckpoint` saves and stops; the validation's hooks; ``on_train_epoch_end``;
-    3. ``on_save_checkpoint`` whenever a checkpoint is written: at an epoch's end, after a time, and when it stops;
-    4. at the end ``on_train_end`` and ``on_fit_end``, or else ``on_exception``; then the hooks of each test.
+    1. ``on_load_checkpoint`` where the run goes on, of the model first; ``configure_optimizers``; ``on_fit_start``; the
+       validation of a few batches, to see that it works; ``on_train_start``;
+    2. in each epoch ``on_train_epoch_start``; for each batch ``training_step`` and then ``on_train_batch_end``, where
+       :class:`~nnmass.callbacks.ResumeCheckpoint` saves or stops; the hooks of the validation; ``on_train_epoch_end``,
+       of callbacks that write checkpoints or stop early only after the model's;
+    3. ``on_save_checkpoint`` whenever a checkpoint is written;
+    4. ``on_train_end`` and ``on_fit_end``, or ``on_exception`` in place of what is left; then the hooks of each test.
 
     Args:
         subcommand: ``fit``, ``validate``, ``test`` or ``predict``.

@@ -79,7 +79,7 @@ def _ensemble_of(
 
 
 def _finished(row: Row, record: dict[str, Any], results: Sequence[EpochResult], folder: Path) -> dict[str, Any]:
-    """Write and return what a member has come to."""
+    """Write and return the record of a member that is trained."""
     curve = pd.DataFrame([{"epoch": result.epoch, **result.figures} for result in results])
     write_curve(folder, row, curve)
     if np.isfinite(curve.to_numpy()).all():
@@ -126,7 +126,7 @@ def ensemble_rate(model: Classifier, data: DataModule, row: Row) -> float:
 
 
 def _samples(data: Any) -> tuple[Samples, dict[str, Samples]]:
-    """What the data module's loaders hand out: training samples, and those to evaluate on."""
+    """Read the samples that the data module's loaders hand out: to train on, and to evaluate on."""
 
     def of(loader: Any) -> Samples:
         chosen = loader.chosen

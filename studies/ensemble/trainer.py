@@ -26,7 +26,7 @@ __all__ = ["EpochResult", "check_members", "sample_order", "train_together"]
 
 
 class EpochResult(NamedTuple):
-    """What one member has reached.
+    """Loss and accuracy of one member after one epoch.
 
     Attributes:
         member: Its index among the networks.
@@ -74,8 +74,7 @@ def train_together(
     order = lru_cache(maxsize=4 * len(set(seeds)))(
         lambda seed, epoch: sample_order(len(train.labels), batch_size, seed, epoch)
     )
-    workers = workers or available_cores()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers := workers or available_cores()) as pool:
         waiting: dict[Future, tuple[_Member, int]] = {}
         rest = [
             (_Member(number, network), seed) for number, (network, seed) in enumerate(zip(networks, seeds, strict=True))
@@ -186,7 +185,7 @@ def _numbers(parameter: Tensor) -> NDArray[np.float32]:
 
 
 def sample_order(count: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The epoch's samples in the order in which the loaders of ``datamodules`` hand them out."""
+    """Return the epoch's samples in the order in which the loaders of ``datamodules`` hand them out."""
     sampler = ShardedBatches(count, batch_size, shuffle=True, seed=seed)
     sampler.set_epoch(epoch)
     return torch.cat(list(sampler)).numpy()

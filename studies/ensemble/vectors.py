@@ -1,4 +1,4 @@
-"""What the compiled passes calculate with: the compiler's options, an exponential, and a vector addition."""
+"""Tools of the compiled passes: the compiler's options, an exponential, and a vector addition."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ _LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), n
 
 
 def compile_function(function: Callable) -> Callable:
-    """Compile a function. It is not kept on disk, where functions that hold others are never found again."""
+    """Compile a function, which is not cached on disk: numba never loads from there what refers to other functions."""
     return numba.njit(fastmath={"contract", "nsz", "reassoc", "arcp"}, error_model="numpy", nogil=True)(function)
 
 

@@ -16,7 +16,7 @@ __all__ = ["designs_table", "draw_designs"]
 
 
 def designs_table(rows: "Sequence[tuple[Design, Latency | None]]") -> pd.DataFrame:
-    """One row per network: its arguments, mass and size, and where it was timed the latency in s."""
+    """Tabulate networks: arguments, mass and size, and where they were timed the latency in s."""
     columns = [
         {
             **design.arguments,
@@ -31,7 +31,7 @@ def designs_table(rows: "Sequence[tuple[Design, Latency | None]]") -> pd.DataFra
 
 
 def draw_designs(name: str, reference: Design, rows: "Sequence[tuple[Design, Latency | None]]") -> Figure:
-    """NN-Mass against parameters and against MACs, with the network they are to be like.
+    """Draw NN-Mass against parameters and against MACs, with the network they are to be like.
 
     Args:
         name: Of the reference.

@@ -157,7 +157,7 @@ def _choices(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _interval(x: np.ndarray, y: np.ndarray, networks: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of R2 over resamples of the networks; NaN for fewer than eight, or where a fit has no meaning."""
+    """Return the middle 95 % of R2 over resamples of the networks; NaN for fewer than eight, or without a fit."""
     both = np.isfinite(x) & np.isfinite(y)
     x, y = x[both], y[both]
     names, number = np.unique(networks[both], return_inverse=True)

@@ -116,7 +116,7 @@ def _protocol(results: pd.DataFrame) -> str:
 
 
 def _networks(table: pd.DataFrame, colour: str) -> Model:
-    """An interactive scatter over a sortable table of the same networks."""
+    """Make an interactive scatter over a sortable table of the same networks."""
     ordinates = {f"{explained}, {epoch}": name for (explained, epoch), name in explained_columns(table).items()}
     abscissae: dict[str, str] = {label: name for label, name in _ABSCISSAE.items() if name in table}
     shown = table[[name for name in (*_SHOWN, *ordinates.values()) if name in table]].copy()

@@ -58,7 +58,7 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
 
 
 def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
-    """A row for each choice of networks and epoch, with a line for each predictor."""
+    """Make a row for each choice of networks and epoch, with a line for each predictor."""
     rows = [_row(part) for _, part in fits.groupby(["group", "networks", "epoch"], sort=False)]
     headings = ("networks, epoch", "explained by", "R2", "95 % interval", "in print")
     filled = [column < 3 or any(row[column].strip() for row in rows) for column in range(len(headings))]
@@ -93,7 +93,7 @@ def _number(value: float) -> str:
 
 
 def compared(fits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """R2 of the same fits in several studies, of the mean over seeds.
+    """Put side by side R2 of the same fits in several studies, of the mean over seeds.
 
     Args:
         fits: What :func:`studies.report.fits.study_fits` returns, by study.

@@ -179,9 +179,9 @@ def mobilenet_grid(
 
 def _some(name: str, values: Iterable[Any]) -> list[Any]:
     """The values in order, each once."""
-    found = sorted(set(values))
-    require(len(found) > 0, name, "hold at least one number", "none")
-    return found
+    numbers = sorted(set(values))
+    require(len(numbers) > 0, name, "hold at least one number", "none")
+    return numbers
 
 
 def _numbers(name: str, values: Iterable[int], least: int) -> list[int]:

@@ -79,16 +79,16 @@ def highest_mass(
         limits = _limits(shape, max_params, max_macs)
         if min(left_at_least(shape.cells, limits)) >= 0:
             open_shapes.append((-shape.mass - shape.unit * Bound(shape.cells, limits).of_all(), index, limits))
-    found: list[Design] = []
+    designs: list[Design] = []
     bound = -np.inf
     for negative, index, limits in sorted(open_shapes):
-        if len(found) >= count and -negative < (1 - 1e-12) * found[count - 1].nn_mass:
+        if len(designs) >= count and -negative < (1 - 1e-12) * designs[count - 1].nn_mass:
             bound = max(bound, -negative)
             break
         design = _design(grid[index], most_gain(grid[index].cells, limits) or [])
         bound = max(bound, design.nn_mass)
-        insort(found, design, key=lambda one: (-_rounded(one.nn_mass), one.num_params))
-    return Answer(found[:count], bound)
+        insort(designs, design, key=lambda one: (-_rounded(one.nn_mass), one.num_params))
+    return Answer(designs[:count], bound)
 
 
 def fewest_params(
@@ -127,18 +127,18 @@ def fewest_params(
         if needed is not None and Bound(shape.cells, limits).of_all() >= needed:
             least = _least_params_by_bound(shape, needed, max_params, max_macs)
             open_shapes.append((least, index, needed))
-    found: list[Design] = []
+    designs: list[Design] = []
     bound = np.inf
     for least, index, needed in sorted(open_shapes):
-        highest = found[count - 1].num_params if len(found) >= count else max_params
+        highest = designs[count - 1].num_params if len(designs) >= count else max_params
         if least > highest:
             bound = min(bound, least)
             break
         design = _smallest(grid[index], needed, least, highest, max_macs)
         if design is not None:
             bound = min(bound, design.num_params)
-            insort(found, design, key=lambda one: (one.num_params, -_rounded(one.nn_mass)))
-    return Answer(found[:count], bound)
+            insort(designs, design, key=lambda one: (one.num_params, -_rounded(one.nn_mass)))
+    return Answer(designs[:count], bound)
 
 
 def pareto_front(

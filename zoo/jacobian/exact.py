@@ -58,8 +58,8 @@ def linear_singular_values(weights: Sequence[Tensor], slopes: Sequence[Tensor]) 
         exact = [weights[layer].detach().double() for layer in layers]
         gram = torch.stack([weight @ weight.T for weight in exact]).numpy()
         stacked = torch.stack([slopes[layer].detach() for layer in layers]).double().numpy()
-        found = torch.from_numpy(scaled_gram_singular_values(gram, stacked)).float()
-        values.update((layer, one[:, : weights[layer].shape[1]]) for layer, one in zip(layers, found, strict=True))
+        measured = torch.from_numpy(scaled_gram_singular_values(gram, stacked)).float()
+        values.update((layer, one[:, : weights[layer].shape[1]]) for layer, one in zip(layers, measured, strict=True))
     return [values[layer] for layer in range(len(weights))]
 
 

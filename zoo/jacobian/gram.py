@@ -49,14 +49,14 @@ def scaled_gram_singular_values(gram: NDArray[np.float64], slopes: NDArray[np.fl
         >>> scaled_gram_singular_values(np.eye(2)[None], np.array([[[3.0, -4.0]]]))
         array([[[4., 3.]]])
     """
-    found = np.empty_like(slopes)
-    if slopes.size and not _all_eigenvalues(gram, slopes, found):
+    eigenvalues = np.empty_like(slopes)
+    if slopes.size and not _all_eigenvalues(gram, slopes, eigenvalues):
         raise ArithmeticError("Expected finite weights and slopes, but their singular values do not converge.")
-    return np.sqrt(np.maximum(np.sort(found, axis=-1)[..., ::-1], 0))
+    return np.sqrt(np.maximum(np.sort(eigenvalues, axis=-1)[..., ::-1], 0))
 
 
 @_compiled
-def _all_eigenvalues(gram: Any, slopes: Any, found: Any) -> bool:
+def _all_eigenvalues(gram: Any, slopes: Any, eigenvalues: Any) -> bool:
     layers, samples, rows = slopes.shape
     matrix = np.empty((rows, rows, LANES))
     diagonal, beside = np.empty((rows, LANES)), np.empty((rows, LANES))
@@ -72,7 +72,7 @@ def _all_eigenvalues(gram: Any, slopes: Any, found: Any) -> bool:
                 return False
             for lane in range(min(LANES, samples - first)):
                 for i in range(rows):
-                    found[layer, first + lane, i] = diagonal[i, lane]
+                    eigenvalues[layer, first + lane, i] = diagonal[i, lane]
     return True
 
 

@@ -181,18 +181,18 @@ class _Cut:
 
     def _with_constants(self, nodes: list[fx.Node]) -> list[fx.Node]:
         """These nodes, and before each the constants that it takes and that hold the number of samples."""
-        found: dict[fx.Node, None] = {}
+        ordered: dict[fx.Node, None] = {}
 
         def add(node: fx.Node) -> None:
             shared = self.shares_weights and node is self.span.weighted
             for source in node.all_input_nodes:
-                if source not in found and not shared and self.graph.varies(source):
+                if source not in ordered and not shared and self.graph.varies(source):
                     add(source)
-            found[node] = None
+            ordered[node] = None
 
         for node in nodes:
             add(node)
-        return list(found)
+        return list(ordered)
 
     def entering(self, values: dict[fx.Node, Any]) -> Tensor:
         """Input of the layer, with the samples in front."""

@@ -148,15 +148,15 @@ class _Regions:
 
     def _layers_after(self, value: fx.Node) -> set[str]:
         """The modules of the layers that a value reaches through activations, normalisations and padding only."""
-        found, waiting, seen = set(), [value], {value}
+        scopes, waiting, seen = set(), [value], {value}
         while waiting:
             current = waiting.pop()
             reached = list(self._steps.after(current, False)[-1:])
             for user in current.users:
                 if self.graph.is_layer(user):
-                    found.add(self.graph.operations[user].scope)
+                    scopes.add(self.graph.operations[user].scope)
                 elif self._steps.keeps_channels(user) or self._steps.pads(user):
                     reached.append(user)
             waiting += [node for node in reached if node not in seen]
             seen.update(reached)
-        return found
+        return scopes

@@ -122,10 +122,10 @@ def layer_spectra(
     spectra = _spectra(network, batch, bn, exact_up_to, estimate)
     while True:
         with kept_random_state(batch.device), full_precision():  # a network may draw random numbers
-            found = next(spectra, None)
-        if found is None:
+            spectrum = next(spectra, None)
+        if spectrum is None:
             return
-        yield found
+        yield spectrum
 
 
 def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:

@@ -229,7 +229,7 @@ def _last_readers(flow: Flow, compositions: Compositions, sources: list[int], ce
 def _channels_read(flow: Flow, compositions: Compositions, sources: list[int], unit: int) -> dict[int, set[int]]:
     """Channels of each source that reach ``unit`` past no other source."""
     wanted = set(sources)
-    found: dict[int, set[int]] = {}
+    channels_read: dict[int, set[int]] = {}
     waiting, seen = list(flow.operations[unit].inputs), {-1}
     while waiting:
         position = waiting.pop()
@@ -239,7 +239,7 @@ def _channels_read(flow: Flow, compositions: Compositions, sources: list[int], u
         if compositions.sources(position) & wanted:
             for source, channel in zip(*(part.tolist() for part in compositions[position]), strict=True):
                 if source in wanted:
-                    found.setdefault(source, set()).add(channel)
+                    channels_read.setdefault(source, set()).add(channel)
         else:
             waiting += flow.operations[position].inputs
-    return found
+    return channels_read

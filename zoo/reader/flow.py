@@ -52,14 +52,14 @@ class Flow:
     @cached_property
     def dominators(self) -> list[int]:
         """Per operation, those that every path from the input passes on its way to it, itself included."""
-        found: list[int] = []
+        dominators: list[int] = []
         for position, operation in enumerate(self.operations):
             sources = [source for source in operation.inputs if source >= 0]
-            common = found[sources[0]] if sources else 0
+            common = dominators[sources[0]] if sources else 0
             for source in sources[1:]:
-                common &= found[source]
-            found.append(common | 1 << position)
-        return found
+                common &= dominators[source]
+            dominators.append(common | 1 << position)
+        return dominators
 
     def split(self, position: int) -> int | None:
         """The last operation that every path to ``position`` passes before it; None where there is none."""

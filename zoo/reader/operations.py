@@ -115,18 +115,18 @@ class Reduction:
 
     def _add_up(self, node: fx.Node, terms: list[list[Any]]) -> None:
         """Record a sum of products: an addition of those terms that depend on the input, of each its signal."""
-        found: list[int] = []
+        positions: list[int] = []
         for factors in terms:
             values = tuple(dict.fromkeys(self._position[part] for part in factors if part in self._position))
             values = self._record.signal(*values) if len(values) == 2 else values
             if len(values) == 2:
                 self._record.add(node, "other", values)
                 values = (self._position[node],)
-            found += values
-        if len(set(found)) == 2:
-            self._record.add(node, "addition", (found[0], found[1]))
+            positions += values
+        if len(set(positions)) == 2:
+            self._record.add(node, "addition", (positions[0], positions[1]))
         else:
-            self._record.add(node, "other", (found[0],))
+            self._record.add(node, "other", (positions[0],))
 
     def _axis(self, node: fx.Node, arguments: list[Any], index: int, source: int) -> int:
         axis: Any = arguments[index] if len(arguments) > index else node.kwargs.get("dim", 0)

@@ -148,10 +148,10 @@ def effect(node: fx.Node, before: tuple[int, ...], after: tuple[int, ...]) -> di
     if keeps and not is_pointwise(node):
         keeps = name in (*CHANNELWISE, *REDUCTIONS, *SCALINGS, *VIEWS)
     mixes = name in (*MIXING, *PRODUCTS) or not is_known(node)
-    found: dict[str, Any] = {"keeps_channels": keeps, "is_view": name in VIEWS, "mixes": mixes}
-    found["rearranges"] = mixes or name in REARRANGING
+    fields: dict[str, Any] = {"keeps_channels": keeps, "is_view": name in VIEWS, "mixes": mixes}
+    fields["rearranges"] = mixes or name in REARRANGING
     if name in REDUCTIONS:
         given: Any = node.args[1] if len(node.args) > 1 else None
         dimensions = given if isinstance(given, Sequence) else range(len(before)) if given is None else [given]
-        found["taken"] = tuple(dimension % len(before) for dimension in dimensions)
-    return found
+        fields["taken"] = tuple(dimension % len(before) for dimension in dimensions)
+    return fields

@@ -25,17 +25,17 @@ def tensors_in(value: Any) -> list[Tensor]:
         >>> [len(tensor) for tensor in tensors_in({"logits": torch.zeros(2), "more": (torch.zeros(3), 1)})]
         [2, 3]
     """
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     waiting, seen = [value], {id(value): value}  # kept, so that no other object gets the same id
     while waiting:
         current = waiting.pop()
         if isinstance(current, Tensor):
-            found.append(current)
+            tensors.append(current)
             continue
         inside = [part for part in _parts(current) if id(part) not in seen]
         seen.update((id(part), part) for part in inside)
         waiting += reversed(inside)
-    return found
+    return tensors
 
 
 def kept_by(network: nn.Module) -> list[Tensor]:

@@ -253,8 +253,8 @@ def _outputs_listed(network: nn.Module) -> Iterator[None]:
     before = {id(tensor) for tensor in kept_by(network)}
 
     def listed(module: nn.Module, arguments: Any, value: Any) -> list[Tensor]:
-        found = {id(tensor): tensor for tensor in (*tensors_in(value), *kept_by(network)) if id(tensor) not in before}
-        return list(found.values())
+        outputs = {id(tensor): tensor for tensor in (*tensors_in(value), *kept_by(network)) if id(tensor) not in before}
+        return list(outputs.values())
 
     handle = network.register_forward_hook(listed)
     try:
