@@ -33,7 +33,7 @@ def stride_of(channels: int, precision: torch.dtype) -> int:
 
 
 def store(output: Tensor, outputs: Outputs, position: int, measure: bool) -> None:
-    """As :func:`zoo.fast.processor.store`."""
+    """Store an output on the GPU, like :func:`zoo.fast.processor.store`."""
     values, mean, variance, finished = outputs
     _, rows, width = values.shape
     moving = output.data_ptr() != values.data_ptr() + position * rows * width * values.element_size()
@@ -49,7 +49,7 @@ def store(output: Tensor, outputs: Outputs, position: int, measure: bool) -> Non
 def normalise_and_gather(
     norm: nn.BatchNorm2d, newest: int, links: Tensor, outputs: Outputs, memory: Tensor
 ) -> Channels:
-    """As :func:`zoo.fast.processor.normalise_and_gather`."""
+    """Normalise channels and gather them on the GPU, like :func:`zoo.fast.processor.normalise_and_gather`."""
     values, mean, variance, _ = outputs
     (_, rows, width), chosen = values.shape, norm.num_features
     channels = Channels(links.new_empty(chosen), mean.new_empty(4, chosen))
@@ -67,14 +67,14 @@ def normalise_and_gather(
 
 
 def gather(reading: Reading) -> None:
-    """As :func:`zoo.fast.processor.gather`."""
+    """Gather channels on the GPU, like :func:`zoo.fast.processor.gather`."""
     rows, _, _, stride = sizes = _sizes(reading)
     grid = (_blocks(rows, _ROWS), _blocks(stride, _COLUMNS))
     _launch("gather", grid, reading.outputs.values, *reading.channels, reading.memory, *sizes, 0, _ROWS, _COLUMNS)
 
 
 def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: Gradients) -> tuple[Tensor, Tensor]:
-    """As :func:`zoo.fast.processor.scatter`."""
+    """Add the gradient of a convolution's input to its channels on the GPU, like :func:`zoo.fast.processor.scatter`."""
     (_, rows, width), (columns, figures) = outputs.values.shape, channels
     chosen = len(columns)
     part_rows, parts = _parts(rows)
@@ -89,7 +89,7 @@ def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: G
 def batch_norm_backward(
     gradients: Gradients, outputs: Outputs, position: int, found: Tensor, reading: Reading | None
 ) -> None:
-    """As :func:`zoo.fast.processor.batch_norm_backward`."""
+    """Take the last step back through a batch normalisation on the GPU, like :func:`zoo.fast.processor.batch_norm_backward`."""
     values, mean, _, _ = outputs
     _, rows, width = values.shape
     row_blocks, column_blocks = _blocks(rows, _ROWS), _blocks(width, _COLUMNS)

@@ -1,4 +1,4 @@
-"""Where numba keeps what it has compiled: in the user's cache folder, for a package that leaves nothing behind."""
+"""Numba's cache on disk, in the user's cache folder instead of the package's, where files would outlive the package."""
 
 import os
 import tempfile
@@ -14,9 +14,9 @@ _config: Any = numba.config  # whose names are made when it is loaded
 
 
 def kept(compiled: Callable[[bool], Any]) -> Any:
-    """A function of numba's, and what the compiler makes of it kept on disk where there is a place for it.
+    """Decorate a function with numba, whose machine code is kept on disk where there is a folder for it.
 
-    The place is ``NUMBA_CACHE_DIR``, by default ``$XDG_CACHE_HOME/nnmass/numba`` or ``~/.cache/nnmass/numba``.
+    The folder is ``NUMBA_CACHE_DIR``, by default ``$XDG_CACHE_HOME/nnmass/numba`` or ``~/.cache/nnmass/numba``.
     Numba's own choice is the package's folder, where the files would outlive the package.
 
     Args:
@@ -34,7 +34,7 @@ def kept(compiled: Callable[[bool], Any]) -> Any:
 
 
 def _writable(chosen: str) -> str | None:
-    """The folder to keep files in; None where it takes none, or where there is no home."""
+    """Return the folder to keep files in; None where it takes none, or where there is no home."""
     try:
         users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(chosen or Path(users) / "nnmass" / "numba")

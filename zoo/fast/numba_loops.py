@@ -1,4 +1,4 @@
-"""The compiled sweeps behind :mod:`zoo.fast.processor`, one set per precision; threads take parts of the rows.
+"""Compiled sweeps behind :mod:`zoo.fast.processor`, one set per precision; threads take parts of the rows.
 
 Every function takes a pointer to int64: the count of parts, then sizes, then addresses, in the order in which its
 body reads them. bfloat16 comes as uint16, the upper half of a float32.
@@ -17,7 +17,7 @@ from nnmass.zoo.fast.threads import TEAM_SIZE, THREAD_NUMBER
 
 __all__ = ["LOOPS"]
 
-_ROWS = 64  # so many rows are summed up in the precision of the numbers, before the sums are added in double
+_ROWS = 64  # rows that are summed in the precision of the numbers, before their sums are added in double
 _thread_number: Any = types.ExternalFunction(THREAD_NUMBER, types.int32())
 _team_size: Any = types.ExternalFunction(TEAM_SIZE, types.int32())
 _signature = types.void(types.CPointer(types.int64))
@@ -25,12 +25,12 @@ _options: dict[str, Any] = {"fastmath": {"contract", "nsz", "reassoc"}, "error_m
 
 
 def _compiled(function: Callable) -> Any:
-    """The function, compiled; what the compiler made is kept on disk where there is a place for it."""
+    """Compile a function; what the compiler makes is kept on disk where there is a folder for it."""
     return kept(lambda cache: cfunc(_signature, cache=cache, **_options)(function))
 
 
 def _at_address(typing: Any, address: Any, number: Any) -> Any:
-    """The address as a pointer to numbers of this type."""
+    """Turn an address into a pointer to numbers of this type."""
     signature = types.CPointer(number.dtype)(types.int64, number)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -44,11 +44,11 @@ _at: Any = intrinsic(_at_address)
 
 # numba wants the same arguments, without types, in a function and in what it compiles for it.
 def _wide(number):  # type: ignore[no-untyped-def]
-    """A stored number as one to calculate with."""
+    """Convert a stored number to one to calculate with."""
 
 
 def _narrow(number, like):  # type: ignore[no-untyped-def]
-    """A calculated number as one to store."""
+    """Convert a calculated number to one to store."""
 
 
 @overload(_wide, inline="always")
@@ -71,8 +71,8 @@ def _narrow_as(number, like):  # type: ignore[no-untyped-def]
     return lambda number, like: number
 
 
-def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
-    """The loops for numbers stored and calculated with in these precisions."""
+def _store(stored: Any, number: Any) -> Any:
+    """Compile the sweep that stores an output, and sums it up and its squares for the batch normalisation."""
 
     @_compiled
     def store(numbers: Any) -> None:
@@ -111,6 +111,12 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                         total[column] = 0
                         square[column] = 0
 
+    return store
+
+
+def _gather(stored: Any, number: Any) -> Any:
+    """Compile the sweep that normalises chosen channels and gathers them as the input of a convolution."""
+
     @_compiled
     def gather(numbers: Any) -> None:
         given = carray(numbers, (10,))
@@ -130,6 +136,12 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                 for place in range(width, chosen):
                     value = scale[place] * _wide(source[np.uint64(places[place])]) + shift[place]
                     target[place] = _narrow(max(value, number(0)), source[0])
+
+    return gather
+
+
+def _scatter(stored: Any, number: Any) -> Any:
+    """Compile the sweep that adds the gradient of a convolution's input to those of the channels that it has read."""
 
     @_compiled
     def scatter(numbers: Any) -> None:
@@ -174,6 +186,12 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                         total[place] = 0
                         product[place] = 0
 
+    return scatter
+
+
+def _batch_norm_backward(stored: Any, number: Any) -> Any:
+    """Compile the last step back through a batch normalisation, once all readers have added their gradients."""
+
     @_compiled
     def batch_norm_backward(numbers: Any) -> None:
         given = carray(numbers, (10,))
@@ -194,7 +212,12 @@ def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
                     whole = _wide(coming[column]) if touched[column] else number(0)
                     target[column] = _narrow(whole - constant[column] - slope[column] * value, source[0])
 
-    return store, gather, scatter, batch_norm_backward
+    return batch_norm_backward
+
+
+def _compile(stored: Any, number: Any) -> tuple[Any, ...]:
+    """Compile the sweeps for numbers that are stored and calculated with in these precisions."""
+    return tuple(compiled(stored, number) for compiled in (_store, _gather, _scatter, _batch_norm_backward))
 
 
 LOOPS: dict[torch.dtype, Callable[[], tuple[Any, ...]]] = {

@@ -266,7 +266,7 @@ def _in_order(image: Tensor) -> Tensor:
 
 
 def _is_retained(ctx: Any) -> bool:
-    """Whether a node that has gone back still has what it saved."""
+    """Test for a node that has gone back and still has what it saved."""
     try:
         return bool(ctx.saved_tensors)
     except RuntimeError:

@@ -50,7 +50,7 @@ _is_for_a_graph: ContextVar[bool] = ContextVar("is_for_a_graph", default=False)
 
 @contextmanager
 def for_a_graph() -> Iterator[None]:
-    """Within this context, networks run as they are to run in a CUDA graph."""
+    """Run networks within this context as they are to run in a CUDA graph."""
     token = _is_for_a_graph.set(True)
     try:
         yield

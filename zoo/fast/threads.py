@@ -35,7 +35,7 @@ def _openmp() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Whether compiled functions can run on PyTorch's threads."""
+    """Test for PyTorch's threads, on which compiled functions can run."""
     return _openmp() is not None
 
 
