@@ -74,7 +74,7 @@ def gather(reading: Reading) -> None:
 
 
 def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: Gradients) -> tuple[Tensor, Tensor]:
-    """Add the gradient of a convolution's input to its channels on the GPU, like :func:`zoo.fast.processor.scatter`."""
+    """Add the gradient of gathered channels to theirs on the GPU, like :func:`zoo.fast.processor.scatter`."""
     (_, rows, width), (columns, figures) = outputs.values.shape, channels
     chosen = len(columns)
     part_rows, parts = _parts(rows)

@@ -141,7 +141,7 @@ def version(tensor: Tensor) -> int:
 
 @contextmanager
 def recorded_by_the_tracer() -> Iterator[None]:
-    """Let the tracer of torch.jit record, within this context and in a dispatch mode, what runs, as it does outside of one."""
+    """Let the tracer of torch.jit record what runs within this context, in a dispatch mode as outside of one."""
     included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
     tracer = torch._C.DispatchKeySet(torch._C._parse_dispatch_key("Tracer"))  # type: ignore[arg-type]
     with torch._C._ForceDispatchKeyGuard(included, excluded - tracer):
