@@ -1,4 +1,4 @@
-"""What is wrong with an option or a configuration key, in one sentence that names it."""
+"""Sentences on what is wrong with an option or a configuration key, each naming it."""
 
 import inspect
 import re
@@ -131,7 +131,7 @@ def _wrong_value(text: str, key: str, parser: ArgumentParser) -> str:
 
 
 def _expected(key: str, text: str, parser: ArgumentParser, given: str) -> str:
-    """What the option takes: its choices or its types."""
+    """Values that an option takes: its choices or its types."""
     for action in parser._actions:
         if action.dest == key:
             text += f" {getattr(action, '_typehint', '')}"
