@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from nnmass.datamodules.augment import normalise
-from nnmass.datamodules.base import DataModule
+from nnmass.datamodules.base import DataModule, require_at_least
 from nnmass.datamodules.cores import reading_processes
 from nnmass.datamodules.image_files import converted, decoding, open_image
 from nnmass.datamodules.listing import files_of_classes, names_of_classes, say_left_out
@@ -59,9 +59,9 @@ class ImageNet(DataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(val_size=val_size, **kwargs)
-        for name, value, least in (("num_workers", num_workers, 0), ("resolution", resolution, 8)):
-            if value is not None and value < least:
-                raise ValueError(f"Expected data.{name} to be at least {least}, but got {value}.")
+        require_at_least(8, resolution=resolution)
+        if num_workers is not None:
+            require_at_least(0, num_workers=num_workers)
         self.data_dir = data_folder(data_dir)
         self.num_workers = num_workers
         self.resolution = resolution

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from nnmass.datamodules.base import InMemoryDataModule, Split
+from nnmass.datamodules.base import InMemoryDataModule, Split, require_at_least
 from nnmass.datamodules.facts import FACTS
 from nnmass.datamodules.loader import mixed_seed
 
@@ -39,8 +39,7 @@ class Seg(InMemoryDataModule):
         super().__init__(**kwargs)
         if not 2 <= segments <= _SAMPLES["test"]:
             raise ValueError(f"Expected data.segments to lie in 2 to {_SAMPLES['test']}, but got {segments}.")
-        if data_seed < 0:
-            raise ValueError(f"Expected data.data_seed to be at least 0, but got {data_seed}.")
+        require_at_least(0, data_seed=data_seed)
         self.segments, self.data_seed = segments, data_seed
 
     @property
