@@ -182,7 +182,7 @@ def test_three_starts_that_come_to_no_first_step_end_the_requeueing(
     def dies(*_: object, **__: object) -> None:
         raise MemoryError("Expected more memory.")
 
-    monkeypatch.setattr("pytorch_lightning.cli.LightningCLI.instantiate_classes", dies)
+    monkeypatch.setattr("nnmass.commands.training.lightning_cli.TrainingCLI.build", dies)
     for restarts in range(4):
         monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
         assert main(words) == 2
