@@ -147,5 +147,6 @@ def draw_curves(results: pd.DataFrame, curves: pd.DataFrame, panels: Sequence[Ma
             axes.fill_between(mean.index + 1, mean - std, mean + std, alpha=0.15)
         axes.set_xlabel("epoch")
         axes.set_ylabel("training accuracy")
-        axes.legend(fontsize="small")
+        if axes.lines:  # none as long as no network of the panel is trained
+            axes.legend(fontsize="small")
     return figure
