@@ -48,7 +48,8 @@ def test_a_training_goes_on_though_nobody_reads_it(tmp_path: Path) -> None:
     assert training.stdout is not None
     assert training.stderr is not None
     training.stdout.close()
-    assert training.stderr.read() == b""
+    with training.stderr:
+        assert training.stderr.read() == b""
     assert training.wait() == 0
     assert json.loads((tmp_path / "latest" / "run.json").read_text())["status"] == "finished"
 
