@@ -1,6 +1,6 @@
 """CIFAR-10 against the clock: seconds from the start of the process to its end, and the test accuracy it ends with.
 
-Run: python benchmarks/cifar10.py --data_dir DIR [--seeds 3] [--config FILE] [further options of fit]. Nothing is
+Run: python benchmarks/cifar10.py --data-dir DIR [--seeds 3] [--config FILE] [further options of fit]. Nothing is
 asserted. Each seed is a process of its own, so that the time holds imports, compilation, reading the data, validation
 after every epoch and the test of the best checkpoint.
 """
@@ -35,7 +35,7 @@ def trained(config: str, seed: int, options: list[str]) -> tuple[float, dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--data-dir", "--data_dir", required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--config", default="cifar10_dense_fast.yaml")
     options, further = parser.parse_known_args()

@@ -1,6 +1,6 @@
 """MLPs trained together in the compiled loop, against one by one in a bare PyTorch loop and through a Trainer.
 
-Run: python benchmarks/ensemble.py [--data_dir FOLDER]. Nothing is asserted; compare ratios of one run.
+Run: python benchmarks/ensemble.py [--data-dir FOLDER]. Nothing is asserted; compare ratios of one run.
 
 Microseconds per network and step, on one core each: MNIST where a folder is given, else random images as sparse.
 """
@@ -63,7 +63,7 @@ def batched(networks: list[RandomSkipMLP], samples: Samples) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir")
+    parser.add_argument("--data-dir", "--data_dir")
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(1)

@@ -160,7 +160,8 @@ def split_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if word.startswith("-") and not word[1:2].isdigit():
             name = word.lstrip("-").split("=")[0].removesuffix("+").split(".")[0]
             chosen = ours if word.startswith("--") and name in _FIT_OPTIONS else theirs
-            if chosen is theirs and re.match(r"--[^=]*[._]", word):  # sbatch has no such options
+            misspelt = "-" in name and name.replace("-", "_") in _FIT_OPTIONS
+            if chosen is theirs and (misspelt or re.match(r"--[^=]*[._]", word)):  # sbatch has no such options
                 near = get_close_matches(name, _FIT_OPTIONS, n=1)
                 hint = f"; did you mean --{near[0]}?" if near else "; nnmass fit --help lists those of fit."
                 raise ValueError(f"Expected an option of fit or of sbatch, but got {word.split('=')[0]!r}{hint}")

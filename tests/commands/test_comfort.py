@@ -60,6 +60,10 @@ def test_no_number_and_no_heading_is_broken(width: int, capsys: pytest.CaptureFi
             "but got '--trainr.max_epochs'; did you mean --trainer?",
         ),
         (
+            "submit fit --config digits_dense --output-dir x",
+            "Expected an option of fit or of sbatch, but got '--output-dir'; did you mean --output_dir?",
+        ),
+        (
             "submit fit --config digits_dense --print_config",
             "Expected an option of fit or of sbatch, but got '--print_config'",
         ),
