@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nnmass import zoo
 from nnmass.zoo import RandomSkipCell, RandomSkipMLP
-from nnmass.zoo.fast import gpu, internals, perceptron, processor, proof
+from nnmass.zoo.fast import choice, gpu, internals, perceptron, processor, proof
 from nnmass.zoo.precision import tf32, tf32_in_use
 
 NAMES = [(owner, name) for owner, _, names in internals._NAMES for name in names]
@@ -171,12 +171,12 @@ def test_where_the_mlps_pass_fails_the_modules_run(monkeypatch: pytest.MonkeyPat
 def test_what_share_outputs_says_is_done_and_none_is_what_was_measured() -> None:
     gpu, wishes = torch.empty(0, device="meta"), (None, True, False)
     yes, no = (lambda _: True), (lambda _: False)
-    assert [proof.is_wanted(wish, torch.empty(0), no) for wish in wishes] == [True, True, False]
-    assert [proof.is_wanted(wish, gpu, yes) for wish in wishes] == [False, True, False]
-    with proof.for_a_graph():
-        assert [proof.is_wanted(wish, gpu, yes) for wish in wishes] == [True, True, False]
-        assert [proof.is_wanted(wish, gpu, no) for wish in wishes] == [False, True, False]
-    assert not proof.is_wanted(None, gpu, yes)
+    assert [choice.is_wanted(wish, torch.empty(0), no) for wish in wishes] == [True, True, False]
+    assert [choice.is_wanted(wish, gpu, yes) for wish in wishes] == [False, True, False]
+    with choice.for_a_graph():
+        assert [choice.is_wanted(wish, gpu, yes) for wish in wishes] == [True, True, False]
+        assert [choice.is_wanted(wish, gpu, no) for wish in wishes] == [False, True, False]
+    assert not choice.is_wanted(None, gpu, yes)
     for build in (cell, mlp):
         network, x = build()
         network.share_outputs = False

@@ -7,55 +7,15 @@ of a few neurons, before the user's own one has been touched.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nnmass.zoo.precision import full_precision
 
-__all__ = ["FastPass", "disagreement", "for_a_graph", "is_proved", "is_wanted", "step"]
-
-
-class FastPass(Protocol):
-    """A module with two ways forward to the same result."""
-
-    def forward_on_modules(self, x: Tensor) -> Tensor:
-        """Run the modules one after the other."""
-
-    def forward_on_shared_outputs(self, x: Tensor) -> Tensor:
-        """Run the fast pass."""
-
-
-def is_wanted(share_outputs: bool | None, x: Tensor, faster_in_a_graph: Callable[[Tensor], bool]) -> bool:
-    """Tell what a network's ``share_outputs`` means for an input; None is what was measured to be right and faster.
-
-    Args:
-        share_outputs: The user's wish.
-        x: The input.
-        faster_in_a_graph: Tells of the input whether that goes for the network on GPUs, in a CUDA graph; without one,
-            launches cost it more than they spare it where batches are small.
-    """
-    if type(x) is not Tensor:  # a trace's stand-in has no device that could be compared
-        return False
-    if share_outputs is not None:
-        return share_outputs
-    return x.device.type == "cpu" or (_is_for_a_graph.get() and faster_in_a_graph(x))
-
-
-_is_for_a_graph: ContextVar[bool] = ContextVar("is_for_a_graph", default=False)
-
-
-@contextmanager
-def for_a_graph() -> Iterator[None]:
-    """Run networks within this context as they are to run in a CUDA graph."""
-    token = _is_for_a_graph.set(True)
-    try:
-        yield
-    finally:
-        _is_for_a_graph.reset(token)
+__all__ = ["disagreement", "is_proved", "step"]
 
 
 def is_proved(
@@ -68,7 +28,8 @@ def is_proved(
     """Test that the fast pass of a small network agrees with its modules here; where not, the user is told, once.
 
     Args:
-        build: Builds that network, a :class:`FastPass`; the answer is kept for it, the device and the precisions.
+        build: Builds that network, a :class:`zoo.fast.choice.FastPass`; the answer is kept for it, the device and the
+            precisions.
         shape: Of its input.
         device: Of the user's network.
         weights: Precision of its weights.

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnmass.zoo.checks import require_integer as whole_number
+from nnmass.zoo.checks import require_integer
+from nnmass.zoo.fast.choice import forward_by_choice
 from nnmass.zoo.fast.outputs import SharedOutputs, can_share, convolve, precision_of, takes_zeros
-from nnmass.zoo.fast.proof import is_proved, is_wanted
+from nnmass.zoo.fast.proof import is_proved
 from nnmass.zoo.fast.scratch import ScratchBuffer
 from nnmass.zoo.mass import MOST_LAYERS, link_counts
 from nnmass.zoo.networks.expansion import ExpansionBlock
@@ -126,9 +127,9 @@ class RandomSkipCell(nn.Module):
         super().__init__()
         self.share_outputs = share_outputs
         self.ran_on_shared_outputs = False
-        in_channels, stride = whole_number("in_channels", in_channels, 1), whole_number("stride", stride, 1)
-        width, depth = whole_number("width", width, 1), whole_number("depth", depth, 1, MOST_LAYERS)
-        tc = whole_number("tc", tc, 0)
+        in_channels, stride = require_integer("in_channels", in_channels, 1), require_integer("stride", stride, 1)
+        width, depth = require_integer("width", width, 1), require_integer("depth", depth, 1, MOST_LAYERS)
+        tc = require_integer("tc", tc, 0)
         self.width, self.depth, self.tc = width, depth, tc
         with seeded(seed) as generator:
             links = draw_links(depth, width, tc, generator)
@@ -146,12 +147,7 @@ class RandomSkipCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, w_c, H / stride, W / stride), the output of the last layer."""
-        if is_wanted(self.share_outputs, x, self._is_faster_in_a_graph) and self._can_share(x):
-            self.ran_on_shared_outputs = True
-            return self.forward_on_shared_outputs(x)
-        if self.ran_on_shared_outputs:
-            self.ran_on_shared_outputs = False
-        return self.forward_on_modules(x)
+        return forward_by_choice(self, x, self._is_faster_in_a_graph, self._can_share)
 
     def forward_on_modules(self, x: Tensor) -> Tensor:
         """Run the modules one after the other."""

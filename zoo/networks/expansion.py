@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nnmass.zoo.checks import require_integer as whole_number
+from nnmass.zoo.checks import require_integer
 from nnmass.zoo.fast.outputs import convolve, normalise_and_convolve
 from nnmass.zoo.fast.scratch import ScratchBuffer
 
@@ -37,8 +37,8 @@ class ExpansionBlock(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, width: int, expansion: int = 1, stride: int = 1) -> None:
-        in_channels, width = whole_number("in_channels", in_channels, 1), whole_number("width", width, 1)
-        inner = whole_number("expansion", expansion, 1) * width
+        in_channels, width = require_integer("in_channels", in_channels, 1), require_integer("width", width, 1)
+        inner = require_integer("expansion", expansion, 1) * width
         super().__init__(
             nn.Conv2d(in_channels, inner, 1, bias=False),
             nn.BatchNorm2d(inner),

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from nnmass.zoo.checks import require_choice, require_integer, require_memory
 from nnmass.zoo.fast import internals, perceptron
-from nnmass.zoo.fast.proof import is_proved, is_wanted
+from nnmass.zoo.fast.choice import forward_by_choice
+from nnmass.zoo.fast.proof import is_proved
 from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds
 from nnmass.zoo.networks.cells import draw_links
 from nnmass.zoo.seeding import seeded
@@ -202,17 +203,13 @@ class RandomSkipMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs (N, ...) to logits (N, num_classes)."""
+        return forward_by_choice(self, x, lambda _: True, self._can_share)
+
+    def _can_share(self, x: Tensor) -> bool:
         linears = [layer.linear for layer in self.layers]
-        if (
-            is_wanted(self.share_outputs, x, faster_in_a_graph=lambda _: True)
-            and perceptron.can_run(self, linears, self.activation, x)  # type: ignore[arg-type]
-            and is_proved(_random_skip_mlp, (3, 4), x.device, x.dtype, x.dtype)
-        ):
-            self.ran_on_shared_outputs = True
-            return self.forward_on_shared_outputs(x)
-        if self.ran_on_shared_outputs:
-            self.ran_on_shared_outputs = False
-        return self.forward_on_modules(x)
+        return perceptron.can_run(self, linears, self.activation, x) and is_proved(  # type: ignore[arg-type]
+            _random_skip_mlp, (3, 4), x.device, x.dtype, x.dtype
+        )
 
     def forward_on_modules(self, x: Tensor) -> Tensor:
         """Run the modules one after the other."""

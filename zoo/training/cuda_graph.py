@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
-from nnmass.zoo.fast.proof import for_a_graph
+from nnmass.zoo.fast.choice import for_a_graph
 
 __all__ = ["TrainingGraph", "can_replay"]
 
