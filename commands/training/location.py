@@ -28,10 +28,10 @@ from nnmass.runtime.identity import configuration_id, deciding_keys
 from nnmass.runtime.launch import LOCATION_VARIABLE, Launch
 from nnmass.runtime.processes import agreed
 
-__all__ = ["Request", "shared_location"]
+__all__ = ["LocationRequest", "shared_location"]
 
 
-class Request(NamedTuple):
+class LocationRequest(NamedTuple):
     """What decides where a command works.
 
     Attributes:
@@ -61,7 +61,7 @@ class _Start(NamedTuple):
     content: dict[str, Any] | None
 
 
-def shared_location(request: Request, cleanup: ExitStack) -> RunLocation:
+def shared_location(request: LocationRequest, cleanup: ExitStack) -> RunLocation:
     """Return where all processes of a command work; the first one looks and makes, the others are told.
 
     Args:
@@ -74,16 +74,16 @@ def shared_location(request: Request, cleanup: ExitStack) -> RunLocation:
     """
     if request.launch.world_size > 1:
         on_gpu = torch.cuda.is_available() and request.options.trainer.accelerator != "cpu"
-        return agreed(request.launch, lambda: _settle(request, cleanup), on_gpu, cleanup)
+        return agreed(request.launch, lambda: _prepare_location(request, cleanup), on_gpu, cleanup)
     if getattr(rank_zero_only, "rank", 0) != 0:
         return RunLocation.from_json(os.environ[LOCATION_VARIABLE])
-    location = _settle(request, cleanup)
+    location = _prepare_location(request, cleanup)
     cleanup.callback(os.environ.pop, LOCATION_VARIABLE, None)
     os.environ[LOCATION_VARIABLE] = location.to_json()
     return location
 
 
-def _settle(request: Request, cleanup: ExitStack) -> RunLocation:
+def _prepare_location(request: LocationRequest, cleanup: ExitStack) -> RunLocation:
     """Find where to begin, refuse what cannot be, and only then make the folder, claim it and write into it."""
     fits, identity = request.subcommand == "fit", configuration_id(request.configuration)
     folder, checkpoint, content = _find_start(request)
@@ -108,7 +108,7 @@ def _settle(request: Request, cleanup: ExitStack) -> RunLocation:
     return RunLocation(folder, str(checkpoint) if checkpoint else None, step)
 
 
-def _find_start(request: Request) -> _Start:
+def _find_start(request: LocationRequest) -> _Start:
     """Find the run and the checkpoint that are meant; nothing is written."""
     fits, wanted = request.subcommand == "fit", request.options.ckpt_path
     output_dir = Path(request.options.output_dir).expanduser()
@@ -135,7 +135,7 @@ def _find_start(request: Request) -> _Start:
     return _Start(None, None, None)
 
 
-def _require_fitting(content: dict[str, Any], checkpoint: Path, request: Request) -> None:
+def _require_fitting(content: dict[str, Any], checkpoint: Path, request: LocationRequest) -> None:
     """Refuse a checkpoint that does not fit the network, and name the configuration that it fits."""
     if request.subcommand == "fit":
         require_resumable(content, checkpoint)

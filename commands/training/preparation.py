@@ -15,7 +15,7 @@ from nnmass.commands.options.lightning_options import require_optimizer, require
 from nnmass.commands.options.monitors import require_logged
 from nnmass.commands.options.trainer_rules import require_devices
 from nnmass.commands.training.lightning_cli import Built, TrainingCLI
-from nnmass.commands.training.location import Request, shared_location
+from nnmass.commands.training.location import LocationRequest, shared_location
 from nnmass.commands.training.run import TrainingRun
 from nnmass.commands.training.trainer_parts import (
     evaluation_callbacks,
@@ -68,7 +68,7 @@ def prepared_run(cli: TrainingCLI, name: str, command: str, signals: StopSignals
         cleanup.enter_context(tf32(options.tf32))
         location = RunLocation(None, None, 0)
         if on_disk:
-            request = Request(subcommand, options, configuration, name, launch, built.model, built.data)
+            request = LocationRequest(subcommand, options, configuration, name, launch, built.model, built.data)
             location = shared_location(request, cleanup)
         resumable = fits and location.folder is not None and built.trainer.enable_checkpointing is not False
         checkpoints = _checkpoints(location, signals, options.checkpoint_minutes) if resumable else ()
