@@ -93,7 +93,7 @@ class RandomSkipCell(nn.Module):
         share_outputs: Keep each output once, and no copy for each layer that reads it: a fraction of the memory, to
             the same result, which then lies in memory in channels_last order. None does so where it was measured to be
             faster too, which is on processors, and without an expansion on GPUs in a CUDA graph and bfloat16; True
-            wherever it can be done; False never. Where hooks, traces or synchronised normalisation look on, or a small
+            wherever it can be done; False never. Where hooks, traces or synchronised normalisation are used, or a small
             network shows that it does not work on this machine, the modules run one after the other. Gradients of
             gradients, and many gradients at once, are refused unless it is False.
         seed: Decides the links and the initial weights; the global random state is neither read nor changed.

@@ -17,7 +17,7 @@ __all__ = ["TrainingGraph", "can_replay"]
 
 
 def can_replay(trainer: Trainer | None) -> bool:
-    """Test for a training on one device whose every batch is a step: a replay overwrites the gradients of the last one.
+    """Return whether a training is on one device and steps at every batch: a replay overwrites the last gradients.
 
     Args:
         trainer: The trainer, if there is one.
@@ -123,5 +123,5 @@ def _key(network: nn.Module, x: Tensor) -> tuple:
 
 
 def _state(tensor: Tensor) -> tuple[int, bool]:
-    """Place of a tensor's numbers, and whether it has a gradient."""
+    """Address of a tensor's numbers, and whether it has a gradient."""
     return tensor.data_ptr(), tensor.requires_grad
