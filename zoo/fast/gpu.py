@@ -89,7 +89,7 @@ def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: G
 def batch_norm_backward(
     gradients: Gradients, outputs: Outputs, position: int, found: Tensor, reading: Reading | None
 ) -> None:
-    """Take the last step back through a batch normalisation on the GPU, like :func:`zoo.fast.processor.batch_norm_backward`."""
+    """Take the last step back through a batch norm on the GPU, like :func:`zoo.fast.processor.batch_norm_backward`."""
     values, mean, _, _ = outputs
     _, rows, width = values.shape
     row_blocks, column_blocks = _blocks(rows, _ROWS), _blocks(width, _COLUMNS)
