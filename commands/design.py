@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnmass.commands.options.devices import device_named
 from nnmass.commands.options.parser import Parser, at_least, hyphenated, refuse_unread, user_path
 from nnmass.commands.options.types import amount, duration, grid
 
@@ -204,17 +205,15 @@ def _within_latency(
     Raises:
         ValueError: If there is no such device, or none is fast enough; it names the fastest.
     """
-    import torch
     from rich.progress import track
 
     from nnmass.zoo.design.latency import measure_latency
 
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("Expected --device to be there, but torch sees no CUDA device here.")
+    device = device_named(options.device)
     rows: list[tuple[Design, Latency]] = []
     enough = 0
     for design in track(designs[:_MOST_MEASURED], "Timing", console=console, transient=True):
-        network = reference.build(design).to(options.device)
+        network = reference.build(design).to(device)
         latency = measure_latency(network, reference.input_size, options.batch)
         rows.append((design, latency))
         enough += latency.median <= options.max_latency
