@@ -110,24 +110,24 @@ def test_a_finished_run_is_not_resumed_and_not_written_over(unbroken: Path, caps
 
 def interrupt(arguments: list[str], line: str, how: signal.Signals) -> str:
     """Start a training, send a signal to all its processes after a line of output, and return what stderr says."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(ROOT / "cli.py"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    for output in process.stdout:
-        if output.startswith(line):
-            os.killpg(process.pid, how)
-            break
-    process.stdout.read()
-    error = process.stderr.read()
-    assert process.wait() != 0
-    return error
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for output in process.stdout:
+            if output.startswith(line):
+                os.killpg(process.pid, how)
+                break
+        process.stdout.read()
+        error = process.stderr.read()
+        assert process.wait() != 0
+        return error
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
