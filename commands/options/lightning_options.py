@@ -151,7 +151,7 @@ def _require_interval(interval: Any, every_n_epochs: int | None) -> None:
 
 
 def listed(value: Any) -> list[Any]:
-    """What a configuration names once, several times or not at all, as a new list."""
+    """Return as a new list what a configuration names once, several times or not at all."""
     return [*value] if isinstance(value, list) else [] if value is None else [value]
 
 

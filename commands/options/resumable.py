@@ -1,4 +1,4 @@
-"""Which of Lightning's callbacks a stopped run can go on with."""
+"""Callbacks of Lightning with which a stopped run cannot be resumed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ CANNOT_GO_ON: dict[type[Callback], str] = {
 
 
 def for_beginning(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The callbacks of a new run; prints which of them keep it from being continued.
+    """Return the callbacks of a new run; prints which of them keep it from being continued.
 
     Raises:
         ValueError: If Lightning would begin the run from what an earlier one has left.
@@ -42,7 +42,7 @@ def for_beginning(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def for_going_on(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The callbacks of a run that goes on; what a LearningRateFinder has found is in the checkpoint.
+    """Return the callbacks of a run that is resumed; a LearningRateFinder's result is in the checkpoint.
 
     Raises:
         ValueError: If the run cannot go on with one of them.

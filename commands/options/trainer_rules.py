@@ -94,7 +94,7 @@ def require_work(subcommand: str, config: Any) -> None:
 
 
 def left_out(config: Any) -> list[str]:
-    """What a training that is told to see no batches of a kind leaves out, a sentence for each.
+    """Say what a training leaves out that is told to see no batches of a kind, a sentence for each.
 
     Args:
         config: Of ``fit``, parsed.
