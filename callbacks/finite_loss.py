@@ -7,6 +7,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 __all__ = ["FiniteLoss", "NonFiniteLossError"]
 
+_NEVER = -1  # stands for a step, on the device
+
 
 class NonFiniteLossError(RuntimeError):
     """The training loss became infinite or not a number, or the weights did."""
@@ -40,8 +42,8 @@ class FiniteLoss(Callback):
         """Note whether this step's loss is finite."""
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if self._first_bad is None:
-            self._first_bad = torch.full((), -1, device=loss.device)
-        fresh = (self._first_bad < 0) & ~torch.isfinite(loss.detach())
+            self._first_bad = torch.full((), _NEVER, device=loss.device)
+        fresh = (self._first_bad == _NEVER) & ~torch.isfinite(loss.detach())
         self._first_bad = torch.where(fresh, self._step, self._first_bad)
         if (batch_idx + 1) % self.every_n_steps == 0:
             self._require_finite_losses(trainer)
@@ -50,13 +52,13 @@ class FiniteLoss(Callback):
         """Check once more before the epoch's checkpoint, the weights too: no loss has shown those of the last step."""
         flags = [_local(weights).isnan().any() for weights in pl_module.parameters()]
         # The device has both answers to compute before either is read, so that it is waited for once.
-        weights_hold_nan = torch.stack(flags).any() if flags and self._first_bad is not None else False
+        bad_weights = torch.where(torch.stack(flags).any(), self._step, _NEVER) if flags else None
         self._require_finite_losses(trainer)
-        if weights_hold_nan:
+        if bad_weights is not None and int(bad_weights) != _NEVER:
             raise _error(trainer, f"weights hold NaN by step {self._step}")
 
     def _require_finite_losses(self, trainer: Trainer) -> None:
-        if self._first_bad is not None and (step := int(self._first_bad)) >= 0:
+        if self._first_bad is not None and (step := int(self._first_bad)) != _NEVER:
             raise _error(trainer, f"training loss was not finite at step {step}")
 
 

@@ -80,7 +80,7 @@ def shortened(study: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if "engine" not in STUDIES[name] else []) for name in STUDIES],
+    [pytest.param(name, marks=[] if name == "digits_mlp" else pytest.mark.slow) for name in STUDIES],
 )
 def test_a_study_is_run_and_reported(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,11 @@ from nnmass.zoo.fast import gpu, outputs, processor
 from nnmass.zoo.fast.outputs import SharedOutputs
 from nnmass.zoo.fast.scratch import ScratchBuffer
 
-pytestmark = pytest.mark.skipif(not processor.available(torch.float32), reason="PyTorch was built without GNU OpenMP")
+pytestmark = [
+    pytest.mark.skipif(not processor.available(torch.float32), reason="PyTorch was built without GNU OpenMP"),
+    # Triton's interpreter calculates with NumPy in masked lanes too, whose numbers nobody reads.
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+]
 
 PRECISIONS = [torch.float64, torch.float32, torch.bfloat16, *([torch.float16] if INTERPRETED else [])]
 
@@ -146,7 +150,6 @@ def spoiled() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("where", "value"), spoiled())
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_what_is_no_number_goes_where_the_modules_let_it(where: str, value: float) -> None:
     layers, linked, slopes = case(5, "some")
     if where == "value":
@@ -163,7 +166,6 @@ def test_what_is_no_number_goes_where_the_modules_let_it(where: str, value: floa
         assert torch.allclose(found[name][keep], right[keep], rtol=1e-9, atol=1e-9), name
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_the_gradient_of_an_infinite_loss_is_found_by_a_scaler() -> None:
     layers, linked, slopes = case(5, "some")
     norms = [norm_of(5 + len(one)) for one in linked]
