@@ -22,11 +22,16 @@ Run = subprocess.CompletedProcess[str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a GPU, skip what needs one, though it be asked for by name."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+    """Without a GPU, skip what needs one, though it be asked for by name; let warnings pass in the slow tests.
+
+    Those go through all that libraries offer, every network of timm and every option of Lightning, each with advice of
+    its own.
+    """
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.filterwarnings("default"))
 
 
 @pytest.fixture
