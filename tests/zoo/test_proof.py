@@ -52,6 +52,17 @@ def test_both_passes_prove_themselves_here(build: Callable) -> None:
         assert steps(*build())
 
 
+@pytest.mark.parametrize("build", [cell, mlp])
+def test_both_passes_prove_themselves_whatever_the_default_precision(build: Callable) -> None:
+    """Lightning makes bfloat16 the default with ``--trainer.precision bf16-true``."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert steps(*build())
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_under_autocast_one_proof_goes_for_all_cells_of_a_network() -> None:
     """The first one takes images in single precision, the others what is in half precision already."""
     network = zoo.RandomSkipDenseNet(cell_depth=3, width_multiplier=1, tc=4)

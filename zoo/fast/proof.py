@@ -86,6 +86,9 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(device.type, enabled=False))
+        # Other initial weights could lie where rounding switches a ReLU in one of the passes and not in the other.
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
         stack.enter_context(full_precision())  # TF32 rounds either pass otherwise, and more than may be allowed
         # Whose convolutions wait for ever on their way back where OpenMP grants fewer threads than it was asked for.
         mkldnn: Any = torch.backends.mkldnn
@@ -117,7 +120,7 @@ def step(network: nn.Module, x: Tensor, name: str, precision: torch.dtype) -> di
     mixed = torch.autocast(x.device.type, precision if precision != weights else None, enabled=precision != weights)
     with mixed:
         output = run(x)
-    slopes = torch.arange(output.numel(), device=x.device).add(1).sin().view(output.shape)
+    slopes = torch.arange(output.numel(), dtype=torch.float64, device=x.device).add(1).sin().view(output.shape)
     output.backward(slopes.to(output.dtype))
     network.eval()
     with mixed, torch.no_grad():
