@@ -217,7 +217,7 @@ def measure(name: str, precision: torch.dtype, rounds: int, device: str, compile
 
 
 def print_profile(precision: torch.dtype, device: str) -> None:
-    """Where the time of two steps goes, operator by operator."""
+    """Print the time of two steps, operator by operator."""
     network = build(PROFILED, device, True)
     images = torch.randn(BATCHES[device], 3, 32, 32).to(device, memory_format=torch.channels_last)
     step(network, images, precision)

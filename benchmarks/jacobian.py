@@ -22,7 +22,7 @@ from nnmass.zoo.jacobian.layers import Layer, layers_at
 
 
 def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
-    """What the work gives, and its shortest time in s."""
+    """Return the result of the work, and its shortest time in s."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What Lightning and the metrics add to a training step, in microseconds, over a bare loop on the same batches.
+"""Time that Lightning and the metrics add to a training step, in microseconds, over a bare loop on the same batches.
 
 Run: python benchmarks/overhead.py. Nothing is asserted; compare figures of one run.
 

@@ -26,7 +26,7 @@ REFUSED_CALLBACKS = {
     BaseFinetuning: f"be complete classes, but got BaseFinetuning; {_OWN_FREEZING}.",
     SpikeDetection: f"have a state that can be saved, but got SpikeDetection, which breaks off there; {_OWN_CHECK}.",
 }
-"""What is expected of callbacks and is not so of these of Lightning's."""
+"""Callbacks of Lightning's that are refused, each with what is expected of callbacks and not so of it."""
 
 PROFILERS = ("simple", "advanced", "pytorch", "xla")
 """Profilers that Lightning knows by a word."""

@@ -1,4 +1,4 @@
-"""What ``--help`` says of the subcommands that train or evaluate: the options most used, and where the others are."""
+"""Help page of the subcommands that train or evaluate: the options most used, and how to list the others."""
 
 from nnmass.commands import SUBCOMMANDS
 

@@ -33,7 +33,7 @@ yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, word: dumper.represen
 
 
 class Built(NamedTuple):
-    """What a command line describes.
+    """Model, data and trainer that a command line describes.
 
     Attributes:
         model: The model, which can be copied: callbacks that average weights do.

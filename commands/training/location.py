@@ -1,4 +1,4 @@
-"""Where a command works: found among the runs that there are, or made for a new one, once for all its processes."""
+"""Location of a run: an earlier run's, or one made for a new run, once for all processes of a command."""
 
 import os
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ __all__ = ["LocationRequest", "shared_location"]
 
 
 class LocationRequest(NamedTuple):
-    """What decides where a command works.
+    """Everything that decides on the location of a run.
 
     Attributes:
         subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
@@ -62,7 +62,7 @@ class _Start(NamedTuple):
 
 
 def shared_location(request: LocationRequest, cleanup: ExitStack) -> RunLocation:
-    """Return where all processes of a command work; the first one looks and makes, the others are told.
+    """Return the location of the run for all processes of a command; the first finds or makes it and tells the others.
 
     Args:
         request: What decides it.
