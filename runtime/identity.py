@@ -23,6 +23,9 @@ _INCIDENTAL = {
 # Where a kernel fails, a training goes on without it.
 _INCIDENTAL_KEYS = frozenset({"model.cuda_graph", "model.network.init_args.share_outputs"})
 
+# Options that came after the first runs, and the value with which a training is what it was without them.
+_ADDED: Mapping[str, Any] = {"model.loss": "cross_entropy"}
+
 # What decides a training, but not what a checkpoint gives when it is evaluated, but for rounding.
 _TRAINING_ONLY = frozenset(
     {
@@ -70,8 +73,12 @@ def deciding_keys(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Those entries in the record of a run that decide the result; earlier versions recorded others too."""
-    return {key: value for key, value in flat.items() if key not in _INCIDENTAL_KEYS}
+    """Those entries in the record of a run that decide the result; earlier versions recorded others, or fewer."""
+    return {
+        key: value
+        for key, value in flat.items()
+        if key not in _INCIDENTAL_KEYS and not (key in _ADDED and value == _ADDED[key])
+    }
 
 
 def evaluated(flat: Mapping[str, Any]) -> dict[str, Any]:

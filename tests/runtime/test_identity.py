@@ -128,6 +128,13 @@ def test_tf32_is_part_of_a_run_only_where_it_is_switched_off() -> None:
     assert evaluated(deciding_keys(off)) == evaluated(deciding_keys(CONFIGURATION))
 
 
+def test_an_option_that_came_later_is_part_of_a_run_only_with_another_value() -> None:
+    model = CONFIGURATION["model"]
+    usual, other = ({**CONFIGURATION, "model": {**model, "loss": f"{kind}cross_entropy"}} for kind in ("", "binary_"))
+    assert configuration_id(usual) == configuration_id(CONFIGURATION)
+    assert configuration_id(other) != configuration_id(CONFIGURATION)
+
+
 @pytest.mark.parametrize("name", list_configs())
 def test_configurations_name_one_device_but_for_imagenet(name: str) -> None:
     """On a machine of eight GPUs they would else be another protocol."""
