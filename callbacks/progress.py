@@ -1,4 +1,4 @@
-"""Progress without a terminal: one plain line per epoch."""
+"""Progress that stays: one line per epoch, above the bar where there is one."""
 
 import time
 
@@ -24,7 +24,7 @@ class EpochLines(Callback):
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line."""
+        """Print the line; a bar, which is drawn over itself, is asked to print it above."""
         if not trainer.is_global_zero:
             return
         metrics = {name: value for name, value in trainer.callback_metrics.items() if "/" in name}
@@ -32,4 +32,9 @@ class EpochLines(Callback):
         seconds = time.monotonic() - self._began
         of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         epoch = f"epoch {trainer.current_epoch + 1}{of}"
-        print(", ".join([epoch, *parts, f"lr {self._rate:.3g}", f"{seconds:.1f} s"]), flush=True)
+        line = ", ".join([epoch, *parts, f"lr {self._rate:.3g}", f"{seconds:.1f} s"])
+        bar = trainer.progress_bar_callback
+        if bar is not None and bar.is_enabled:
+            bar.print(line)
+        else:
+            print(line, flush=True)

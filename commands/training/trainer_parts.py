@@ -82,10 +82,12 @@ def shows_progress_bar(wanted: bool | None) -> bool:
 
 
 def _with_progress(own: list[Callback], shows_bar: bool) -> list[Callback]:
-    """These callbacks with a progress bar, theirs or Lightning's; or with a line per epoch instead."""
-    if shows_bar:
-        return own if any(isinstance(part, ProgressBar) for part in own) else [*own, TQDMProgressBar()]
-    return [*(part for part in own if not isinstance(part, ProgressBar)), callbacks.EpochLines()]
+    """These callbacks with a line per epoch, under it a progress bar where one is shown: theirs or Lightning's."""
+    if not shows_bar:
+        own = [part for part in own if not isinstance(part, ProgressBar)]
+    elif not any(isinstance(part, ProgressBar) for part in own):
+        own = [*own, TQDMProgressBar()]
+    return [*own, callbacks.EpochLines()]
 
 
 def run_loggers(chosen: Any, location: RunLocation) -> list[Logger]:
