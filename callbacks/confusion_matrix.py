@@ -1,4 +1,4 @@
-"""The confusion matrix and the accuracy of each class, at test."""
+"""The confusion matrix, and accuracy, precision, recall and F1 of each class, at test."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from nnmass.callbacks.recorder import Recorder, reason
 from nnmass.runtime.csv_text import csv_text
 from nnmass.runtime.files import write_atomically, write_figure
 from nnmass.runtime.hosts import hosts
+from nnmass.zoo.training.metrics import class_scores
 
 __all__ = ["ConfusionMatrix", "draw_confusion_matrix"]
 
@@ -97,10 +98,10 @@ def _write(trainer: Trainer, counts: Tensor) -> None:
     table = pd.DataFrame(counts.numpy(), index=pd.Index(classes, name="true class"), columns=classes)
     write_atomically(folder / "confusion_matrix.csv", csv_text(table, index=True))
     images = counts.sum(1)
-    accuracy = pd.DataFrame(
-        {"class": classes, "images": images.tolist(), "accuracy": (counts.diag() / images.clamp(min=1)).tolist()}
-    )
-    write_atomically(folder / "class_accuracy.csv", csv_text(accuracy))
+    scores = class_scores(counts.diag(), counts.sum(0), images)
+    columns = {"images": images, "accuracy": scores["recall"], **scores}  # of one class the two are one
+    table = pd.DataFrame({"class": classes} | {name: values.tolist() for name, values in columns.items()})
+    write_atomically(folder / "class_accuracy.csv", csv_text(table))
     write_figure(folder / "confusion_matrix.png", draw_confusion_matrix(counts, classes))
     best = getattr(trainer.checkpoint_callback, "best_model_path", None)
     if trainer.ckpt_path or not best:  # else the last weights', which the best one's follows

@@ -8,6 +8,7 @@ from nnmass.commands.options.lightning_options import listed
 __all__ = ["require_logged"]
 
 _LOGGED = ("train/loss", "train/accuracy", "train/data_wait_s", "val/loss", "val/accuracy")
+_MACRO = ("val/macro_accuracy", "val/macro_f1")
 _WITH_TOP_5 = 6  # classes, from which on the five best answers say something
 _OF_EVERY_RUN = ("epoch", "step", "lr")
 _PACKAGES = ("pytorch_lightning.", "nnmass.callbacks.")
@@ -28,7 +29,7 @@ def require_logged(chosen: Any, num_classes: int) -> None:
     callbacks = listed(chosen)
     if any(not type(callback).__module__.startswith(_PACKAGES) for callback in callbacks):
         return
-    known = [*_LOGGED, *(["val/top5"] if num_classes >= _WITH_TOP_5 else [])]
+    known = [*_LOGGED, *(["val/top5"] if num_classes >= _WITH_TOP_5 else []), *_MACRO]
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
         if monitor is None or monitor in known or monitor.split("-")[0] in _OF_EVERY_RUN:

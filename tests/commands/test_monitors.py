@@ -19,7 +19,7 @@ EARLY = "--trainer.callbacks EarlyStopping"
         (
             f"{EARLY} --trainer.callbacks.monitor val/lossy",
             "Expected EarlyStopping to monitor one of train/loss, train/accuracy, train/data_wait_s, val/loss, "
-            "val/accuracy, val/top5, but got val/lossy; did you mean val/loss?",
+            "val/accuracy, val/top5, val/macro_accuracy, val/macro_f1, but got val/lossy; did you mean val/loss?",
         ),
         ("--trainer.callbacks ModelCheckpoint --trainer.callbacks.monitor loss", "Expected ModelCheckpoint to monitor"),
         (

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from nnmass.zoo.checks import require, require_choice
 from nnmass.zoo.training.architecture import require_same_architecture
 from nnmass.zoo.training.cuda_graph import TrainingGraph, can_replay
+from nnmass.zoo.training.losses import weighted
+from nnmass.zoo.training.metrics import evaluation_metrics, macro_metrics
 from nnmass.zoo.training.weighted_mean import WeightedMean
 
 __all__ = ["Classifier", "papers_sgd"]
@@ -34,9 +35,10 @@ def papers_sgd(parameters: Iterable) -> SGD:
 class Classifier(LightningModule):
     """Cross-entropy training of one network, with loss and accuracy for every stage.
 
-    Once an epoch it logs ``loss`` and ``accuracy`` (micro top-1) under ``train/``, ``val/`` and ``test/``; ``top5`` for
-    validation and test where there are more than five classes; ``calibration_error`` (15 bins) for the test. A batch is
-    a pair: inputs (N, ...) and labels, integers (N,) or, in training, shares (N, num_classes).
+    Once an epoch it logs ``loss`` and ``accuracy`` (micro top-1) under ``train/``, ``val/`` and ``test/``; for
+    validation and test ``macro_accuracy``, ``macro_f1`` and, of more than five classes, ``top5``; for the test
+    ``calibration_error`` (15 bins). A batch is a pair: inputs (N, ...) and labels, integers (N,) or, in training,
+    shares (N, num_classes).
 
     Args:
         network: Any module that maps inputs to logits (N, num_classes).
@@ -105,21 +107,13 @@ class Classifier(LightningModule):
         self.lr: float | None = None  # Lightning's LearningRateFinder sets the rate of a whole step here
         self.schedule, self.interval, self.lr_scaling = schedule, interval, lr_scaling
         self.warmup_epochs = warmup_epochs
-        self.train_loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.train_loss: nn.Module = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
-        # torchmetrics' checks are off: they read the values of every batch, and so wait for the device.
         self.train_loss_mean, self.val_loss_mean, self.test_loss_mean, self.train_accuracy = (
             WeightedMean() for _ in range(4)
         )
-        # torchmetrics' default is the macro average, which is not the accuracy that papers print.
-        metrics: dict[str, Metric | MetricCollection] = {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        }
-        if num_classes > 5:
-            metrics["top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5, validate_args=False)
-        self.val_metrics = MetricCollection(metrics, prefix="val/").clone()
-        metrics["calibration_error"] = MulticlassCalibrationError(num_classes, n_bins=15, validate_args=False)
-        self.test_metrics = MetricCollection(metrics, prefix="test/").clone()
+        self.val_metrics, self.test_metrics = (evaluation_metrics(num_classes, stage) for stage in ("val", "test"))
+        self.val_macro, self.test_macro = (macro_metrics(num_classes, stage) for stage in ("val", "test"))
         self._logged: set[str] = set()
         self._resumed_epoch = False
 
@@ -151,11 +145,11 @@ class Classifier(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss and accuracy of one validation batch."""
-        self._evaluate(batch, "val", self.val_metrics, self.val_loss_mean)
+        self._evaluate(batch, "val", self.val_loss_mean, self.val_metrics, self.val_macro)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss and accuracy of one test batch; returns its logits (N, num_classes)."""
-        return self._evaluate(batch, "test", self.test_metrics, self.test_loss_mean)
+        return self._evaluate(batch, "test", self.test_loss_mean, self.test_metrics, self.test_macro)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Class probabilities (N, num_classes) of one batch."""
@@ -174,24 +168,29 @@ class Classifier(LightningModule):
         return logits.detach(), labels if labels.ndim == 1 else labels.argmax(dim=1), loss
 
     def _evaluate(
-        self, batch: tuple[Tensor, Tensor], stage: str, metrics: MetricCollection, loss_mean: WeightedMean
+        self, batch: tuple[Tensor, Tensor], stage: str, loss_mean: WeightedMean, *metrics: MetricCollection
     ) -> Tensor:
         logits, labels, _ = self._classified(batch, self.eval_loss, loss_mean)
         # torchmetrics gets probabilities, because it guesses whether it is given logits.
-        metrics.update(logits.float().softmax(dim=1), labels)
-        self._log_metrics(stage, loss_mean, metrics)
+        probabilities = logits.float().softmax(dim=1)
+        for collection in metrics:
+            collection.update(probabilities, labels)
+        self._log_metrics(stage, loss_mean, *metrics)
         return logits
 
-    def _log_metrics(self, stage: str, loss_mean: WeightedMean, metrics: dict[str, Metric] | MetricCollection) -> None:
+    def _log_metrics(self, stage: str, loss_mean: WeightedMean, *metrics: dict[str, Metric] | MetricCollection) -> None:
         """Hand Lightning the metrics once an epoch: it reads and resets them at the epoch's end."""
         if stage in self._logged:
             return
         self.log(f"{stage}/loss", loss_mean, on_step=False, on_epoch=True, batch_size=1)
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
+        for collection in metrics:
+            self.log_dict(collection, on_step=False, on_epoch=True, batch_size=1)
         self._logged.add(stage)
 
     def on_fit_start(self) -> None:
-        """Begin with the learning rate that a LearningRateFinder has chosen, and the schedule from there."""
+        """Begin with the data's weights of classes, and with the learning rate that a LearningRateFinder has chosen."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.train_loss = weighted(self.train_loss, getattr(data, "class_weights", None)).to(self.device)
         if self.lr is not None:
             self.trainer.strategy.setup_optimizers(self.trainer)
 
