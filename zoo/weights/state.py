@@ -1,0 +1,128 @@
+"""States: weights by name as files hold them, whoever has written the file."""
+
+import argparse
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["PRETRAINED", "State", "code_in", "read_state"]
+
+PRETRAINED = "pretrained"
+"""The word for the weights that the makers of a network have published."""
+
+# Where training programs keep the weights, in the order in which timm looks: an average of them before them.
+_CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+
+_CODE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
+
+
+@dataclass(frozen=True)
+class State:
+    """Weights by name.
+
+    Attributes:
+        source: Where they come from, for messages.
+        tensors: By name; without the prefixes of DistributedDataParallel and ``torch.compile``.
+        classes: Names of the classes that the network tells apart, where that is known.
+    """
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    classes: tuple[str, ...] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change whenever a name, a shape or a number does."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.tensors.items()):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+
+def read_state(source: str | os.PathLike[str], network: nn.Module | None = None) -> State:
+    """Read weights: a checkpoint of this package or of another Lightning program, a ``state_dict``, or safetensors.
+
+    Files are read as data: one that carries code is refused, and the code is not run.
+
+    Args:
+        source: A file; or ``pretrained`` for what timm has published for the network, which is downloaded.
+        network: A network of timm, for ``pretrained``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no weights, or nothing is published or can be downloaded.
+    """
+    # The zoo's own pretrained networks will be found here by their names.
+    if source == PRETRAINED:
+        from nnmass.zoo.weights.published import published_state
+
+        return published_state(network)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected weights to be a file or {PRETRAINED}, but got {str(source)!r}.")
+    content = _read(path)
+    classes = _classes(content)
+    found = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content)
+    tensors = dict(_cleaned(found))
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_meta:
+            raise ValueError(f"Expected tensors by name in {path}, but {name} is {_kind(value)}.")
+        if value.is_floating_point() and value.isnan().any():
+            raise ValueError(f"Expected weights that are numbers in {path}, but {name} holds NaN.")
+    if not tensors:
+        raise ValueError(f"Expected tensors by name in {path}, but there are none.")
+    return State(str(source), tensors, classes)
+
+
+def code_in(error: Exception) -> str | None:
+    """Name the code for which ``torch.load`` has refused a file; None where that was not the reason."""
+    found = _CODE.search(str(error))
+    return found[1] if found else None
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # timm's programs keep their options beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # whatever foreign bytes provoke in the reader, the file is at fault
+        code = code_in(error)
+        what = f"it carries code ({code}), which is not run" if code else "the file is damaged or of another kind"
+        raise ValueError(f"Expected weights in {path}, but {what}.") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"Expected tensors by name in {path}, but it holds {_kind(content)}.")
+    return content
+
+
+def _cleaned(tensors: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Entries without the prefixes of wrappers, in whatever order they were put on."""
+    for name, value in tensors.items():
+        while str(name).startswith(("module.", "_orig_mod.")):
+            name = str(name).partition(".")[2]
+        yield str(name), value
+
+
+def _classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Names of the classes, which checkpoints of this package hold."""
+    notes = content.get("nnmass")
+    names = notes.get("classes") if isinstance(notes, Mapping) else None
+    return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
+
+
+def _kind(value: Any) -> str:
+    return f"a tensor of {value.layout} on {value.device}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
