@@ -9,6 +9,8 @@ from .gradient_buckets import GradientBuckets as GradientBuckets
 from .jacobian_recorder import JacobianRecorder as JacobianRecorder
 from .metrics_table import MetricsHistory as MetricsHistory
 from .metrics_table import MetricsTable as MetricsTable
+from .moving_average import EMAWithWarmUp as EMAWithWarmUp
+from .moving_average import KeptIntegers as KeptIntegers
 from .pictures import log_picture as log_picture
 from .progress import EpochLines as EpochLines
 from .random_state import RandomState as RandomState

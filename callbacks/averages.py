@@ -13,7 +13,7 @@ from nnmass.runtime.lightning_internals import averaging_function, first_epoch_o
 __all__ = ["AverageNotes", "fitting_decay", "share_of_start"]
 
 # More than this share of weights from the training's beginning is said; a decay that leaves the other is proposed.
-_HIGHEST_SHARE, _PROPOSED_SHARE = 0.1, 0.01
+_HIGHEST_SHARE, _PROPOSED_SHARE, _NOTHING = 0.1, 0.01, 1e-9
 
 
 class AverageNotes(Callback):
@@ -80,13 +80,27 @@ def share_of_start(function: Any, updates: int) -> float:
         >>> from torch.optim.swa_utils import get_ema_avg_fn
         >>> round(share_of_start(get_ema_avg_fn(0.999), 380), 3)
         0.684
+        >>> from nnmass.callbacks.moving_average import warmed_up_average
+        >>> round(share_of_start(warmed_up_average(0.9, power=1.0), 5), 3)  # 1/2 x 2/3 x 3/4 x 4/5
+        0.2
         >>> share_of_start(None, 4)
         0.0
     """
     if function is None:  # the equal mean begins where it is told to
         return 0.0
-    decay = float(function(torch.ones(()), torch.zeros(()), torch.ones(())))
-    return decay ** (updates - 1)
+
+    def decay(number: int) -> float:
+        return float(function(torch.ones(()), torch.zeros(()), torch.tensor(number)))
+
+    last, share = decay(updates - 1), 1.0
+    for number in range(1, updates):  # the first copies
+        present = decay(number)
+        if present == last:
+            return share * last ** (updates - number)
+        share *= present
+        if share < _NOTHING:  # a long warm-up need not be followed to its end
+            return 0.0
+    return share
 
 
 def fitting_decay(updates: int) -> float:

@@ -44,8 +44,9 @@ _TRAINING_ONLY = frozenset(
 # Lightning's callbacks that decide what is trained and for how long; others look on.
 _DECIDING_CALLBACKS = frozenset(
     {
-        *("BackboneFinetuning", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
-        *("LambdaCallback", "ModelPruning", "StochasticWeightAveraging", "WeightAveraging"),
+        *("BackboneFinetuning", "EMAWeightAveraging", "EMAWithWarmUp", "EarlyStopping"),
+        *("GradientAccumulationScheduler", "LambdaCallback", "ModelPruning"),
+        *("StochasticWeightAveraging", "WeightAveraging"),
     }
 )
 

@@ -51,7 +51,8 @@ def training_callbacks(
     own: list[Callback] = listed(chosen)
     if checkpoints:
         own = for_going_on(own) if location.checkpoint else for_beginning(own)
-    own += [callbacks.CompleteResume(), callbacks.AverageNotes()]  # after those whose state is completed
+    # After those whose state is completed.
+    own += [callbacks.CompleteResume(), callbacks.KeptIntegers(), callbacks.AverageNotes()]
     own = _with_progress([*own, callbacks.FiniteLoss(), callbacks.DataWait()], shows_bar)
     own += [callbacks.TopologyRecorder(), callbacks.GradientBuckets(), callbacks.StepProtocol()]
     own += [start_ups] if start_ups is not None else []

@@ -67,6 +67,9 @@ CASES = {
     "Timer": Case(callback("Timer", duration="00:01:00:00")),
     "TQDMProgressBar": Case(callback("TQDMProgressBar")),
     "WeightAveraging": Case(callback("WeightAveraging")),
+    "average with a warm-up": Case(
+        ["--trainer.callbacks+=EMAWithWarmUp", "--trainer.callbacks.decay=0.8", "--trainer.callbacks.power=0.5"]
+    ),
     "average from an epoch on": Case(callback("EMAWeightAveraging", decay=0.8, update_starting_at_epoch=1)),
     "stochastic average without statistics": Case(
         callback("StochasticWeightAveraging", swa_lrs=0.02, swa_epoch_start=2, annealing_strategy="linear"),
@@ -94,6 +97,7 @@ ONLY_TELL = {
 # The representatives for every day; the moments are those before which a copy was taken, as a kill would leave it.
 DAILY = [
     ("EMAWeightAveraging", ["val after 8 in 1 1", "test 1 0"]),
+    ("average with a warm-up", ["train 1 2"]),
     ("EarlyStopping", ["train 1 3", "test 2 0"]),
     ("GradientAccumulationScheduler", ["train 1 2"]),
     ("StochasticWeightAveraging", ["train 1 2", "train 2 0", "train 3 2"]),

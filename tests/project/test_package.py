@@ -28,9 +28,9 @@ PUBLIC = {
         MNIST Seg
     """,
     "callbacks": """
-        AverageNotes CompleteResume ConfusionMatrix DataWait EpochLines FiniteLoss GradientBuckets JacobianRecorder
-        LearningCurves MetricsHistory MetricsTable NonFiniteLossError RandomState ResumeCheckpoint RunRecorder
-        StepProtocol TolerantLogger TopologyRecorder TrainingStopped log_picture
+        AverageNotes CompleteResume ConfusionMatrix DataWait EMAWithWarmUp EpochLines FiniteLoss GradientBuckets
+        JacobianRecorder KeptIntegers LearningCurves MetricsHistory MetricsTable NonFiniteLossError RandomState
+        ResumeCheckpoint RunRecorder StepProtocol TolerantLogger TopologyRecorder TrainingStopped log_picture
     """,
 }
 
