@@ -28,12 +28,13 @@ from torchvision.transforms import v2
 
 from nnmass.datamodules.augment import Augmentation
 from nnmass.datamodules.cifar import CIFAR10, PAPERS
-from nnmass.datamodules.imagenet import Photographs, open_photograph, random_resized_crop
+from nnmass.datamodules.imagenet import ImageNet, Photographs, random_resized_crop
 from nnmass.datamodules.listing import files_of_classes
 from nnmass.datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
 from nnmass.datamodules.policy import random_policy
 from nnmass.datamodules.shrink import shrunk
 from nnmass.zoo import RandomSkipDenseNet
+from nnmass.zoo.weights.images import open_photograph
 
 ROUNDS = 5
 BATCH = 128
@@ -169,7 +170,7 @@ def imagenet(files: list[Path], num_workers: int) -> None:
     labels = torch.zeros(len(files), dtype=torch.long)
 
     def ours(training: bool) -> WorkerLoader:
-        dataset = Photographs(root, paths, labels, RESOLUTION, training, seed=0)
+        dataset = Photographs(root, paths, labels, ImageNet(resolution=RESOLUTION).preprocessing, training, seed=0)
         return WorkerLoader(dataset, ShardedBatches(len(files), 32, shuffle=training), num_workers)
 
     train, val = ours(True), ours(False)

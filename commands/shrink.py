@@ -204,9 +204,9 @@ def _copy(original: Path, copy: Path, side: int, quality: int) -> Copied:
     Raises:
         OSError: If it cannot be written.
     """
-    from nnmass.datamodules.image_files import decoding
     from nnmass.datamodules.shrink import shrunk
     from nnmass.runtime.files import write_atomically
+    from nnmass.zoo.weights.images import decoding
 
     try:
         with decoding(original):

@@ -13,13 +13,13 @@ from torch import Generator, Tensor
 from torch.nn.functional import one_hot, pad
 
 from nnmass.datamodules.transfer import host_generator, to_device
+from nnmass.zoo.weights.preprocessing import normalise
 
 __all__ = [
     "Augmentation",
     "adjust_colours",
     "cutmix",
     "mixup",
-    "normalise",
     "random_crop",
     "random_cutout",
     "random_flip",
@@ -165,22 +165,6 @@ def _outside_square(images: Tensor, size: int, generator: Generator) -> Tensor:
         pixels = torch.arange(length, device=images.device)
         inside.append(((pixels >= start) & (pixels < start + size)).to(images.dtype))
     return 1 - inside[0].view(count, 1, height, 1) * inside[1].view(count, 1, 1, width)
-
-
-def normalise(images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Tensor:
-    """Turn bytes into floats of about zero mean and unit variance: (x / 255 - mean) / std, per channel.
-
-    Args:
-        images: (N, C, H, W), uint8.
-        mean: One per channel, on the scale 0 to 1; as a tensor on the device of the images it is not copied there.
-        std: One per channel, on the scale 0 to 1; likewise.
-
-    Returns:
-        (N, C, H, W), float32; bit for bit what torchvision's ``ToTensor`` and ``Normalize`` give.
-    """
-    centre, scale = (to_device(values, images.device).view(1, -1, 1, 1) for values in (mean, std))
-    white = torch.full((), 255.0, device=images.device)  # by a number of the host a GPU divides less exactly
-    return images.to(torch.float32).div_(white).sub_(centre).div_(scale)
 
 
 def adjust_colours(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:

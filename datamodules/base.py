@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from nnmass.datamodules.image_files import ImageFiles
 from nnmass.datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches, mixed_seed
 from nnmass.datamodules.sample import Stage, limit_of, mixed_order
+from nnmass.zoo.weights.preprocessing import Preprocessing
 
 __all__ = ["DataModule", "InMemoryDataModule", "Split"]
 
@@ -77,6 +78,11 @@ class DataModule(LightningDataModule, ABC):
         """Name of each class, in the order of the labels; their numbers, where a data set has no names."""
         return [str(label) for label in range(self.num_classes)]
 
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """All that turns an image file into the network's input; None where samples are no images."""
+        return None
+
     @abstractmethod
     def training_batches(self) -> ResumableLoader:
         """Shuffled, augmented batches of the training set."""
@@ -93,9 +99,11 @@ class DataModule(LightningDataModule, ABC):
         """One image file as bytes (C, H, W) of the size that the network takes.
 
         Raises:
-            ValueError: If the samples of this data set are no images.
+            ValueError: If the file cannot be decoded, or the samples of this data set are no images.
         """
-        raise ValueError(f"Expected data of images for prediction from files, but got {type(self).__name__}.")
+        if self.preprocessing is None:
+            raise ValueError(f"Expected data of images for prediction from files, but got {type(self).__name__}.")
+        return self.preprocessing.decode(path)
 
     def choose_images(self, folder: Path) -> ImageFiles:
         """Predict these images instead of the test set.

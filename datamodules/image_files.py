@@ -1,83 +1,16 @@
-"""Image files: decoding, messages about broken files, and batches of all images of a folder."""
+"""Batches of all images of a folder."""
 
-import stat
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from nnmass.datamodules.listing import FORMAT_OF, images_below, say_left_out
+from nnmass.datamodules.listing import images_below, say_left_out
 from nnmass.datamodules.sample import mixed_order
+from nnmass.zoo.weights.images import FORMAT_OF
 
-__all__ = ["ImageFiles", "converted", "decoding", "open_image"]
-
-_FORMATS = sorted(set(FORMAT_OF.values()))
-
-
-def open_image(path: Path) -> Image.Image:
-    """Open an image file; no decoder is tried but those of the formats in :data:`datamodules.listing.FORMAT_OF`.
-
-    Others start programs, as Pillow's of PostScript does.
-
-    Args:
-        path: The file; its content decides the format, whatever its name.
-
-    Raises:
-        OSError: If it is no file, or of another format.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-        raise OSError("it is no file")
-    with warnings.catch_warnings():  # of large photographs; what is too large is refused
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path, formats=_FORMATS)
-
-
-@contextmanager
-def decoding(path: Path) -> Iterator[None]:
-    """Name the image file in errors of decoding.
-
-    Args:
-        path: The file that is decoded within.
-
-    Raises:
-        ValueError: Instead of whatever Pillow raises, of which it keeps no list; the message names the file.
-    """
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            reason = f"its content is none of {', '.join(_FORMATS)}"
-        elif isinstance(error, Image.DecompressionBombError):
-            reason = f"it claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} px"
-        elif isinstance(error, OSError) and error.strerror:
-            reason = error.strerror
-        raise ValueError(f"Expected an image in {path}, but it cannot be decoded: {reason}.") from error
-
-
-def converted(image: Image.Image, mode: str) -> Image.Image:
-    """An image in 8 bits per channel, grey of 16 bits scaled to them; Pillow alone would cut it off at 255.
-
-    Args:
-        image: Of any mode.
-        mode: ``L`` or ``RGB``.
-
-    Raises:
-        ValueError: If its numbers have another range.
-    """
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"its pixels are from {values.min()} to {values.max()}, not from 0 to 65535")
-        image = Image.fromarray((values // 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, of no certain range")
-    return image.convert(mode)
+__all__ = ["ImageFiles"]
 
 
 class ImageFiles:

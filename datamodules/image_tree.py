@@ -10,8 +10,8 @@ from rich.progress import track
 from torch import Tensor
 
 from nnmass.datamodules.cache import cached, fingerprint
-from nnmass.datamodules.image_files import converted, decoding, open_image
 from nnmass.datamodules.listing import files_of_classes
+from nnmass.zoo.weights.images import converted, decoding, open_image
 
 __all__ = ["load_image_tree"]
 

@@ -11,17 +11,17 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from nnmass.datamodules.augment import normalise
 from nnmass.datamodules.base import DataModule, require_at_least
 from nnmass.datamodules.cores import reading_processes
-from nnmass.datamodules.image_files import converted, decoding, open_image
 from nnmass.datamodules.listing import files_of_classes, names_of_classes, say_left_out
 from nnmass.datamodules.loader import WorkerLoader, mixed_seed
 from nnmass.datamodules.official import data_folder
 from nnmass.datamodules.sample import Stage
 from nnmass.datamodules.transfer import Constants, to_device
+from nnmass.zoo.weights.images import decoding, open_image, open_photograph
+from nnmass.zoo.weights.preprocessing import Preprocessing, normalise
 
-__all__ = ["ImageNet", "centre_crop", "open_photograph", "random_resized_crop"]
+__all__ = ["ImageNet", "random_resized_crop"]
 
 
 class ImageNet(DataModule):
@@ -89,6 +89,11 @@ class ImageNet(DataModule):
         names = [info.index_to_label_name(label) for label in range(info.num_classes())]
         return names if len(names) == self.num_classes else super().class_names
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The centre crop of 87.5 % of the short side, as in validation and test."""
+        return Preprocessing(self.in_chans, (self.resolution,) * 2, self.mean, self.std, crop=0.875)
+
     def prepare_data(self) -> None:
         """List the files, in one process of each machine, and say what is wrong with them."""
         self._files = {}
@@ -113,11 +118,6 @@ class ImageNet(DataModule):
         """Centre crops of the photographs in ``val``, each once."""
         return self._loader("val", "test")
 
-    def decode(self, path: Path) -> Tensor:
-        """The centre crop of a photograph, as in the test: bytes (3, H, W)."""
-        with decoding(path):
-            return torch.from_numpy(np.array(centre_crop(path, self.resolution))).permute(2, 0, 1)
-
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the bytes to the device and normalise them there."""
         images, labels = (to_device(tensor, device) for tensor in batch)
@@ -127,7 +127,8 @@ class ImageNet(DataModule):
         paths, labels = self._index(split)
         if chosen is not None:
             paths, labels = paths[chosen.numpy()], labels[chosen]
-        photographs = Photographs(self._folder() / split, paths, labels, self.resolution, stage == "train", self.seed)
+        folder = self._folder() / split
+        photographs = Photographs(folder, paths, labels, self.preprocessing, stage == "train", self.seed)
         num_workers = self.num_workers
         if num_workers is None:
             num_workers = reading_processes(self.trainer.num_devices if self.trainer else 1)
@@ -175,10 +176,10 @@ class Photographs(Dataset):
     """Photographs as bytes of the network's size, one by one; random crops depend on seed, epoch and file alone."""
 
     def __init__(
-        self, folder: Path, paths: np.ndarray, labels: Tensor, resolution: int, training: bool, seed: int
+        self, folder: Path, paths: np.ndarray, labels: Tensor, preparation: Preprocessing, training: bool, seed: int
     ) -> None:
         self.folder, self.paths, self.labels = folder, paths, labels
-        self.resolution, self.training, self.seed = resolution, training, seed
+        self.preparation, self.training, self.seed = preparation, training, seed
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -186,21 +187,11 @@ class Photographs(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, index = key
         path = self.folder / os.fsdecode(self.paths[index])
+        if not self.training:
+            return self.preparation.decode(path), self.labels[index]
         with decoding(path):
-            if self.training:
-                image = random_resized_crop(path, self.resolution, mixed_seed(self.seed, epoch, index))
-            else:
-                image = centre_crop(path, self.resolution)
+            image = random_resized_crop(path, self.preparation.size[0], mixed_seed(self.seed, epoch, index))
         return torch.from_numpy(np.array(image)).permute(2, 0, 1), self.labels[index]
-
-
-def open_photograph(path: Path, least: float) -> Image.Image:
-    """Open an image as RGB; a JPEG is decoded at 1/2, 1/4 or 1/8 if its short side stays above ``least`` px."""
-    with open_image(path) as image:
-        if image.format == "JPEG":
-            shrink = min(image.size) / max(least, 1)
-            image.draft("RGB", (round(image.width / shrink), round(image.height / shrink)))
-        return converted(image, "RGB")
 
 
 def random_resized_crop(path: Path, resolution: int, seed: int) -> Image.Image:
@@ -225,15 +216,6 @@ def random_resized_crop(path: Path, resolution: int, seed: int) -> Image.Image:
     box = (left * scale_x, top * scale_y, (left + crop_width) * scale_x, (top + crop_height) * scale_y)
     image = image.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box)
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
-
-
-def centre_crop(path: Path, resolution: int) -> Image.Image:
-    """The centre square of 87.5 % of the short side, resized to ``resolution`` px."""
-    image = open_photograph(path, resolution / 0.875)
-    side = 0.875 * min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((resolution, resolution), Image.Resampling.BILINEAR, box=box)
 
 
 def _crop_box(width: int, height: int, generator: Generator) -> tuple[int, int, int, int]:

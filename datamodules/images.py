@@ -2,17 +2,15 @@
 
 from abc import ABC
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from nnmass.datamodules.augment import Augmentation, normalise
+from nnmass.datamodules.augment import Augmentation
 from nnmass.datamodules.base import InMemoryDataModule, Split
-from nnmass.datamodules.image_files import converted, decoding, open_image
 from nnmass.datamodules.transfer import Constants, to_device
+from nnmass.zoo.weights.preprocessing import Preprocessing, normalise
 
 __all__ = ["ImageDataModule"]
 
@@ -52,12 +50,13 @@ class ImageDataModule(InMemoryDataModule, ABC):
         """(channels, height, width) of one image, in px."""
         return (self.in_chans, *self.image_size)
 
-    def decode(self, path: Path) -> Tensor:
-        """An image file as bytes (C, H, W): grey where the data are, and resized to their size."""
-        height, width = self.image_size
-        with decoding(path), open_image(path) as image:
-            pixels = converted(image, "L" if self.in_chans == 1 else "RGB").resize((width, height))
-        return torch.from_numpy(np.array(pixels).reshape(height, width, self.in_chans)).permute(2, 0, 1)
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """Whole images, grey where the data are, resized to their size; None for channels that no file has."""
+        if self.in_chans not in (1, 3):
+            return None
+        mean, std = self._mean_and_std.rows
+        return Preprocessing(self.in_chans, self.image_size, tuple(mean), tuple(std))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Normalise image files on the device; the loader of the data set itself makes its batches there."""

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from nnmass.zoo.weights.images import FORMAT_OF
+
 __all__ = [
-    "FORMAT_OF",
     "LabelledFiles",
     "as_text",
     "entries",
@@ -23,17 +24,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-FORMAT_OF = {
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    **dict.fromkeys((".jfif", ".jpe", ".jpeg", ".jpg"), "JPEG"),
-    ".png": "PNG",
-    **dict.fromkeys((".pbm", ".pgm", ".pnm", ".ppm"), "PPM"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    ".webp": "WEBP",
-}
-"""Pillow's name of the format that an ending stands for, of those that are read here."""
 
 _NAMED = 5  # names that a message lists before it counts the rest
 

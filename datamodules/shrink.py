@@ -6,9 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from nnmass.datamodules.image_files import decoding, open_image
-from nnmass.datamodules.imagenet import open_photograph
-from nnmass.datamodules.listing import FORMAT_OF, entries, folders_in, say_left_out
+from nnmass.datamodules.listing import entries, folders_in, say_left_out
+from nnmass.zoo.weights.images import FORMAT_OF, decoding, open_image, open_photograph
 
 __all__ = ["images_of_classes", "shrunk"]
 

@@ -60,4 +60,7 @@ from .size import densenet_size as densenet_size
 from .size import mlp_size as mlp_size
 from .size import mobilenet_size as mobilenet_size
 from .training.classifier import Classifier as Classifier
+from .weights.loading import LoadedWeights as LoadedWeights
+from .weights.loading import load_weights as load_weights
+from .weights.preprocessing import Preprocessing as Preprocessing
 from .wrappers import pass_in_use as pass_in_use

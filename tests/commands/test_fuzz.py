@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nnmass.commands.training.lightning_cli import parsed_fit
-from nnmass.datamodules.image_files import ImageFiles, decoding
+from nnmass.datamodules.image_files import ImageFiles
 from nnmass.datamodules.image_tree import load_image_tree
-from nnmass.datamodules.imagenet import centre_crop
+from nnmass.datamodules.imagenet import ImageNet
 from nnmass.runtime.checkpoints import read_checkpoint
 from nnmass.runtime.config_names import find_config
 from nnmass.runtime.messages import sentence
@@ -81,13 +81,9 @@ def test_damaged_images(seed: int, name: str, tmp_path_factory: pytest.TempPathF
     (folder / "class").mkdir()
     (folder / "class" / "a.png").write_bytes(damaged(PICTURES[name], seed))
 
-    def decode(path: Path) -> torch.Tensor:
-        with decoding(path):
-            return torch.from_numpy(np.array(centre_crop(path, 8)))
-
     for read in (
         lambda: load_image_tree(folder, 1, (8, 8), folder / "cache"),
-        lambda: list(ImageFiles(folder, decode, batch_size=1)),
+        lambda: list(ImageFiles(folder, ImageNet(resolution=8).decode, batch_size=1)),
     ):
         with refused_in_one_sentence():
             assert read()

@@ -18,7 +18,7 @@ from interruptions import ThreeClasses, write_photographs
 from PIL import Image
 
 from nnmass.commands.main import main
-from nnmass.datamodules.imagenet import _crop_box, centre_crop, random_resized_crop
+from nnmass.datamodules.imagenet import ImageNet, _crop_box, random_resized_crop
 from nnmass.datamodules.shrink import images_of_classes, shrunk
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"  # two photographs of 640 x 427 px
@@ -42,7 +42,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def apart(path: Path, other: Path, resolution: int) -> float:
     """Mean difference of what the test sees of two files, on the scale of 0 to 255."""
-    first, second = (np.asarray(centre_crop(file, resolution), dtype=float) for file in (path, other))
+    first, second = (ImageNet(resolution=resolution).decode(file).numpy().astype(float) for file in (path, other))
     return float(np.abs(first - second).mean())
 
 

@@ -16,11 +16,11 @@ from nnmass.datamodules.augment import (
     adjust_colours,
     cutmix,
     mixup,
-    normalise,
     random_crop,
     random_cutout,
     random_flip,
 )
+from nnmass.zoo.weights.preprocessing import normalise
 
 COUNT = 8100
 

@@ -13,8 +13,9 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as theirs
 
 from nnmass.datamodules import ImageNet
-from nnmass.datamodules.imagenet import _crop_box, centre_crop, open_photograph, random_resized_crop
+from nnmass.datamodules.imagenet import _crop_box, random_resized_crop
 from nnmass.datamodules.loader import WorkerLoader
+from nnmass.zoo.weights.images import open_photograph
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_the_centre_crop_is_torchvisions_up_to_resampling(folder: Path) -> None:
     with Image.open(path) as image:
         resized = theirs.resize(image.convert("RGB"), [48], antialias=True)
     expected = np.asarray(theirs.center_crop(resized, [42, 42]), dtype=float)
-    difference = np.abs(np.asarray(centre_crop(path, 42), dtype=float) - expected)
+    difference = np.abs(ImageNet(resolution=42).decode(path).permute(1, 2, 0).numpy().astype(float) - expected)
     assert difference.mean() < 4
 
 

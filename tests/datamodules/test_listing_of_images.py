@@ -21,10 +21,11 @@ from PIL import Image
 from nnmass.commands.main import main
 from nnmass.commands.training.predictions import predictions_table
 from nnmass.datamodules import CIFAR10, Digits, listing
-from nnmass.datamodules.image_files import ImageFiles, converted, decoding, open_image
+from nnmass.datamodules.image_files import ImageFiles
 from nnmass.datamodules.image_tree import load_image_tree
-from nnmass.datamodules.listing import FORMAT_OF, as_text, files_of_classes, images_below, names_of_classes
+from nnmass.datamodules.listing import as_text, files_of_classes, images_below, names_of_classes
 from nnmass.datamodules.shrink import images_of_classes, shrunk
+from nnmass.zoo.weights.images import FORMAT_OF, converted, decoding, open_image
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9.png")
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n"

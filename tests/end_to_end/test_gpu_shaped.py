@@ -15,13 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnmass import callbacks
 from nnmass.datamodules import Digits
-from nnmass.datamodules.augment import adjust_colours, normalise
+from nnmass.datamodules.augment import adjust_colours
 from nnmass.studies.ensemble import batched as ensemble_torch
 from nnmass.studies.ensemble.arrays import Samples
 from nnmass.studies.ensemble.batched import train_batched
 from nnmass.studies.ensemble.trainer import sample_order
 from nnmass.zoo import Classifier, RandomSkipMLP, create_model, layer_spectra, topology
 from nnmass.zoo.jacobian.estimates import estimate_spectrum
+from nnmass.zoo.weights.preprocessing import normalise
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and make test-gpu for it")
 
