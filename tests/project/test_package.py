@@ -50,7 +50,7 @@ def test_importing_the_zoo_loads_no_framework() -> None:
     }
     heavy = loaded_after("from nnmass import zoo; zoo.create_model('dense_digits')")
     assert "torch" in heavy
-    assert not heavy & {"pytorch_lightning", "timm", "fvcore", "torchvision"}
+    assert not heavy & {"pytorch_lightning", "timm", "fvcore", "torchvision", "huggingface_hub"}
 
 
 @pytest.mark.parametrize("package", PUBLIC)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nnmass.zoo.checks import require_choice, require_integer, require_memory, require_one_per_cell
 from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass
 from nnmass.zoo.networks.cells import RandomSkipCell
+from nnmass.zoo.networks.hub import HubNetwork
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.size import cell_widths, densenet_size
 
@@ -18,7 +19,7 @@ __all__ = ["RandomSkipDenseNet"]
 _STEMS = ("none", "imagenet")
 
 
-class RandomSkipDenseNet(nn.Module):
+class RandomSkipDenseNet(HubNetwork, nn.Module):
     """Random-skip cells at falling resolution, global average pooling and a linear classifier.
 
     The first layer of every cell but the first halves the resolution. With three cells and no stem (CIFAR) the papers

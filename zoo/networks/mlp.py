@@ -11,6 +11,7 @@ from nnmass.zoo.fast.choice import forward_by_choice
 from nnmass.zoo.fast.proof import is_proved
 from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds
 from nnmass.zoo.networks.cells import draw_links
+from nnmass.zoo.networks.hub import HubNetwork
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.size import mlp_size
 
@@ -49,7 +50,7 @@ class RandomSkipLinear(nn.Module):
         return self._columns[2]
 
 
-class RandomSkipMLP(nn.Module):
+class RandomSkipMLP(HubNetwork, nn.Module):
     """One cell of d layers: layer 0 maps the input to w neurons, layer d-1 is the classifier and takes links too.
 
     s_0 = phi(W_0 x + b_0); s_i = phi(W_i x_{i-1} + b_i), where x_{i-1} is s_{i-1} and the chosen activations of layers

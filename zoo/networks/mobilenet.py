@@ -10,13 +10,14 @@ from torch import nn
 
 from nnmass.zoo.checks import require, require_integer, require_memory
 from nnmass.zoo.mass import MOST_LAYERS
+from nnmass.zoo.networks.hub import HubNetwork
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.size import MOBILENET_STAGES, mobilenet_size
 
 __all__ = ["MobileNetV2"]
 
 
-class MobileNetV2(EfficientNet):
+class MobileNetV2(HubNetwork, EfficientNet):
     """Inverted residual blocks with linear bottlenecks, of any width and depth.
 
     Args:

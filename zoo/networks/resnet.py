@@ -6,6 +6,7 @@ import timm.models.resnet
 from torch import nn
 
 from nnmass.zoo.checks import require_integer, require_memory
+from nnmass.zoo.networks.hub import HubNetwork
 from nnmass.zoo.resnet_size import RESNET_BLOCKS, resnet_channels, resnet_size
 from nnmass.zoo.seeding import seeded
 
@@ -14,7 +15,7 @@ __all__ = ["ResNet"]
 Depth = Literal[18, 34, 50, 101, 152]
 
 
-class ResNet(timm.models.resnet.ResNet):
+class ResNet(HubNetwork, timm.models.resnet.ResNet):
     """timm's ResNet by depth and width: ResNet, ResNeXt (cardinality) and Wide ResNet (width factor, base width).
 
     Args:
