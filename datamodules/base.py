@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -31,6 +31,8 @@ class DataModule(LightningDataModule, ABC):
             checkpoint is then chosen on the test set; ``run.json`` says so.
         split_seed: Decides which samples are kept for validation, and which are taken where Lightning takes a part.
         seed: Decides the order and the augmentation of the training samples.
+        balance: What is done where classes differ in size: ``sampler`` draws all classes equally often, ``loss`` weighs
+            a training sample by the inverse frequency of its class.
 
     Attributes:
         num_classes: Classes.
@@ -41,8 +43,8 @@ class DataModule(LightningDataModule, ABC):
         ValueError: If an argument is out of range.
     """
 
-    num_classes: ClassVar[int]
-    in_chans: ClassVar[int]
+    num_classes: int
+    in_chans: int
 
     def __init__(
         self,
@@ -51,13 +53,16 @@ class DataModule(LightningDataModule, ABC):
         val_on_test: bool = False,
         split_seed: int = 0,
         seed: int = 0,
+        balance: Literal["none", "sampler", "loss"] = "none",
     ) -> None:
         super().__init__()
         require_at_least(1, batch_size=batch_size)
+        if balance not in ("none", "sampler", "loss"):
+            raise ValueError(f"Expected data.balance to be none, sampler or loss, but got {balance!r}.")
         require_at_least(0, split_seed=split_seed, seed=seed)
         if val_size is not None:
             require_at_least(self.num_classes, val_size=val_size)
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.balance = batch_size, seed, balance
         self.val_size, self.val_on_test, self.split_seed = val_size, val_on_test, split_seed
         self.images: ImageFiles | None = None
         self._training: ResumableLoader | None = None
@@ -82,6 +87,22 @@ class DataModule(LightningDataModule, ABC):
     def preprocessing(self) -> Preprocessing | None:
         """All that turns an image file into the network's input; None where samples are no images."""
         return None
+
+    @property
+    def class_weights(self) -> list[float] | None:
+        """N / (classes N_c) of each class, of mean 1 over the training samples; None unless ``balance`` asks for it."""
+        if self.balance != "loss":
+            return None
+        counts = self.training_labels().bincount(minlength=self.num_classes)
+        return (counts.sum() / (self.num_classes * counts.clamp(min=1))).tolist()
+
+    def training_labels(self) -> Tensor:
+        """Labels (N,) of the samples that are trained on.
+
+        Raises:
+            ValueError: If the data set does not give them before its batches.
+        """
+        raise ValueError(f"Expected data.balance to be none or sampler for {type(self).__name__}, but got loss.")
 
     @abstractmethod
     def training_batches(self) -> ResumableLoader:
@@ -171,6 +192,8 @@ class DataModule(LightningDataModule, ABC):
             raise ValueError(f"Expected at most as many processes as samples ({len(chosen)}), but got {world_size}.")
         training = stage == "train"
         batches = ShardedBatches(len(chosen), self.batch_size, training, self.seed, rank, world_size)
+        if training and self.balance == "sampler":
+            batches.classes = labels.cpu()[chosen]
         overfit = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
         if overfit if training else batches.seen(limit_of(self.trainer, stage)) < len(chosen):
             batches.order = mixed_order(labels.cpu()[chosen], mixed_seed(self.split_seed))
@@ -211,6 +234,11 @@ class InMemoryDataModule(DataModule, ABC):
     def prepare_eval(self, samples: Tensor) -> Tensor:
         """Turn any other batch into the network's input."""
         return samples
+
+    def training_labels(self) -> Tensor:
+        """Labels (N,) of the samples that are trained on."""
+        labels = self._loaded_once("train")[1]
+        return labels if self.val_on_test else labels[self.split(labels)[0]]
 
     def training_batches(self) -> MemoryLoader:
         """Shuffled, augmented batches of the training set."""

@@ -103,6 +103,11 @@ class ImageNet(DataModule):
         if not self.val_on_test:
             self.split(self._index("train")[1])
 
+    def training_labels(self) -> Tensor:
+        """Labels (N,) of the photographs that are trained on."""
+        labels = self._index("train")[1]
+        return labels if self.val_on_test else labels[self.split(labels)[0]]
+
     def training_batches(self) -> WorkerLoader:
         """Shuffled batches of random crops."""
         labels = self._index("train")[1]

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from nnmass.datamodules.sample import balanced_order
 from nnmass.datamodules.transfer import to_device
 
 __all__ = ["MemoryLoader", "ResumableLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
@@ -40,6 +41,8 @@ class ShardedBatches:
     Attributes:
         epoch: The epoch whose batches come next.
         order: (num_samples,), in place of the order of the samples, or of the drawn ones, in every epoch.
+        classes: (num_samples,); with them an epoch draws all classes equally often, and as many samples as there are.
+            The k-th repetition of sample i in an epoch is called k num_samples + i.
 
     Example:
         >>> [batch.tolist() for batch in ShardedBatches(5, batch_size=2, shuffle=False)]
@@ -58,6 +61,7 @@ class ShardedBatches:
         self.num_samples, self.batch_size, self.shuffle, self.seed = num_samples, batch_size, shuffle, seed
         self.rank, self.world_size = rank, world_size
         self.order: Tensor | None = None
+        self.classes: Tensor | None = None
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -85,6 +89,8 @@ class ShardedBatches:
             return self.order
         if self.shuffle:
             generator = Generator().manual_seed(mixed_seed(self.seed, self.epoch))
+            if self.classes is not None:
+                return balanced_order(self.classes, generator)
             return torch.randperm(self.num_samples, generator=generator)
         return torch.arange(self.num_samples)
 
@@ -185,7 +191,7 @@ class MemoryLoader(ResumableLoader):
         generator = Generator(device)
         for step, positions in enumerate(sampler.batches_from(first), start=first):
             generator.manual_seed(mixed_seed(sampler.seed, sampler.epoch, sampler.rank, step))
-            indices = to_device(self.chosen[positions], device)
+            indices = to_device(self.chosen[positions % sampler.num_samples], device)
             yield self.prepare(self.samples.index_select(0, indices), self.labels.index_select(0, indices), generator)
 
 
@@ -253,8 +259,12 @@ class _Keys:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, batches = self.sampler.epoch, self.sampler.batches_from(self.first)
-        return ([(epoch, index) for index in batch.tolist()] for batch in batches)
+        epoch, number = self.sampler.epoch, self.sampler.num_samples
+        # A repetition is drawn as if in an epoch that never comes, so that its augmentation is another.
+        return (
+            [(epoch + (index // number << 32), index % number) for index in batch.tolist()]
+            for batch in self.sampler.batches_from(self.first)
+        )
 
 
 def mixed_seed(*parts: int) -> int:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["Stage", "limit_of", "mixed_order"]
+__all__ = ["Stage", "balanced_order", "limit_of", "mixed_order"]
 
 Stage = Literal["train", "val", "test", "predict"]
 
@@ -47,3 +47,34 @@ def mixed_order(labels: Tensor, seed: int) -> Tensor:
     rank = torch.empty_like(classes)
     rank[by_class] = torch.arange(len(classes)) - (counts.cumsum(0) - counts)[classes[by_class]]
     return drawn[((rank + 0.5) / counts[classes]).argsort(stable=True)]
+
+
+def balanced_order(labels: Tensor, generator: Generator) -> Tensor:
+    """Draw as many samples as there are, all classes equally often, to one sample.
+
+    A class that is too large gives a random part of its samples. One that is too small gives all of them, then all of
+    them again in another order, and so on; the k-th repetition of sample i is called k N + i.
+
+    Args:
+        labels: (N,), on the processor.
+        generator: Decides all draws.
+
+    Returns:
+        Samples (N,) in random order.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 0, 0, 1])
+        >>> order = balanced_order(labels, Generator().manual_seed(0))
+        >>> labels[order % 6].bincount().tolist(), order[labels[order % 6] == 1].sort().values.tolist()
+        ([3, 3], [5, 11, 17])
+    """
+    number = len(labels)
+    counts = labels.unique(return_counts=True)[1]
+    shares = torch.full_like(counts, number // len(counts))
+    shares[torch.randperm(len(counts), generator=generator)[: number % len(counts)]] += 1
+    drawn: list[Tensor] = []
+    for members, share in zip(labels.argsort(stable=True).split(counts.tolist()), shares.tolist(), strict=True):
+        size = len(members)
+        rounds = [members[torch.randperm(size, generator=generator)] + k * number for k in range(-(-share // size))]
+        drawn.append(torch.cat(rounds)[:share] if rounds else members[:0])
+    return torch.cat(drawn)[torch.randperm(number, generator=generator)]

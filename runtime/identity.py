@@ -24,7 +24,7 @@ _INCIDENTAL = {
 _INCIDENTAL_KEYS = frozenset({"model.cuda_graph", "model.network.init_args.share_outputs"})
 
 # Options that came after the first runs, and the value with which a training is what it was without them.
-_ADDED: Mapping[str, Any] = {"model.loss": "cross_entropy"}
+_ADDED: Mapping[str, Any] = {"model.loss": "cross_entropy", "data.init_args.balance": "none"}
 
 # What decides a training, but not what a checkpoint gives when it is evaluated, but for rounding.
 _TRAINING_ONLY = frozenset(

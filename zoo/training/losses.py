@@ -41,7 +41,7 @@ class ClassWeighted(nn.Module):
     def __init__(self, loss: nn.Module, class_weights: Sequence[float]) -> None:
         super().__init__()
         self.loss, self.each = loss, copy(loss)
-        self.each.reduction = "none"
+        vars(self.each)["reduction"] = "none"
         # The data decide them anew in each training; they are no part of a checkpoint.
         self.register_buffer("weights", torch.tensor(class_weights, dtype=torch.float32), persistent=False)
 
