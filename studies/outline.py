@@ -111,6 +111,7 @@ _MODEL: dict[str, Rule] = {
     "cuda_graph": _is_flag,
     "interval": _one_of("epoch", "step"),
     "label_smoothing": lambda value: _is_number(value) and 0 <= value < 1,
+    "loss": _one_of("cross_entropy", "binary_cross_entropy"),
     "lr_scaling": _one_of("none", "linear", "sqrt"),
     "network": _is_network,
     "optimizer": _is_optimizer,

@@ -113,6 +113,7 @@ def ensemble_rate(model: Classifier, data: DataModule, row: Row) -> float:
         "the optimizer torch.optim.Adam with its default betas and eps": type(optimizer) is torch.optim.Adam
         and all(optimizer.defaults[key] == value for key, value in plain.items() if key not in means),
         "the schedule constant without warm-up": model.schedule == "constant" and not model.warmup_epochs,
+        "the loss cross_entropy": type(model.train_loss) is nn.CrossEntropyLoss,
         "no label smoothing": model.train_loss.label_smoothing == 0,
         "data that fits into memory": isinstance(data, InMemoryDataModule),
         "no augmentation": not isinstance(data, ImageDataModule) or data.augmentation == type(data.augmentation)(),

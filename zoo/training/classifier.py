@@ -16,7 +16,7 @@ from torchmetrics import Metric, MetricCollection
 from nnmass.zoo.checks import require, require_choice
 from nnmass.zoo.training.architecture import require_same_architecture
 from nnmass.zoo.training.cuda_graph import TrainingGraph, can_replay
-from nnmass.zoo.training.losses import weighted
+from nnmass.zoo.training.losses import LOSSES, weighted
 from nnmass.zoo.training.metrics import evaluation_metrics, macro_metrics
 from nnmass.zoo.training.weighted_mean import WeightedMean
 
@@ -55,6 +55,8 @@ class Classifier(LightningModule):
             faster on; results differ by rounding alone. The network's own code must not rely on the order in memory.
         compile_network: Run the network through ``torch.compile``; the first step then takes a minute or more.
         cuda_graph: On one GPU, capture a training step of the network and replay it, which Python does not hold up.
+        loss: Of training; ``binary_cross_entropy`` asks for each class by itself whether it is there. Evaluations give
+            the cross-entropy with either.
 
     Raises:
         ValueError: If an argument is out of range, or the number of classes is neither given nor known.
@@ -80,10 +82,12 @@ class Classifier(LightningModule):
         channels_last: bool = False,
         compile_network: bool = False,
         cuda_graph: bool = False,
+        loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy",
     ) -> None:
         super().__init__()
         require_choice("schedule", schedule, ("cosine", "constant"))
         require_choice("interval", interval, ("epoch", "step"))
+        require_choice("loss", loss, LOSSES)
         require_choice("lr_scaling", lr_scaling, _LR_EXPONENTS)
         require(warmup_epochs >= 0, "warmup_epochs", "be at least 0", warmup_epochs)
         require(0 <= label_smoothing < 1, "label_smoothing", "lie in [0, 1)", label_smoothing)
@@ -107,7 +111,7 @@ class Classifier(LightningModule):
         self.lr: float | None = None  # Lightning's LearningRateFinder sets the rate of a whole step here
         self.schedule, self.interval, self.lr_scaling = schedule, interval, lr_scaling
         self.warmup_epochs = warmup_epochs
-        self.train_loss: nn.Module = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.train_loss = LOSSES[loss](label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_loss_mean, self.val_loss_mean, self.test_loss_mean, self.train_accuracy = (
             WeightedMean() for _ in range(4)
