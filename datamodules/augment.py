@@ -19,6 +19,7 @@ __all__ = [
     "Augmentation",
     "adjust_colours",
     "cutmix",
+    "mix",
     "mixup",
     "random_crop",
     "random_cutout",
@@ -89,16 +90,7 @@ class Augmentation:
             images.mul_(_outside_square(images, self.cutout, generator))  # our own copy by now
         if not (self.mixup or self.cutmix):
             return images, labels
-        shares = one_hot(labels, num_classes).to(images.dtype)
-        if self.mixup and self.cutmix:
-            coin = torch.rand(len(images), generator=generator, device=images.device) < 0.5
-            mixed, cut = mixup(images, shares, self.mixup, generator), cutmix(images, shares, self.cutmix, generator)
-            return torch.where(coin.view(-1, 1, 1, 1), mixed[0], cut[0]), torch.where(
-                coin.view(-1, 1), mixed[1], cut[1]
-            )
-        if self.mixup:
-            return mixup(images, shares, self.mixup, generator)
-        return cutmix(images, shares, self.cutmix, generator)
+        return mix(images, one_hot(labels, num_classes).to(images.dtype), self.mixup, self.cutmix, generator)
 
 
 def random_crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
@@ -195,6 +187,30 @@ def _grey(images: Tensor) -> Tensor:
         return images.clone()
     red, green, blue = images.unbind(1)
     return (0.2989 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
+
+
+def mix(
+    images: Tensor, shares: Tensor, mixup_alpha: float, cutmix_alpha: float, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix images by MixUp or CutMix, or each by one of the two by the toss of a coin.
+
+    Args:
+        images: (N, C, H, W), floating.
+        shares: (N, classes), one-hot labels.
+        mixup_alpha: Parameter of MixUp's Beta distribution; 0 for CutMix alone.
+        cutmix_alpha: Parameter of CutMix's; 0 for MixUp alone.
+        generator: Decides all draws.
+
+    Returns:
+        Images and shares of the same shapes.
+    """
+    if not cutmix_alpha:
+        return mixup(images, shares, mixup_alpha, generator)
+    if not mixup_alpha:
+        return cutmix(images, shares, cutmix_alpha, generator)
+    coin = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    mixed, cut = mixup(images, shares, mixup_alpha, generator), cutmix(images, shares, cutmix_alpha, generator)
+    return torch.where(coin.view(-1, 1, 1, 1), mixed[0], cut[0]), torch.where(coin.view(-1, 1), mixed[1], cut[1])
 
 
 def mixup(images: Tensor, shares: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:

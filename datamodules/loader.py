@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from nnmass.datamodules.sample import balanced_order
+from nnmass.datamodules.sample import balanced_order, repeated_order
 from nnmass.datamodules.transfer import to_device
 
 __all__ = ["MemoryLoader", "ResumableLoader", "ShardedBatches", "WorkerLoader", "mixed_seed"]
@@ -43,6 +43,7 @@ class ShardedBatches:
         order: (num_samples,), in place of the order of the samples, or of the drawn ones, in every epoch.
         classes: (num_samples,); with them an epoch draws all classes equally often, and as many samples as there are.
             The k-th repetition of sample i in an epoch is called k num_samples + i.
+        repeats: Times that a sample of a drawn order comes in succession; the epoch ends after as many samples as ever.
 
     Example:
         >>> [batch.tolist() for batch in ShardedBatches(5, batch_size=2, shuffle=False)]
@@ -62,6 +63,7 @@ class ShardedBatches:
         self.rank, self.world_size = rank, world_size
         self.order: Tensor | None = None
         self.classes: Tensor | None = None
+        self.repeats = 1
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -90,9 +92,15 @@ class ShardedBatches:
         if self.shuffle:
             generator = Generator().manual_seed(mixed_seed(self.seed, self.epoch))
             if self.classes is not None:
-                return balanced_order(self.classes, generator)
-            return torch.randperm(self.num_samples, generator=generator)
+                order = balanced_order(self.classes, generator)
+            else:
+                order = torch.randperm(self.num_samples, generator=generator)
+            return order if self.repeats == 1 else repeated_order(order, self.repeats)
         return torch.arange(self.num_samples)
+
+    def seed_of(self, step: int) -> int:
+        """Seed of what is random about this process's batch at a step of the epoch."""
+        return mixed_seed(self.seed, self.epoch, self.rank, step)
 
     def seen(self, limit: int | float) -> int:
         """Samples that all processes together take of an evaluation, if each ends after part of its batches.
@@ -137,7 +145,7 @@ class ResumableLoader(ABC):
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple]:
         position, self._position = self._position, None
         first = position["start"] if position and position["epoch"] == self.sampler.epoch else 0
         self._handed_out, self.waited_s = first, 0.0
@@ -149,7 +157,7 @@ class ResumableLoader(ABC):
             began = time.perf_counter()
 
     @abstractmethod
-    def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _make(self, first: int) -> Iterator[tuple]:
         """The finished batches from the ``first`` on."""
 
     @property
@@ -190,7 +198,7 @@ class MemoryLoader(ResumableLoader):
         device, sampler = self.samples.device, self.sampler
         generator = Generator(device)
         for step, positions in enumerate(sampler.batches_from(first), start=first):
-            generator.manual_seed(mixed_seed(sampler.seed, sampler.epoch, sampler.rank, step))
+            generator.manual_seed(sampler.seed_of(step))
             indices = to_device(self.chosen[positions % sampler.num_samples], device)
             yield self.prepare(self.samples.index_select(0, indices), self.labels.index_select(0, indices), generator)
 
@@ -204,10 +212,19 @@ class WorkerLoader(ResumableLoader):
         num_workers: Processes that read; 0 reads in this one.
         pin_memory: Hand the batches out in memory from which a GPU takes them over without being waited for. This
             starts CUDA.
+        with_seeds: Hand a seed out as the third part of each batch, for what is random about the batch as a whole.
     """
 
-    def __init__(self, dataset: Dataset, sampler: ShardedBatches, num_workers: int, pin_memory: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        sampler: ShardedBatches,
+        num_workers: int,
+        pin_memory: bool = False,
+        with_seeds: bool = False,
+    ) -> None:
         super().__init__(sampler)
+        self._with_seeds = with_seeds
         self._keys = _Keys(sampler)
         self._loader = DataLoader(
             dataset,
@@ -220,9 +237,12 @@ class WorkerLoader(ResumableLoader):
             generator=Generator().manual_seed(sampler.seed),
         )
 
-    def _make(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _make(self, first: int) -> Iterator[tuple]:
         self._keys.first = first
-        return iter(self._loader)
+        batches = iter(self._loader)
+        if not self._with_seeds:
+            return batches
+        return ((*batch, self.sampler.seed_of(step)) for step, batch in enumerate(batches, start=first))
 
     def close(self) -> None:
         """End the worker processes; they would else live as long as anything refers to the loader."""

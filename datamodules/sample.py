@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["Stage", "balanced_order", "limit_of", "mixed_order"]
+__all__ = ["Stage", "balanced_order", "limit_of", "mixed_order", "repeated_order"]
 
 Stage = Literal["train", "val", "test", "predict"]
 
@@ -78,3 +78,23 @@ def balanced_order(labels: Tensor, generator: Generator) -> Tensor:
         rounds = [members[torch.randperm(size, generator=generator)] + k * number for k in range(-(-share // size))]
         drawn.append(torch.cat(rounds)[:share] if rounds else members[:0])
     return torch.cat(drawn)[torch.randperm(number, generator=generator)]
+
+
+def repeated_order(order: Tensor, repeats: int) -> Tensor:
+    """Let each sample come several times in succession, until there are as many as before.
+
+    Args:
+        order: (N,), samples; the k-th repetition of sample i is called k N + i, in it and in the result.
+        repeats: Times.
+
+    Returns:
+        Samples (N,).
+
+    Example:
+        >>> repeated_order(torch.tensor([2, 0, 1, 3]), 3)
+        tensor([ 2,  6, 10,  0])
+    """
+    number = len(order)
+    rounds = order // number  # repetitions that the order itself has
+    again = order.unsqueeze(1) + number * ((repeats - 1) * rounds.unsqueeze(1) + torch.arange(repeats))
+    return again.flatten()[:number]

@@ -50,6 +50,32 @@ def test_each_epoch_has_its_own_order() -> None:
     assert first == again != second
 
 
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 3), st.booleans())
+def test_repeated_samples_come_in_succession_under_names_of_their_own(
+    samples: int, repeats: int, number: int, balanced: bool
+) -> None:
+    classes = torch.arange(samples) // 7
+    batches = ShardedBatches(samples, 8, shuffle=True, seed=3)
+    batches.classes = classes if balanced else None
+    batches.set_epoch(number)
+    plain = torch.cat(list(batches))
+    batches.repeats = repeats
+    repeated = torch.cat(list(batches))
+    assert len(repeated) == samples
+    assert len(set(repeated.tolist())) == samples
+    assert torch.equal(repeated % samples, (plain % samples).repeat_interleave(repeats)[:samples])
+
+
+def test_the_repetitions_of_a_sample_are_spread_over_the_processes() -> None:
+    ranks = []
+    for rank in range(3):
+        batches = ShardedBatches(24, 4, shuffle=True, rank=rank, world_size=3)
+        batches.repeats = 3
+        ranks.append(torch.cat(list(batches)))
+    assert torch.equal(ranks[0] % 24, ranks[1] % 24)
+    assert torch.equal(ranks[0] % 24, ranks[2] % 24)
+
+
 def test_an_order_can_stay_as_it_is() -> None:
     batches = ShardedBatches(50, 8, shuffle=True)
     batches.order = torch.arange(50).flip(0)
