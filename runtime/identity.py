@@ -24,7 +24,15 @@ _INCIDENTAL = {
 _INCIDENTAL_KEYS = frozenset({"model.cuda_graph", "model.network.init_args.share_outputs"})
 
 # Options that came after the first runs, and the value with which a training is what it was without them.
-_ADDED: Mapping[str, Any] = {"model.loss": "cross_entropy", "data.init_args.balance": "none"}
+_ADDED: Mapping[str, Any] = {
+    "model.loss": "cross_entropy",
+    "data.init_args.balance": "none",
+    "model.weights": None,
+    "model.freeze": None,
+    "model.unfreeze_epoch": None,
+    "model.layer_decay": 1.0,
+    "model.decay_norms": True,
+}
 
 # What decides a training, but not what a checkpoint gives when it is evaluated, but for rounding.
 _TRAINING_ONLY = frozenset(

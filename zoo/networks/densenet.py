@@ -125,6 +125,10 @@ class RandomSkipDenseNet(HubNetwork, nn.Module):
         """The classifier, or an identity where there is none."""
         return self.classifier
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Patterns by which timm numbers the layers, or with ``coarse`` the cells; what matches none comes last."""
+        return {"stem": r"^stem", "blocks": r"^cells\.(\d+)" if coarse else r"^cells\.(\d+)\.layers\.(\d+)"}
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Map images (N, in_chans, H, W) to the last cell's output (N, num_features, H / 4, W / 4) for three cells."""
         return self.cells(self.stem(x))

@@ -157,6 +157,10 @@ class RandomSkipMLP(HubNetwork, nn.Module):
         variance = sum(variances) / max(len(variances), 1)
         return singular_value_bounds(self.width, self.nn_mass, variance)  # type: ignore[return-value]
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Pattern by which timm numbers the layers."""
+        return {"blocks": r"^layers\.(\d+)"}
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Map inputs (N, ...) to all that enters the classifier (N, num_features)."""
         entering = x.flatten(1)

@@ -1,30 +1,27 @@
 """Classifier: the LightningModule that trains any network on labelled images or vectors."""
 
 from collections.abc import Callable, Iterable
-from math import ceil, isfinite
 from numbers import Integral
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torchmetrics import Metric, MetricCollection
 
 from nnmass.zoo.checks import require, require_choice
 from nnmass.zoo.training.architecture import require_same_architecture
 from nnmass.zoo.training.cuda_graph import TrainingGraph, can_replay
+from nnmass.zoo.training.freezing import FrozenPart, wrap_again
 from nnmass.zoo.training.losses import LOSSES, weighted
 from nnmass.zoo.training.metrics import evaluation_metrics, macro_metrics
-from nnmass.zoo.training.weighted_mean import WeightedMean
+from nnmass.zoo.training.optimization import LR_EXPONENTS, OptimizedModule
+from nnmass.zoo.training.weighted_mean import WeightedMean, restore
+from nnmass.zoo.weights.loading import LoadedWeights, load_weights
 
 __all__ = ["Classifier", "papers_sgd"]
-
-
-# The learning rate grows with this power of the number of batches in a step.
-_LR_EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 
 
 def papers_sgd(parameters: Iterable) -> SGD:
@@ -32,7 +29,7 @@ def papers_sgd(parameters: Iterable) -> SGD:
     return SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
 
 
-class Classifier(LightningModule):
+class Classifier(OptimizedModule):
     """Cross-entropy training of one network, with loss and accuracy for every stage.
 
     Once an epoch it logs ``loss`` and ``accuracy`` (micro top-1) under ``train/``, ``val/`` and ``test/``; for
@@ -57,6 +54,13 @@ class Classifier(LightningModule):
         cuda_graph: On one GPU, capture a training step of the network and replay it, which Python does not hold up.
         loss: Of training; ``binary_cross_entropy`` asks for each class by itself whether it is there. Evaluations give
             the cross-entropy with either.
+        weights: File to start a training from, or ``pretrained`` for timm's; see :func:`zoo.load_weights`. It is read
+            when the training begins, and not for an evaluation.
+        freeze: ``backbone`` for all but the classifier, or patterns of names; these parts do not learn, and their batch
+            norms keep their running statistics.
+        unfreeze_epoch: Epochs after which the frozen parts learn too, at the rate that the schedule has come to.
+        layer_decay: Factor of the learning rate from each layer to the one before it, in (0, 1].
+        decay_norms: Whether weight decay holds for norms and biases too.
 
     Raises:
         ValueError: If an argument is out of range, or the number of classes is neither given nor known.
@@ -83,14 +87,22 @@ class Classifier(LightningModule):
         compile_network: bool = False,
         cuda_graph: bool = False,
         loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy",
+        weights: str | None = None,
+        freeze: str | list[str] | None = None,
+        unfreeze_epoch: int | None = None,
+        layer_decay: float = 1.0,
+        decay_norms: bool = True,
     ) -> None:
         super().__init__()
         require_choice("schedule", schedule, ("cosine", "constant"))
         require_choice("interval", interval, ("epoch", "step"))
         require_choice("loss", loss, LOSSES)
-        require_choice("lr_scaling", lr_scaling, _LR_EXPONENTS)
+        require_choice("lr_scaling", lr_scaling, LR_EXPONENTS)
         require(warmup_epochs >= 0, "warmup_epochs", "be at least 0", warmup_epochs)
         require(0 <= label_smoothing < 1, "label_smoothing", "lie in [0, 1)", label_smoothing)
+        require(0 < layer_decay <= 1, "layer_decay", "lie in (0, 1]", layer_decay)
+        require(unfreeze_epoch is None or unfreeze_epoch >= 1, "unfreeze_epoch", "be at least 1", unfreeze_epoch)
+        require(freeze is not None or unfreeze_epoch is None, "freeze", "say what unfreeze_epoch sets free", freeze)
         own = getattr(network, "num_classes", None)
         num_classes = own if num_classes is None else num_classes
         require(own in (None, num_classes), "num_classes", f"be the network's own, {own}", num_classes)
@@ -110,7 +122,9 @@ class Classifier(LightningModule):
         self.optimizer = optimizer
         self.lr: float | None = None  # Lightning's LearningRateFinder sets the rate of a whole step here
         self.schedule, self.interval, self.lr_scaling = schedule, interval, lr_scaling
-        self.warmup_epochs = warmup_epochs
+        self.warmup_epochs, self.layer_decay, self.decay_norms = warmup_epochs, layer_decay, decay_norms
+        self.weights, self.unfreeze_epoch, self.first_epoch = weights, unfreeze_epoch, 0
+        self._frozen = None if freeze is None else FrozenPart(network, freeze)
         self.train_loss = LOSSES[loss](label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_loss_mean, self.val_loss_mean, self.test_loss_mean, self.train_accuracy = (
@@ -128,6 +142,25 @@ class Classifier(LightningModule):
         if self._training_graph is not None and can_replay(self._trainer):
             return self._training_graph(self.network, x)
         return self.network(x)
+
+    def load_weights(self, classes: list[str] | None = None) -> LoadedWeights | None:
+        """Load the weights to start from into the network, once.
+
+        Args:
+            classes: Names of the classes of the data, if they are known.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If they do not fit the network.
+        """
+        source, self.weights = self.weights, None
+        return None if source is None else load_weights(self.network, source, classes)
+
+    def setup(self, stage: str) -> None:
+        """Load the weights to start from, before the training."""
+        if stage == "fit" and self.weights is not None:
+            loaded = self.load_weights(getattr(getattr(self.trainer, "datamodule", None), "class_names", None))
+            rank_zero_only(print)(loaded)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch, for the optimizer."""
@@ -195,12 +228,13 @@ class Classifier(LightningModule):
         """Begin with the data's weights of classes, and with the learning rate that a LearningRateFinder has chosen."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         self.train_loss = weighted(self.train_loss, getattr(data, "class_weights", None)).to(self.device)
-        if self.lr is not None:
-            self.trainer.strategy.setup_optimizers(self.trainer)
+        super().on_fit_start()
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's metrics."""
+        """Begin the epoch's metrics, and let frozen parts learn if it is time."""
         self._logged.discard("train")
+        if self.unfrozen_by(self.current_epoch):
+            wrap_again(self)
         if self._resumed_epoch:  # the sums are those of the resumed epoch
             for metric in self._train_metrics().values():
                 metric.reset()
@@ -232,37 +266,6 @@ class Classifier(LightningModule):
         gathered: Any = self.all_gather(value)
         return gathered.reshape(-1, *value.shape)
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer and its schedule, whose length is that of the training, in epochs or in steps."""
-        optimizer = self.optimizer(self.parameters())
-        batches = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        for group in optimizer.param_groups:
-            scaled = group["lr"] * batches ** _LR_EXPONENTS[self.lr_scaling]
-            group["lr"] = scaled if self.lr is None else self.lr
-        epochs = self.trainer.max_epochs or 0
-        length = epochs if self.interval == "epoch" else self.trainer.estimated_stepping_batches
-        total = int(length) if isfinite(length) else 0
-        scheduled = total >= 1 or self.schedule != "cosine"
-        require(scheduled, "trainer.max_epochs", "be set for the cosine schedule", epochs)
-        warmup = 0 if self.trainer.fast_dev_run else self.warmup_epochs  # type: ignore[attr-defined]
-        if self.interval == "step" and warmup:
-            self.trainer.fit_loop.setup_data()  # counts the batches
-            warmup *= ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        scheduler = self._scheduler(optimizer, total, warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self.interval}}
-
-    def _scheduler(self, optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
-        fits = total < 1 or warmup < total
-        require(fits, "warmup_epochs", "be shorter than the training", self.warmup_epochs)
-        main: LRScheduler = (
-            CosineAnnealingLR(optimizer, total - warmup)
-            if self.schedule == "cosine"
-            else ConstantLR(optimizer, factor=1.0)
-        )
-        if not warmup:
-            return main
-        return SequentialLR(optimizer, [LinearLR(optimizer, 0.01, total_iters=warmup), main], milestones=[warmup])
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the epoch's training metrics, and refuse a checkpoint of another architecture with one sentence.
 
@@ -270,6 +273,7 @@ class Classifier(LightningModule):
             ValueError: If a name or a shape differs, of which the message names the first, or metrics are foreign.
         """
         require_same_architecture(self.state_dict(), checkpoint["state_dict"])
+        self.unfrozen_by(checkpoint.get("epoch", 0))  # Lightning begins no epoch anew that was interrupted
         try:
             self._load_train_metrics(checkpoint.get("train_figures", {}))
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # of foreign entries
@@ -280,17 +284,7 @@ class Classifier(LightningModule):
         self._resumed_epoch = any(count for count, _ in metrics.values())
         rank, size = (self.trainer.global_rank, self.trainer.world_size) if self._trainer else (0, 1)
         for name, (count, values) in metrics.items() if self._resumed_epoch else ():
-            _restore(self._train_metrics()[name], count, values, rank, size)
+            restore(self._train_metrics()[name], count, values, rank, size)
 
     def _train_metrics(self) -> dict[str, Metric]:
         return {"train/loss": self.train_loss_mean, "train/accuracy": self.train_accuracy}
-
-
-def _restore(metric: Metric, count: int, values: dict[str, Tensor], rank: int, size: int) -> None:
-    """Restore a metric of sums from those of all processes; if their number has changed, the first takes the total."""
-    metric.reset()
-    metric._update_count = count
-    for name, of_all in values.items():
-        total = of_all.sum(dim=0) if rank == 0 else torch.zeros_like(of_all[0])
-        mine = of_all[rank] if len(of_all) == size else total
-        setattr(metric, name, mine.to(metric.device))

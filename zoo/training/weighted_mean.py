@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-__all__ = ["WeightedMean"]
+__all__ = ["WeightedMean", "restore"]
 
 
 class WeightedMean(Metric):
@@ -45,3 +45,21 @@ class WeightedMean(Metric):
     def compute(self) -> Tensor:
         """The mean of all that was added."""
         return self.total / self.number
+
+
+def restore(metric: Metric, count: int, values: dict[str, Tensor], rank: int, size: int) -> None:
+    """Restore a metric of sums from those of all processes; if their number has changed, the first takes the total.
+
+    Args:
+        metric: The metric.
+        count: Updates that it has seen.
+        values: Its states by name, of all processes, (processes, ...).
+        rank: Number of this process.
+        size: Number of processes.
+    """
+    metric.reset()
+    metric._update_count = count
+    for name, of_all in values.items():
+        total = of_all.sum(dim=0) if rank == 0 else torch.zeros_like(of_all[0])
+        mine = of_all[rank] if len(of_all) == size else total
+        setattr(metric, name, mine.to(metric.device))
