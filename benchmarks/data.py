@@ -28,11 +28,14 @@ from torchvision.transforms import v2
 
 from nnmass.datamodules.augment import Augmentation
 from nnmass.datamodules.cifar import CIFAR10, PAPERS
-from nnmass.datamodules.imagenet import ImageNet, Photographs, random_resized_crop
+from nnmass.datamodules.crops import random_resized_crop
+from nnmass.datamodules.imagenet import ImageNet
 from nnmass.datamodules.listing import files_of_classes
 from nnmass.datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
+from nnmass.datamodules.photographs import Photographs
 from nnmass.datamodules.policy import random_policy
 from nnmass.datamodules.shrink import shrunk
+from nnmass.datamodules.sources import ImageFilesOfClasses
 from nnmass.zoo import RandomSkipDenseNet
 from nnmass.zoo.weights.images import open_photograph
 
@@ -166,11 +169,10 @@ def drawn_photographs(size: tuple[int, int]) -> list[Path]:
 
 def imagenet(files: list[Path], num_workers: int) -> None:
     root = files[0].parent.parent
-    paths = np.array([str(file.relative_to(root)).encode() for file in files])
-    labels = torch.zeros(len(files), dtype=torch.long)
+    images = ImageFilesOfClasses(root, [str(file.relative_to(root)) for file in files], [0] * len(files))
 
     def ours(training: bool) -> WorkerLoader:
-        dataset = Photographs(root, paths, labels, ImageNet(resolution=RESOLUTION).preprocessing, training, seed=0)
+        dataset = Photographs(images, ImageNet(resolution=RESOLUTION).preprocessing, training, seed=0)
         return WorkerLoader(dataset, ShardedBatches(len(files), 32, shuffle=training), num_workers)
 
     train, val = ours(True), ours(False)

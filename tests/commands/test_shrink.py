@@ -18,7 +18,8 @@ from interruptions import ThreeClasses, write_photographs
 from PIL import Image
 
 from nnmass.commands.main import main
-from nnmass.datamodules.imagenet import ImageNet, _crop_box, random_resized_crop
+from nnmass.datamodules.crops import _crop_box, random_resized_crop
+from nnmass.datamodules.imagenet import ImageNet
 from nnmass.datamodules.shrink import images_of_classes, shrunk
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"  # two photographs of 640 x 427 px

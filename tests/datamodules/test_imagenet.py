@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as theirs
 
 from nnmass.datamodules import ImageNet
-from nnmass.datamodules.imagenet import _crop_box, random_resized_crop
+from nnmass.datamodules.crops import _crop_box, random_resized_crop
 from nnmass.datamodules.loader import WorkerLoader
 from nnmass.zoo.weights.images import open_photograph
 
