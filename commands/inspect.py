@@ -51,6 +51,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--device", type=device_name, help="--ldi: auto, cpu, cuda or cuda:N (auto: a GPU, if any)")
     parser.add_argument("--degrees", action="store_true", help="degree distributions against Poisson: table, figure")
+    parser.add_argument("--graph", action="store_true", help="clustering and path lengths of the cells' neurons")
     parser.add_argument("--plot", action="store_true", help="draw the cells and their links")
     parser.add_argument("--output-dir", type=user_path, help="--plot, --degrees: folder of figures (inspected)")
     options = parser.parse_args(list(arguments)[1:])
@@ -67,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     for file in (options.csv, options.json):
         if file is not None and file.is_dir():
             raise ValueError(f"Expected the name of a file to write, but {file} is a folder.")
-    looks_inside = options.per_block or options.ldi or options.degrees or options.plot
+    looks_inside = options.per_block or options.ldi or options.degrees or options.plot or options.graph
     closed = None if looks_inside or options.config else _closed_forms(options.networks, input_size)
     if closed is not None:
         show(closed, per_block=False)
@@ -79,6 +80,8 @@ def run(arguments: Sequence[str]) -> int:
     _write(options, block_rows if options.per_block else network_rows, records)
     if device is not None:
         _show_jacobians(networks, records, device)
+    if options.graph:
+        _show_graphs(records)
     if options.degrees or options.plot:
         _draw(records, options.output_dir or Path("inspected"), options.plot, options.degrees)
     return 0
@@ -180,6 +183,28 @@ def _show_jacobians(
         if len(spectra) > 2:
             console.print(f"{name}: mean singular value of the hidden layers {hidden_mean(spectra):.4f}")
             console.print(f"{name}: mean |s - 1| of the hidden layers {hidden_isometry(spectra):.4f}")
+
+
+def _show_graphs(records: dict[str, "Topology"]) -> None:
+    from rich.progress import track
+
+    from nnmass.runtime.tables import print_rows, terminal
+    from nnmass.zoo import graph_statistics
+
+    console = terminal()
+    for name, record in records.items():
+        wirings = [block.wiring for block in record.blocks if block.wiring is not None]
+        if not wirings:
+            console.print(f"{name} holds no concatenation-type skips: there is no graph of neurons.")
+            continue
+        rows = []
+        for wiring in track(wirings, name, transient=True, disable=not sys.stdout.isatty()):
+            graph = graph_statistics(wiring)
+            values = [graph.clustering, graph.random_clustering, graph.lattice_clustering]
+            values += [graph.path_length, graph.random_path_length, graph.lattice_path_length, graph.sigma, graph.omega]
+            rows.append((wiring.scope or "network", graph.neurons, *(f"{value:.3f}" for value in values)))
+        headings = ["cell", "neurons", "C", "C random", "C lattice", "L", "L random", "L lattice", "sigma", "omega"]
+        print_rows(console, f"{name}: clustering C, path length L; a small world has sigma > 1", headings, rows)
 
 
 def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: bool) -> None:

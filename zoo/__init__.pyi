@@ -52,6 +52,8 @@ from .reader.drawing import draw_degrees as draw_degrees
 from .reader.mac_counters import MacCount as MacCount
 from .reader.macs import count_macs as count_macs
 from .reader.macs import macs_by_operator as macs_by_operator
+from .reader.small_world import GraphStatistics as GraphStatistics
+from .reader.small_world import graph_statistics as graph_statistics
 from .reader.topology import Topology as Topology
 from .reader.topology import topology as topology
 from .size import Size as Size

@@ -140,6 +140,32 @@ def test_poisson_degrees_have_distance_zero_and_equal_ones_dispersion_zero() -> 
     assert zoo.DegreeDistribution("", "in-degree", np.zeros(9, dtype=int)).distance_to_poisson == 0
 
 
+def test_clustering_and_path_lengths_are_shown_of_every_cell(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert inspect("dense_digits", "mobilenetv2_a", "--graph") == 0
+    output = capsys.readouterr().out
+    blocks = topology(zoo.create_model("dense_digits"), (1, 8, 8)).blocks
+    for block in blocks:
+        assert block.wiring is not None
+        statistics = zoo.graph_statistics(block.wiring)
+        (line,) = (line for line in output.splitlines() if block.scope in line)
+        shown = [cell.strip() for cell in line.strip("│").split("│")]
+        assert shown[1:3] == [str(statistics.neurons), f"{statistics.clustering:.3f}"]
+        assert shown[5:] == [
+            f"{value:.3f}"
+            for value in (
+                statistics.path_length,
+                statistics.random_path_length,
+                statistics.lattice_path_length,
+                statistics.sigma,
+                statistics.omega,
+            )
+        ]
+    assert "mobilenetv2_a holds no concatenation-type skips: there is no graph of neurons." in output
+
+
 def test_without_cells_there_is_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="Expected a network with cells of concatenated layers"):
         draw_cells([])
