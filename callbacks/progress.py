@@ -34,7 +34,7 @@ class EpochLines(Callback):
         epoch = f"epoch {trainer.current_epoch + 1}{of}"
         line = ", ".join([epoch, *parts, f"lr {self._rate:.3g}", f"{seconds:.1f} s"])
         bar = trainer.progress_bar_callback
-        if bar is not None and bar.is_enabled:
+        if bar is not None and getattr(bar, "is_enabled", True):
             bar.print(line)
         else:
             print(line, flush=True)

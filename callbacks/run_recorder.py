@@ -10,6 +10,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 
@@ -62,6 +63,7 @@ class RunRecorder(Callback):
             git_commit=_git_commit(),
             **device_facts(device),
             host=platform.node(),
+            threads=torch.get_num_threads(),
             precision=str(trainer.precision),
             tf32=device.type == "cuda" and tf32_in_use(),
             world_size=trainer.world_size,

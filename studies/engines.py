@@ -9,13 +9,18 @@ from nnmass.studies.ensemble.engine import fill_together
 from nnmass.studies.fit_engine import fill_by_fit
 from nnmass.studies.rows import write_row
 from nnmass.studies.sizes import size_of
-from nnmass.studies.work import Work, begun, now
+from nnmass.studies.work import Watch, Work, begun, now
 
 __all__ = ["run_study"]
 
 
 def run_study(
-    study: Study, rows: Sequence[Row], folder: Path, workers: int, limit: int | None = None
+    study: Study,
+    rows: Sequence[Row],
+    folder: Path,
+    workers: int,
+    limit: int | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Fill all rows that are neither finished nor another process's; those that failed earlier are tried once more.
 
@@ -25,6 +30,7 @@ def run_study(
         folder: The study's folder.
         workers: Trainings at once.
         limit: Rows after which to end; only the engine ``fit`` looks at it.
+        watch: Told of every row at work, its epochs so far and its newest metrics.
 
     Yields:
         Every row that has come to its end, with its record; a row that failed says why, and stops no other.
@@ -33,7 +39,7 @@ def run_study(
         ValueError: If the engine cannot train what the study asks for.
     """
     engine = {"fit": fill_by_fit, "ensemble": fill_together, "published": _published}[study.engine]
-    work = Work(study, folder, workers, now(), limit)
+    work = Work(study, folder, workers, now(), limit, **({"watch": watch} if watch else {}))
     yield from engine(work, [row for row in rows if not work.is_done(row)])
 
 

@@ -2,9 +2,10 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count, cycle, islice
 from pathlib import Path
 from queue import Queue
@@ -25,6 +26,7 @@ from nnmass.studies.work import Measurer, Work, begun, failed, protocol, reached
 __all__ = ["fill_by_fit", "one_device"]
 
 _STOP_S = 60  # that a training has to end by itself when it is stopped
+_LOOK_S = 1.0  # between looks at how far a training is
 
 
 def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
@@ -98,7 +100,7 @@ def _trained(row: Row, work: Work, val_on_test: bool, stop: Event, gpus: Queue[s
     return {
         **reached,
         **{name: part for name, part in parts.items() if part},  # else the figures are of all samples
-        **{name: run[name] for name in (*DEVICE_FACTS, "precision", "tf32") if run.get(name) is not None},
+        **{name: run[name] for name in (*DEVICE_FACTS, "threads", "precision", "tf32") if run.get(name) is not None},
         "wall_time_s": run["wall_time_s"],
         "run_folder": str(whole[-1].relative_to(work.folder)),
         "status": "finished",
@@ -143,8 +145,8 @@ def _train(row: Row, work: Work, options: list[str], environment: dict[str, str]
     # A row is one process's, whatever job of a cluster it runs in.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     threads = str(max(1, available_cores() // work.workers))
-    # The first is for computing, the second for the processes that read photographs.
-    environment = {**inherited, "OMP_NUM_THREADS": threads, "LOKY_MAX_CPU_COUNT": threads, **environment}
+    # The first is for computing, and the user's where it is set; the second for the processes that read photographs.
+    environment = {"OMP_NUM_THREADS": threads, **inherited, "LOKY_MAX_CPU_COUNT": threads, **environment}
     with (folder / "log.txt").open("a+", encoding="utf-8") as log:
         begin = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(
@@ -154,14 +156,8 @@ def _train(row: Row, work: Work, options: list[str], environment: dict[str, str]
             env=environment,
             start_new_session=True,
         )
-        while process.poll() is None:
-            if stop.wait(0.2):
-                process.terminate()  # not SIGINT, which a process started in the background ignores
-                try:
-                    process.wait(_STOP_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                return {"status": "interrupted"}
+        if _is_stopped(process, row, work, stop):
+            return {"status": "interrupted"}
         log.seek(begin)
         lines = log.read().splitlines()
     if process.returncode in (COME_BACK, STAY_STOPPED):
@@ -171,3 +167,23 @@ def _train(row: Row, work: Work, options: list[str], environment: dict[str, str]
     if process.returncode:
         raise RuntimeError(lines[-1] if lines else f"The training ended with status {process.returncode}.")
     return None
+
+
+def _is_stopped(process: subprocess.Popen, row: Row, work: Work, stop: Event) -> bool:
+    """Wait for a training to end, and tell how far it is; True if it had to be stopped."""
+    told, look_at = None, 0.0
+    while process.poll() is None:
+        if time.monotonic() >= look_at:
+            look_at = time.monotonic() + _LOOK_S
+            with suppress(OSError, ValueError):  # a record that cannot be read now is read later
+                run = next((read_run(folder) for folder in reversed(runs_of(work.folder, row))), {})
+                if (epochs := run.get("epochs", 0)) != told:
+                    work.watch(row, told := epochs, run.get("last", {}))
+        if stop.wait(0.2):
+            process.terminate()  # not SIGINT, which a process started in the background ignores
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            return True
+    return False

@@ -1,7 +1,7 @@
 """Parts that the engines of a study share: the choice of rows, the measurement of networks, the records."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -21,6 +21,7 @@ from nnmass.zoo.training.classifier import Classifier
 
 __all__ = [
     "Measurer",
+    "Watch",
     "Work",
     "begun",
     "failed",
@@ -29,6 +30,13 @@ __all__ = [
     "reached_by",
     "rounds_to_tf32",
 ]
+
+
+Watch = Callable[[Row, int, Mapping[str, float]], None]  # told of a row at work: its epochs so far, newest metrics
+
+
+def _unwatched(row: Row, epochs: int, metrics: Mapping[str, float]) -> None:
+    """Tell nobody of a row at work."""
 
 
 class Work(NamedTuple):
@@ -40,6 +48,7 @@ class Work(NamedTuple):
         workers: Trainings at once.
         began: When this process began: what has failed since then has failed in another that shares the rows.
         limit: Trainings after which to end; None for no limit.
+        watch: Told of rows at work, by threads of the engine too.
     """
 
     study: Study
@@ -47,6 +56,7 @@ class Work(NamedTuple):
     workers: int
     began: str
     limit: int | None
+    watch: Watch = _unwatched
 
     def is_done(self, row: Row) -> bool:
         """Tell whether nothing is left to do for a row."""

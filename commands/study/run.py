@@ -39,8 +39,7 @@ def _run(options: Namespace) -> None:
 
 
 def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from nnmass.commands.study.progress import RowsAtWork
     from nnmass.runtime.quiet import quieten
     from nnmass.runtime.tables import terminal
     from nnmass.studies.cores import available_cores
@@ -54,12 +53,10 @@ def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None
     workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
     done = sum(status == "finished" for status in statuses(folder, rows).values())
     console = terminal()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     signals.stop_at_once()  # as Ctrl-C does
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(study.name, total=len(rows), completed=done)
-        for row, record in run_study(study, rows, folder, workers, options.limit):
-            progress.advance(task)
+    with RowsAtWork(console, study.name, len(rows), done) as at_work:
+        for row, record in run_study(study, rows, folder, workers, options.limit, at_work.watch):
+            at_work.end(row)
             done += 1
             line = f"[{done}/{len(rows)}] {row.id}: {_outcome(record)}"
             console.print(line, highlight=False, markup=False, soft_wrap=True)

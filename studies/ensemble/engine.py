@@ -72,8 +72,9 @@ def _ensemble_of(
         with tf32(rounds_to_tf32(rows[0].configuration)):
             for result in train(networks, seeds, *samples, epochs, batch_size, rate):
                 curves[result.member].append(result)
+                row, _, record = members[result.member]
+                work.watch(row, result.epoch + 1, result.figures)
                 if len(curves[result.member]) == epochs:
-                    row, _, record = members[result.member]
                     record = _finished(row, record, curves[result.member], work.folder)
                     yield row, record
 
@@ -114,6 +115,8 @@ def ensemble_rate(model: Classifier, data: DataModule, row: Row) -> float:
         and all(optimizer.defaults[key] == value for key, value in plain.items() if key not in means),
         "the schedule constant without warm-up": model.schedule == "constant" and not model.warmup_epochs,
         "the loss cross_entropy": type(model.train_loss) is nn.CrossEntropyLoss,
+        "no weights to start from and no frozen parts": model.weights is None and not model.has_frozen_part,
+        "one learning rate and weight decay for all layers": model.layer_decay == 1 and model.decay_norms,
         "no label smoothing": model.train_loss.label_smoothing == 0,
         "data that fits into memory": isinstance(data, InMemoryDataModule),
         "no augmentation": not isinstance(data, ImageDataModule) or data.augmentation == type(data.augmentation)(),

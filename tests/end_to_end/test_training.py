@@ -70,6 +70,7 @@ def test_the_record_is_complete(unbroken: Path) -> None:
     run = json.loads((unbroken / "run.json").read_text())
     assert run["status"] == "finished"
     assert (run["seed"], run["epochs"], run["resumes"], run["world_size"]) == (0, 6, 0, 1)
+    assert run["threads"] == torch.get_num_threads()
     assert run["versions"]["torch"] == torch.__version__.split("+")[0]
     assert run["device"].startswith("cpu")
     assert "command" in run
