@@ -1,4 +1,5 @@
 from .averages import AverageNotes as AverageNotes
+from .checkpoint_description import CheckpointDescription as CheckpointDescription
 from .complete_resume import CompleteResume as CompleteResume
 from .confusion_matrix import ConfusionMatrix as ConfusionMatrix
 from .curves import LearningCurves as LearningCurves

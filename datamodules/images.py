@@ -56,7 +56,7 @@ class ImageDataModule(InMemoryDataModule, ABC):
         if self.in_chans not in (1, 3):
             return None
         mean, std = self._mean_and_std.rows
-        return Preprocessing(self.in_chans, self.image_size, tuple(mean), tuple(std))
+        return Preprocessing(self.in_chans, self.image_size, tuple(map(float, mean)), tuple(map(float, std)))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Normalise image files on the device; the loader of the data set itself makes its batches there."""

@@ -1,7 +1,7 @@
 """Model and data of a configuration: their options, the links between them, and what is refused."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pydoc import locate
@@ -27,6 +27,7 @@ __all__ = [
     "require_left_to_data",
     "require_network_class",
     "require_weights",
+    "settled_arguments",
 ]
 
 _MODE = "yaml with short class paths"
@@ -161,3 +162,24 @@ def require_left_to_data(given: Mapping[str, Any], network: nn.Module, data: Dat
             raise ValueError(
                 f"Expected model.network.{name} to be left to the data, which have {value}, but got {said}."
             )
+
+
+def settled_arguments(
+    network: Mapping[str, Any], accepted: Iterable[str], data: DataModule, seed: int
+) -> dict[str, Any]:
+    """Arguments of a network with those that the data and the seed decide.
+
+    Args:
+        network: The network in the configuration, as plain values.
+        accepted: Names of all arguments of its class.
+        data: The data.
+        seed: The configuration's seed.
+    """
+    decided = {
+        "num_classes": data.num_classes,
+        "in_chans": data.in_chans,
+        "in_features": prod(data.input_size),
+        "data_shape": list(data.input_size),
+        "seed": seed,
+    }
+    return {**(network.get("init_args") or {}), **{name: decided[name] for name in decided if name in {*accepted}}}

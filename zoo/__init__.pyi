@@ -62,6 +62,8 @@ from .size import densenet_size as densenet_size
 from .size import mlp_size as mlp_size
 from .size import mobilenet_size as mobilenet_size
 from .training.classifier import Classifier as Classifier
+from .weights.load import TrainedNetwork as TrainedNetwork
+from .weights.load import load as load
 from .weights.loading import LoadedWeights as LoadedWeights
 from .weights.loading import load_weights as load_weights
 from .weights.preprocessing import Preprocessing as Preprocessing

@@ -1,6 +1,7 @@
 """From a parsed command line to a run: what can be refused comes first, and what is written comes after it."""
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from nnmass.commands.training.trainer_parts import (
     shows_progress_bar,
     training_callbacks,
 )
-from nnmass.runtime.configuration import require_left_to_data, require_weights
+from nnmass.runtime.configuration import require_left_to_data, require_weights, settled_arguments
 from nnmass.runtime.folders import RunLocation
 from nnmass.runtime.identity import configuration_id
 from nnmass.runtime.launch import Launch, launched, require_launcher
@@ -75,6 +76,7 @@ def prepared_run(cli: TrainingCLI, name: str, command: str, signals: StopSignals
         shows_bar, facts = shows_progress_bar(built.trainer.enable_progress_bar), _facts(built, options, command)
         if fits:
             own = training_callbacks(built.trainer.callbacks, location, facts, start_ups, checkpoints, shows_bar)
+            own.insert(0, _description(options, configuration, built))
         else:
             records = location.folder is not None and subcommand != "predict"
             own = evaluation_callbacks(built.trainer.callbacks, facts, records, shows_bar)
@@ -137,6 +139,14 @@ def _facts(built: Built, options: Namespace, command: str) -> dict[str, Any]:
         "data": type(built.data).__name__,
         "val_on_test": built.data.val_on_test,
     }
+
+
+def _description(options: Namespace, configuration: Mapping[str, Any], built: Built) -> Callback:
+    """Return what describes the network in each checkpoint."""
+    network, accepted = options.model.network, vars(options.model.network.get("init_args") or Namespace())
+    plain = configuration["model"]["network"]
+    arguments = settled_arguments(plain, accepted, built.data, options.seed_everything)
+    return callbacks.CheckpointDescription(network.class_path, arguments)
 
 
 def _checkpoints(location: RunLocation, signals: StopSignals, minutes: float) -> tuple[ModelCheckpoint, Callback]:

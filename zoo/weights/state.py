@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nnmass.zoo.weights.description import DESCRIPTION_KEY, Description
 
 __all__ = ["PRETRAINED", "State", "code_in", "read_state"]
 
@@ -32,11 +35,25 @@ class State:
         source: Where they come from, for messages.
         tensors: By name; without the prefixes of DistributedDataParallel and ``torch.compile``.
         classes: Names of the classes that the network tells apart, where that is known.
+        notes: What a checkpoint of this package says of its network, unchecked; None in other files.
     """
 
     source: str
     tensors: Mapping[str, Tensor]
     classes: tuple[str, ...] | None = None
+    notes: Any = None
+
+    @cached_property
+    def description(self) -> Description | None:
+        """All that a checkpoint of this package says of its network; None in other files.
+
+        Raises:
+            ValueError: If it is damaged; the message names the file.
+        """
+        try:
+            return None if self.notes is None else Description.from_dict(self.notes)
+        except ValueError as error:
+            raise ValueError(f"{str(error).rstrip('.')} in {self.source}.") from error
 
     @cached_property
     def fingerprint(self) -> str:
@@ -44,7 +61,7 @@ class State:
         digest = hashlib.sha256()
         for name, value in sorted(self.tensors.items()):
             digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
 
 
@@ -80,7 +97,7 @@ def read_state(source: str | os.PathLike[str], network: nn.Module | None = None)
             raise ValueError(f"Expected weights that are numbers in {path}, but {name} holds NaN.")
     if not tensors:
         raise ValueError(f"Expected tensors by name in {path}, but there are none.")
-    return State(str(source), tensors, classes)
+    return State(str(source), tensors, classes, content.get(DESCRIPTION_KEY))
 
 
 def code_in(error: Exception) -> str | None:
@@ -95,6 +112,11 @@ def _read(path: Path) -> Mapping[str, Any]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # torch does not look at the check sums
+            if damaged is not None:
+                raise zipfile.BadZipFile(damaged)
         # timm's programs keep their options beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -119,7 +141,7 @@ def _cleaned(tensors: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 def _classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Names of the classes, which checkpoints of this package hold."""
-    notes = content.get("nnmass")
+    notes = content.get(DESCRIPTION_KEY)
     names = notes.get("classes") if isinstance(notes, Mapping) else None
     return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
 
