@@ -8,5 +8,6 @@ from .imagenet import ImageNet as ImageNet
 from .images import ImageDataModule as ImageDataModule
 from .mnist import MNIST as MNIST
 from .mnist import FashionMNIST as FashionMNIST
+from .photograph_augment import PhotographAugmentation as PhotographAugmentation
 from .synthetic import Circle as Circle
 from .synthetic import Seg as Seg

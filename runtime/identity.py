@@ -32,7 +32,12 @@ _ADDED: Mapping[str, Any] = {
     "model.unfreeze_epoch": None,
     "model.layer_decay": 1.0,
     "model.decay_norms": True,
+    "data.init_args.train_resolution": None,
+    "data.init_args.test_crop": 0.875,
 }
+# Of photographs, that is; small images, which alone have a padding, were augmented from the first on.
+_UNCHANGED = {"policy": "none", "colour_jitter": 0, "erasing": 0, "mixup": 0, "cutmix": 0, "repeats": 1}
+_ADDED_TO_PHOTOGRAPHS = {f"data.init_args.augmentation.{name}": value for name, value in _UNCHANGED.items()}
 
 # What decides a training, but not what a checkpoint gives when it is evaluated, but for rounding.
 _TRAINING_ONLY = frozenset(
@@ -83,10 +88,12 @@ def deciding_keys(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Those entries in the record of a run that decide the result; earlier versions recorded others, or fewer."""
+    small = "data.init_args.augmentation.crop_padding" in flat
+    added = _ADDED if small else {**_ADDED, **_ADDED_TO_PHOTOGRAPHS}
     return {
         key: value
         for key, value in flat.items()
-        if key not in _INCIDENTAL_KEYS and not (key in _ADDED and value == _ADDED[key])
+        if key not in _INCIDENTAL_KEYS and not (key in added and value == added[key])
     }
 
 

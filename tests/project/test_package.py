@@ -26,7 +26,7 @@ PUBLIC = {
     """,
     "datamodules": """
         Augmentation CIFAR10 CIFAR100 Circle DataModule Digits FashionMNIST ImageDataModule ImageNet InMemoryDataModule
-        MNIST Seg
+        MNIST PhotographAugmentation Seg
     """,
     "callbacks": """
         AverageNotes CheckpointDescription CompleteResume ConfusionMatrix DataWait EMAWithWarmUp EpochLines FiniteLoss

@@ -1,6 +1,7 @@
 """A checkpoint is found again by what decides its result: on how many devices it is evaluated does not."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 import yaml
 
 from nnmass.commands.main import main
+from nnmass.datamodules import Augmentation
+from nnmass.datamodules.photograph_augment import PhotographAugmentation
 from nnmass.runtime.config_names import CONFIG_FOLDER, list_configs
 from nnmass.runtime.folders import continued_run, find_run, run_of_job
 from nnmass.runtime.identity import configuration_id, deciding_keys, evaluated
@@ -133,6 +136,24 @@ def test_an_option_that_came_later_is_part_of_a_run_only_with_another_value() ->
     usual, other = ({**CONFIGURATION, "model": {**model, "loss": f"{kind}cross_entropy"}} for kind in ("", "binary_"))
     assert configuration_id(usual) == configuration_id(CONFIGURATION)
     assert configuration_id(other) != configuration_id(CONFIGURATION)
+
+
+def test_photographs_that_are_not_augmented_are_those_of_the_first_runs() -> None:
+    def identity(**options: Any) -> str:
+        data = {"class_path": "nnmass.datamodules.ImageNet", "init_args": {"resolution": 224, **options}}
+        return configuration_id({**CONFIGURATION, "data": data})
+
+    unchanged = {"train_resolution": None, "test_crop": 0.875}
+    assert identity(augmentation=asdict(PhotographAugmentation()), **unchanged) == identity()
+    for name in ("colour_jitter", "erasing", "mixup", "cutmix"):
+        assert identity(augmentation=asdict(PhotographAugmentation(**{name: 0.5}))) != identity()
+    assert identity(train_resolution=160) != identity()
+
+
+def test_the_augmentation_of_small_images_is_part_of_a_run_in_full() -> None:
+    plain = asdict(Augmentation())
+    kept = {key for key in deciding_keys({"data": {"init_args": {"augmentation": plain}}}) if "augmentation" in key}
+    assert kept == {f"data.init_args.augmentation.{name}" for name in plain}
 
 
 @pytest.mark.parametrize("name", list_configs())
