@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     kinds = Actions(parser, "kind")
     for kind, summary, names in (
-        ("models", "networks of the zoo", _models),
+        ("models", "networks of the zoo; 'timm/*' and 'torchvision/*' are theirs", _models),
         ("configs", "configurations of fit", lambda _: _files(CONFIG_FOLDER)),
         ("studies", "studies", lambda _: _files(STUDY_FOLDER)),
         ("runs", "your runs, and what came out", lambda options: _runs(options.output_dir)),
@@ -48,15 +48,20 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _models(_: Namespace) -> Iterator[tuple[str, str]]:
-    from nnmass.zoo.networks.variants import VARIANTS
+def _models(options: Namespace) -> Iterator[tuple[str, str]]:
+    from nnmass.zoo.networks.variants import VARIANTS, list_models
 
+    if "/" in options.pattern:  # loads the library, and torch with it
+        library = options.pattern.partition("/")[0]
+        yield from ((name, f"of {library}, as {library} initialises it") for name in list_models(options.pattern))
     for name, variant in sorted(VARIANTS.items()):
         yield name, f"{variant.builder.partition(':')[2]}; {variant.source}"
 
 
 def _runs(folder: Path) -> Iterator[tuple[str, str]]:
     """List the runs of a folder by date, with their results."""
+    from nnmass.runtime.tables import network_title
+
     if not folder.is_dir():
         raise ValueError(f"Expected --output-dir to be a folder with runs, but {folder} is none.")
     for path in sorted(folder.iterdir()):
@@ -83,7 +88,10 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
             ]
             status = run.get("status", "not begun")
             reason = [_why(run)] if run.get("reason") and status != "running" else []
-            yield path.name, ", ".join([f"{run['network']}: {status}" if "network" in run else status, *known, *reason])
+            yield (
+                path.name,
+                ", ".join([f"{network_title(run)}: {status}" if "network" in run else status, *known, *reason]),
+            )
 
 
 def _why(run: dict[str, Any]) -> str:

@@ -105,6 +105,8 @@ def _link_data_to_network(parser: LightningArgumentParser) -> None:
     parser.link_arguments(
         "data.input_size", "model.network.init_args.in_features", compute_fn=prod, apply_on="instantiate"
     )
+    # Networks of other libraries, some of which take images of one size only.
+    parser.link_arguments("data.input_size", "model.network.init_args.data_shape", apply_on="instantiate")
     for key in ("model.network", "data"):
         parser.link_arguments("seed_everything", f"{key}.init_args.seed")
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 
+from nnmass.zoo.networks.names import near_names
+
 __all__ = ["explain"]
 
 _UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (--[^\s=]+)")
@@ -117,6 +119,9 @@ def _not_a_class(text: str, key: str) -> str:
     name = next(group for group in found.groups() if group).rstrip(",")
     example = f", such as {_EXAMPLES[key]}," if key in _EXAMPLES else ""
     near = _near_class(name, [*_MODULES.get(key, ()), *filter(None, [name.rpartition(".")[0]])])
+    if key == "model.network" and "." not in name:
+        named = near_names(name)
+        near = f"; {named}" if named else near
     hint = near or "; modules are looked for in this folder and on PYTHONPATH."
     return f"Expected {key} to be a class by its full name{example} but got {name}{hint}"
 

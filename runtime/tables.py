@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["calls", "print_rows", "results_table", "rich_table", "terminal", "topology_table"]
+__all__ = ["calls", "network_title", "print_rows", "results_table", "rich_table", "terminal", "topology_table"]
 
 _HEADINGS = ("quantity", "value")
 
@@ -43,8 +43,21 @@ def results_table(
     rows += [(f"{stage} figures of", part) for stage, part in parts.items() if part]
     if run:
         rows += [("epochs", str(run.get("epochs", 0))), ("wall time (s)", f"{run.get('wall_time_s', 0):.1f}")]
-    title = f"{run.get('network')} on {run.get('data')}" if run else "Results"
+    title = f"{network_title(run)} on {run.get('data')}" if run else "Results"
     return rich_table(title, _HEADINGS, rows + _topology_rows(run.get("topology", {})))
+
+
+def network_title(run: Mapping[str, Any]) -> str:
+    """Title for the network of a run: its class, and the name that it is known by.
+
+    Args:
+        run: The record in the run's ``run.json``; runs of older versions have no names.
+
+    Example:
+        >>> network_title({"network": "ConvNeXt", "network_name": "timm/convnext_tiny"})
+        'ConvNeXt timm/convnext_tiny'
+    """
+    return " ".join(str(run[key]) for key in ("network", "network_name") if run.get(key))
 
 
 def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from nnmass.runtime.class_paths import as_recorded, whole_class_paths
 from nnmass.runtime.names import require_name
+from nnmass.zoo.networks.names import named, near_names
 from nnmass.zoo.networks.variants import VARIANTS, list_models
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ class Study:
         engine: ``fit`` trains each row as ``nnmass fit`` does; ``ensemble`` trains MLPs together, to the same result;
             ``published`` trains nothing and takes the accuracies that are given.
         configs: Configurations of ``nnmass fit``, by name or path.
-        networks: Names of the zoo, patterns of such names, or grids of arguments of the configuration's own network,
-            each with a list of choices; by default each configuration's own network as it is.
+        networks: Names of the zoo, of timm or torchvision, patterns of such names, or grids of arguments of the
+            configuration's own network, each with a list of choices; by default each configuration's own network as it
+            is.
         changes: Laid over every configuration, key by key.
         seeds: Seeds, or their number.
         accuracies: Top-1 accuracy of each network in percent, for the engine ``published``.
@@ -212,26 +213,28 @@ def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> It
         )
     if not wanted:
         yield config, {**own, "init_args": dict(own.get("init_args", {}))}
-    own_class = own["class_path"].rpartition(".")[2] if own["class_path"].startswith("nnmass.zoo.") else None
     for entry in wanted:
         if isinstance(entry, str):
-            names = list_models(entry)
-            if not names:
-                near = get_close_matches(entry, VARIANTS, n=1)
-                hint = f"; did you mean {near[0]}?" if near else "."
-                raise ValueError(f"Expected networks to name networks of the zoo, but got {entry!r}{hint}")
-            for name in sorted(names, key=_natural):
-                class_name = VARIANTS[name].builder.partition(":")[2]
-                kept = own.get("init_args", {}) if own_class == class_name else {}
-                yield (
-                    name,
-                    {"class_path": f"nnmass.zoo.{class_name}", "init_args": {**kept, **VARIANTS[name].arguments}},
-                )
+            for name in _names(entry):
+                class_path, arguments = named(name) or _unknown(name)
+                kept = own.get("init_args", {}) if own["class_path"] == class_path else {}
+                yield name, {"class_path": class_path, "init_args": {**kept, **arguments}}
         else:
             for values in product(*entry.values()):
                 arguments = dict(zip(entry, values, strict=True))
                 name = "_".join(f"{key}{_word(value)}" for key, value in arguments.items())
                 yield name, {**own, "init_args": {**own.get("init_args", {}), **arguments}}
+
+
+def _names(entry: str) -> list[str]:
+    """List the networks that an entry of a study names: one, or those that match a pattern."""
+    return sorted(list_models(entry), key=_natural) or [entry]
+
+
+def _unknown(name: str) -> NoReturn:
+    hint = near_names(name)
+    ending = f"; {hint}" if hint else "."
+    raise ValueError(f"Expected networks to name networks of the zoo, of timm or torchvision, but got {name!r}{ending}")
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Networks by whatever names them: the zoo, timm, a configuration, a checkpoint."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from nnmass import zoo
 from nnmass.runtime.checkpoints import read_checkpoint
 from nnmass.runtime.config_names import config_name, find_config
 from nnmass.runtime.configuration import instantiate
-from nnmass.zoo.seeding import seeded
+from nnmass.zoo.networks import names
 from nnmass.zoo.training.architecture import require_same_architecture
 
 __all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "network_of_config"]
@@ -31,8 +30,9 @@ def find_network(name: str, weights: bool = False) -> NamedNetwork:
     """Find the network that a word on the command line means.
 
     Args:
-        name: A checkpoint of a run (``*.ckpt``), a name of the zoo, or one of timm's.
-        weights: Give timm's networks initial weights, from the seed 0; else they are on the meta device.
+        name: A checkpoint of a run (``*.ckpt``), a name of the zoo, of timm or torchvision.
+        weights: Give networks of timm and torchvision initial weights, from the seed 0; else they are on the meta
+            device.
 
     Raises:
         ValueError: If nothing bears the name; the message names the nearest.
@@ -40,16 +40,11 @@ def find_network(name: str, weights: bool = False) -> NamedNetwork:
     """
     if name.endswith(".ckpt"):
         return _network_of_checkpoint(Path(name).expanduser())
-    if name in zoo.list_models():
+    if names.named(name) is None:
+        hint = names.near_names(name) or "a configuration is given by --config."
+        raise ValueError(f"Expected a network of the zoo or of timm, or a checkpoint, but got {name!r}; {hint}")
+    with torch.device("cpu" if weights or name in zoo.list_models() else "meta"):
         return NamedNetwork(name, zoo.create_model(name), None)
-    import timm
-
-    if timm.is_model(name):
-        with seeded(0), torch.device("cpu" if weights else "meta"):
-            return NamedNetwork(name, timm.create_model(name), None)
-    near = get_close_matches(name, [*zoo.list_models(), *timm.list_models()], n=1)
-    hint = f"did you mean {near[0]}?" if near else "a configuration is given by --config."
-    raise ValueError(f"Expected a network of the zoo or of timm, or a checkpoint, but got {name!r}; {hint}")
 
 
 def network_of_config(name: str) -> NamedNetwork:

@@ -16,7 +16,8 @@ configuration:
 {own}
 
 every key of a configuration is an option too, among them:
-  --model.network CLASS     such as RandomSkipDenseNet; --model.network.tc "[60, 130, 170]" for its arguments
+  --model.network NETWORK   a name (resnet18, timm/convnext_tiny, torchvision/resnet50) or a class (RandomSkipDenseNet);
+                            --model.network.tc "[60, 130, 170]" for its arguments
   --model.optimizer CLASS   such as torch.optim.SGD; --model.optimizer.lr 0.1 for its arguments
   --model.channels_last B   images and weights with the channels innermost, which convolutions are faster on
   --model.compile_network B through torch.compile; the first step then takes a minute

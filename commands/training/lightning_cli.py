@@ -18,7 +18,7 @@ from nnmass.runtime.configuration import (
     errors_explained,
     require_network_class,
 )
-from nnmass.runtime.written_config import readable_again
+from nnmass.runtime.written_config import readable_again, without_open_arguments
 
 __all__ = ["Built", "TrainingCLI", "parsed_fit"]
 
@@ -88,7 +88,8 @@ class TrainingCLI(LightningCLI):
         """Return the whole configuration as plain values, without what the command alone decides."""
         dump = self._parser(self.subcommand).dump(self.options, skip_unset=False, skip_link_targets=True)
         plain = readable_again(yaml.safe_load(dump), self.options)
-        return {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
+        kept = {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
+        return without_open_arguments(kept)
 
     def build(self) -> Built:
         """Build model, data, callbacks and loggers, of which each has options in the configuration."""

@@ -32,6 +32,7 @@ from nnmass.runtime.identity import configuration_id
 from nnmass.runtime.launch import Launch, launched, require_launcher
 from nnmass.runtime.processes import number_of_devices
 from nnmass.runtime.signals import StopSignals
+from nnmass.zoo.networks.names import name_of
 from nnmass.zoo.precision import tf32
 
 __all__ = ["prepared_run"]
@@ -132,10 +133,12 @@ def _require_sound(built: Built, subcommand: str, options: Namespace) -> None:
 
 def _facts(built: Built, options: Namespace, command: str) -> dict[str, Any]:
     """Return what the record of a run says of it that no callback can know."""
+    network = options.model.network
     return {
         "seed": options.seed_everything,
         "command": command,
         "network": type(built.model.network).__name__,
+        "network_name": name_of(network.class_path, network.get("init_args") or {}),
         "data": type(built.data).__name__,
         "val_on_test": built.data.val_on_test,
     }

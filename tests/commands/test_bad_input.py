@@ -268,7 +268,7 @@ MISTAKES: dict[str, list[Mistake]] = {
             "name", "rnu digits_mlp", "to be one of plan, run, submit, status, report, compare, but got 'rnu'; did you"
         ),
         Mistake("name", "run digits_mpl", "did you mean digits_mlp.yaml?"),
-        Mistake("name", "run no_network.yaml", "Expected networks to name networks of the zoo, but got 'mlp_x'."),
+        Mistake("name", "run no_network.yaml", "of the zoo, of timm or torchvision, but got 'mlp_x'"),
         Mistake("name", "plan digits_mlp --sbatch x", "Expected --sbatch with submit only, but got it with plan."),
         Mistake(
             "number", "run digits_mlp --workers 0", "Expected --workers to be a whole number of at least 1, but got 0."

@@ -376,7 +376,7 @@ def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
             "Expected the study's engine to be one of fit, ensemble, published, but got together.",
         ),
         ({"network": ["x"]}, "but got 'network'; did you mean 'networks'?"),
-        ({"networks": ["mlp_d17_*"]}, "Expected networks to name networks of the zoo, but got 'mlp_d17_*'"),
+        ({"networks": ["mlp_d17_*"]}, "of the zoo, of timm or torchvision, but got 'mlp_d17_*'"),
         ({"networks": [{"depth": 3}]}, "networks"),
         ({"seeds": 0}, "Expected the study's seeds to be a number of at least 1, or a list of seeds, but got 0."),
         ({"seeds": [-1]}, "Expected the study's seeds to be at least 0, but got [-1]."),

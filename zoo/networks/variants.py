@@ -1,9 +1,11 @@
 """Named networks as data: listed without importing torch, built on request."""
 
-from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nnmass.zoo.checks import require
+from nnmass.zoo.libraries.names import library_named, library_names, near_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -138,35 +140,44 @@ def list_models(pattern: str = "*") -> list[str]:
     """Names of the named networks that match a shell-style pattern, sorted.
 
     Args:
-        pattern: For example ``"dense_40_*"``.
+        pattern: For example ``"dense_40_*"``. One that begins with ``timm/`` or ``torchvision/`` lists the networks of
+            that library, any other those of the zoo.
 
     Example:
         >>> list_models("wrn18_*")
         ['wrn18_1p5', 'wrn18_2', 'wrn18_2_cifar', 'wrn18_3']
+        >>> list_models("torchvision/resnet?8")
+        ['torchvision/resnet18']
     """
+    if "/" in pattern:
+        return library_names(pattern)
     return sorted(name for name in VARIANTS if fnmatch(name, pattern))
 
 
-def create_model(name: str, **overrides: Any) -> "nn.Module":
+def create_model(name: str, pretrained: bool = False, **arguments: Any) -> "nn.Module":
     """Build a named network.
 
     Args:
-        name: One of :func:`list_models`.
-        overrides: Arguments of the network's class that replace the named ones, for example ``num_classes=100``.
+        name: One of :func:`list_models`, of the zoo or of a library; a name of timm's alone, if the zoo has none such.
+        pretrained: Load the library's weights, which it may download.
+        arguments: Of the network's class, in place of those that the name stands for, such as ``num_classes=100``.
 
     Raises:
-        ValueError: If there is no such network; the message names the nearest.
+        ValueError: If there is no such network (the message names the nearest), or it cannot be built so.
 
     Example:
         >>> create_model("dense_40_w2_chain", num_classes=100).classifier.out_features
         100
+        >>> create_model("timm/convnext_tiny", num_classes=7, drop_path_rate=0.1).num_classes
+        7
     """
-    if name not in VARIANTS:
-        near = get_close_matches(name, VARIANTS, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"among its {len(VARIANTS)} are {', '.join(list_models()[::40])}."
-        )
-        raise ValueError(f"Expected name to be a network of the zoo, but got {name!r}; {hint}")
-    variant = VARIANTS[name]
-    module, builder = variant.builder.split(":")
-    return getattr(import_module(module), builder)(**{**variant.arguments, **overrides})
+    if name in VARIANTS:
+        require(not pretrained, "pretrained", "be False", pretrained, f"there are no weights for {name}.")
+        module, builder = VARIANTS[name].builder.split(":")
+        return getattr(import_module(module), builder)(**{**VARIANTS[name].arguments, **arguments})
+    found = library_named(name)
+    if found is None:
+        hint = near_name(name, list(VARIANTS)) or f"among the zoo's are {', '.join(list_models()[::40])}."
+        raise ValueError(f"Expected name to be a network of the zoo, of timm or torchvision, but got {name!r}; {hint}")
+    module, _, own = found.class_path.rpartition(".")
+    return getattr(import_module(module), own)(**{**found.arguments, "pretrained": pretrained, **arguments})
