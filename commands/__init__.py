@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "shrink": Subcommand("nnmass.commands.shrink", "copy photographs with fewer pixels, once, to read them faster"),
     "check": Subcommand("nnmass.commands.check", "check what the fast passes of networks compute on this machine"),
     "export": Subcommand("nnmass.commands.export", "write a checkpoint's network as ONNX or torch.export"),
+    "release": Subcommand("nnmass.commands.release", "write trained weights for create_model, with a model card"),
     "inspect": Subcommand("nnmass.commands.inspect", "show the topology of networks, without training"),
     "design": Subcommand("nnmass.commands.design", "find the networks of the highest NN-Mass within a budget"),
     "gradients": Subcommand(

@@ -71,7 +71,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("search_path", ["", "."])
+@pytest.mark.parametrize("search_path", [pytest.param("", marks=pytest.mark.slow), "."])
 def test_the_console_script_works_beside_folders_of_the_same_names(
     installed: Path, project: Path, search_path: str
 ) -> None:
@@ -107,6 +107,9 @@ def test_the_source_archive_holds_what_is_needed(tmp_path: Path) -> None:
     }
     for folder in ("configs", "configs/studies"):
         assert names >= {f"{folder}/{path.name}" for path in (ROOT / folder).glob("*.yaml")}
+    released = {f"zoo/weights/released/{path.name}" for path in (ROOT / "zoo" / "weights" / "released").iterdir()}
+    assert released
+    assert names >= released
 
 
 def test_the_console_script_inspects(installed: Path, project: Path) -> None:
@@ -146,8 +149,11 @@ def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
 def test_the_installed_zoo_is_ours_and_knows_no_cli(installed: Path, project: Path) -> None:
     network = "zoo.create_model('dense_40_w2_60_130_170')"
     code = f"from nnmass import zoo; print(zoo.__file__, round(zoo.topology({network}).nn_mass, 3))"
+    code += (
+        "; from nnmass.zoo.weights.pretrained import trained_network; print(trained_network('mlp_d24_w8_t2').nn_mass)"
+    )
     done = in_project(installed, project, "python", "-c", code)
     assert done.returncode == 0, done.stderr
-    path, mass = done.stdout.split()
+    path, mass, trained = done.stdout.split()
     assert path.startswith(str(installed.parent))
-    assert mass == "755.345"
+    assert (mass, trained[:5]) == ("755.345", "4.173")

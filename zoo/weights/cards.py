@@ -1,6 +1,6 @@
 """Model cards: what a network is, how it was trained, and how to load it, as Markdown with the Hub's heading."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -15,7 +15,7 @@ pipeline_tag: image-classification
 tags: [model_hub_mixin, pytorch_model_hub_mixin, nn-mass]
 ---
 """
-_UNSAID: tuple[Any, ...] = (None, False, 0, 0.0, "none", [])
+_UNSAID: tuple[Any, ...] = (None, 0, "none", [])  # 0 is False too
 
 
 def hub_card(network: nn.Module) -> str:
@@ -39,17 +39,18 @@ def hub_card(network: nn.Module) -> str:
     )
 
 
-def trained_card(record: Mapping[str, Any]) -> str:
+def trained_card(record: Mapping[str, Any], configuration: Mapping[str, Any]) -> str:
     """Card of a trained network.
 
     Args:
         record: Its record, as :class:`nnmass.zoo.weights.pretrained.Pretrained` reads it.
+        configuration: Of its training; the card leaves out the network and what is null, false, zero or none.
     """
     network, test = record["network"], record["test"]
-    protocol = {
+    said = {
         key: value
-        for key, value in record["configuration"].items()
-        if not key.startswith("model.network.") and value not in _UNSAID
+        for key, value in _flat(configuration)
+        if key == "seed_everything" or not (value in _UNSAID or key.startswith("model.network."))
     }
     sizes = [("file", record["file"]), ("size in bytes", f"{record['bytes']:,}"), ("SHA-256", record["sha256"])]
     return "\n".join(
@@ -57,30 +58,31 @@ def trained_card(record: Mapping[str, Any]) -> str:
             _HEADING,
             f"# {record['name']}",
             "",
-            f"{network['class']} trained on {record['data']}: {test['accuracy']:.2%} of the test set are right.",
+            f"{network['class']} trained on {record['data']}: {_percent(test['accuracy'])} of the test set are right.",
             "",
             *_block("from nnmass import zoo", f'network = zoo.create_model("{record["name"]}", pretrained=True)'),
             *_table(("test set", "value"), _test_rows(test)),
             *_table(("topology", "value"), _topology_rows(record["topology"])),
             *_table(("argument", "value"), network["init_args"].items()),
             *_table(("input", "value"), _input_rows(record)),
-            *_table(("protocol", "value"), [("seed", record["seed"]), ("epochs", record["epochs"]), *protocol.items()]),
-            "Keys of the configuration that are null, false, zero or none are left out. The same training again:",
+            *_table(("protocol", "value"), said.items()),
+            f"The same training again, by the configuration beside this card, {record['name']}.yaml:",
             "",
-            *_block(record["repeat"]),
-            *_table(("weights", "value"), [*sizes, ("checkpoint", record["checkpoint"])]),
-            *_table(("trained with", "value"), [("device", record["device"]), *record["versions"].items()]),
+            *_block(f"nnmass fit --config {record['name']}.yaml"),
+            *_table(("weights", "value"), [*sizes, ("taken from", record["checkpoint"])]),
+            *_table(("trained with", "version"), [*record["versions"].items(), ("device", record["device"])]),
         ]
     )
 
 
-def topology_facts(network: nn.Module) -> dict[str, Any]:
+def topology_facts(network: nn.Module, input_size: Sequence[int] | None = None) -> dict[str, Any]:
     """Topology and size of a network, as plain numbers.
 
     Args:
-        network: A network whose ``default_cfg`` says what it takes, or that takes images of 224 px.
+        network: A network of the zoo.
+        input_size: Shape of one input; the network's own by default.
     """
-    read = topology(network)
+    read = topology(network, input_size)
     return {
         "nn_mass": read.nn_mass,
         "nn_density": read.nn_density,
@@ -109,8 +111,8 @@ def _topology_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _test_rows(test: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
-        ("accuracy", f"{test['accuracy']:.2%}"),
-        ("accuracy of the five likeliest", f"{test['top5']:.2%}" if "top5" in test else ""),
+        ("accuracy", _percent(test["accuracy"])),
+        ("accuracy of the five likeliest", _percent(test["top5"]) if "top5" in test else ""),
         ("loss", f"{test['loss']:.4f} nat"),
         ("calibration error", f"{test['calibration_error']:.3f}" if "calibration_error" in test else ""),
         ("precision", test["precision"]),
@@ -120,6 +122,19 @@ def _test_rows(test: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _input_rows(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [*(record["preprocessing"] or {}).items(), ("classes", ", ".join(record["classes"]))]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys with dots, as options have them, and their values."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
 
 
 def _table(heading: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> list[str]:
