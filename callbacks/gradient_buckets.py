@@ -15,12 +15,21 @@ class GradientBuckets(Callback):
     a resumed training would differ from an unbroken one by rounding. Here a backward pass of zeros comes first.
 
     With ``find_unused_parameters`` the buckets stay as they are. With ``static_graph`` the first step also finds out
-    which parameters are used, so that it must be a real one.
+    which parameters are used, so that it must be a real one. A network that is wrapped anew, because more of its
+    parameters take gradients, gets another pass.
     """
+
+    def __init__(self) -> None:
+        self._prepared: object = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        """Run the pass for a network that was wrapped since the last batch."""
+        if trainer.strategy.model is not self._prepared:
+            self.on_train_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run the pass of zeros; neither weights nor buffers nor random states change."""
-        parallel = trainer.strategy.model
+        parallel = self._prepared = trainer.strategy.model
         if not isinstance(parallel, DistributedDataParallel):
             return
         if parallel.find_unused_parameters or parallel.static_graph:

@@ -10,6 +10,8 @@ from nnmass.zoo.precision import tf32_in_use
 
 __all__ = ["StepProtocol"]
 
+_MOST_RATES = 3  # that the line lists
+
 
 class StepProtocol(Callback):
     """Prints one line before the training begins, and keeps it as ``step`` in ``run.json``.
@@ -56,6 +58,8 @@ def _line(step: dict[str, Any], device: str) -> str:
         factors[-1] += f" (by epoch: {step['accumulation_from_epoch']})"
     total = "unknown" if step["samples"] is None else f"{step['samples']:,}"
     rates = ", ".join(f"{rate:g}" for rate in step["learning_rates"])
+    if len(step["learning_rates"]) > _MOST_RATES:
+        rates = f"{min(step['learning_rates']):g} to {max(step['learning_rates']):g}"
     tf32 = (" with TF32" if step["tf32"] else " without TF32") if device == "cuda" else ""
     return (
         f"Samples a step: {' x '.join(factors)} = {total}; learning rate {rates or 'unknown'}; "

@@ -33,6 +33,7 @@ __all__ = [
     "newest_intact",
     "require_progress",
     "run_of_job",
+    "runs_of",
 ]
 
 
@@ -137,7 +138,7 @@ def run_of_job(output_dir: Path, identity: str, job: str | None) -> Path | None:
         identity: The configuration's id.
         job: What names the job.
     """
-    return next((folder for folder in _runs_of(output_dir, identity) if read_run(folder).get("job") == job), None)
+    return next((folder for folder in runs_of(output_dir, identity) if read_run(folder).get("job") == job), None)
 
 
 def require_progress(folder: Path, step: int) -> None:
@@ -174,7 +175,7 @@ def find_run(output_dir: Path, configuration: Mapping[str, Any], name: str, chec
         ValueError: If an evaluation might mean several trainings.
     """
     identity = configuration_id(configuration)
-    folders = _runs_of(output_dir, identity)
+    folders = runs_of(output_dir, identity)
     for folder in folders:
         if _has(folder, checkpoint) and not (fitting and _is_finished(folder)):
             return folder
@@ -206,7 +207,7 @@ def _has(folder: Path, checkpoint: str) -> bool:
     return any(path.is_file() for path in found)
 
 
-def _runs_of(output_dir: Path, identity: str) -> list[Path]:
+def runs_of(output_dir: Path, identity: str) -> list[Path]:
     """The runs of a configuration, the newest first; folders of earlier versions may bear another id."""
     others = {folder for folder, theirs in _records(output_dir) if recorded_id(theirs) == identity}
     return sorted({*output_dir.glob(f"*_{identity}*"), *others}, reverse=True)

@@ -83,7 +83,9 @@ def deciding_keys(configuration: Mapping[str, Any]) -> dict[str, Any]:
                 del flat[key]
     deciding = _deciding((configuration.get("trainer") or {}).get("callbacks"))
     exact = {} if configuration.get("tf32", True) else {"tf32": False}
-    return recorded(flat) | ({"trainer.callbacks": deciding} if deciding else {}) | exact
+    extend = configuration.get("extend")
+    extended = {"extend": extend if isinstance(extend, list) else [extend]} if extend else {}
+    return recorded(flat) | ({"trainer.callbacks": deciding} if deciding else {}) | exact | extended
 
 
 def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:

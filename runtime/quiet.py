@@ -22,6 +22,7 @@ def quieten() -> None:
         "You're resuming from a checkpoint that ended before the epoch ended",  # the data module knows the batch
         "The `srun` command is available on your system but is not used",
         "You requested to overfit but enabled",  # the data module has turned the shuffling off
+        "Found .* module\\(s\\) in eval mode",  # parts that are frozen
         "The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -85,6 +85,11 @@ def require_work(subcommand: str, config: Any) -> None:
             f"Expected model.warmup_epochs to be less than trainer.max_epochs, {epochs}, but got "
             f"{model.warmup_epochs}; --model.warmup_epochs {epochs // 10} warms up for a tenth of the training."
         )
+    if model.unfreeze_epoch is not None and model.unfreeze_epoch >= epochs > 0 and not trainer.fast_dev_run:
+        raise ValueError(
+            f"Expected model.unfreeze_epoch to be less than trainer.max_epochs, {epochs}, but got "
+            f"{model.unfreeze_epoch}; without it the frozen part stays so."
+        )
     endless = epochs < 0 and (model.interval == "epoch" or trainer.max_steps < 0)
     if model.schedule == "cosine" and endless and not trainer.fast_dev_run:
         raise ValueError(

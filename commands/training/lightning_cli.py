@@ -132,6 +132,8 @@ class TrainingCLI(LightningCLI):
         """Add the options that are neither Lightning's nor a class's."""
         parser.add_argument("--output_dir", type=str, default="runs", help="Folder in which each run gets its own.")
         parser.add_argument("--tf32", type=bool, default=True, help="On NVIDIA GPUs, round the factors of float32.")
+        help_text = "Epochs to add to a finished run, as a new run."
+        parser.add_argument("--extend", type=int | list[int] | None, default=None, help=help_text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse exactly these arguments, and hold them against what they may be."""

@@ -12,7 +12,15 @@ from jsonargparse import Namespace
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from nnmass import datamodules, zoo
-from nnmass.runtime.checkpoints import read_checkpoint, require_resumable
+from nnmass.runtime.checkpoints import AtomicCheckpointIO, read_checkpoint, require_resumable
+from nnmass.runtime.extension import (
+    Extension,
+    extended_checkpoint,
+    extension_of,
+    finished_run,
+    is_run_of,
+    require_finished,
+)
 from nnmass.runtime.files import update_run, write_atomically
 from nnmass.runtime.folders import (
     RunLocation,
@@ -35,7 +43,7 @@ class LocationRequest(NamedTuple):
     """Everything that decides on the location of a run.
 
     Attributes:
-        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        subcommand: ``fit``, ``validate`` or ``test``.
         options: Its options.
         configuration: The whole of it, as plain values.
         name: The configuration's name.
@@ -54,11 +62,12 @@ class LocationRequest(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """The run and the checkpoint to begin with, and the checkpoint's content; each None where there is none."""
+    """The run and the checkpoint to begin with, the checkpoint's content, the finished run to extend; None for none."""
 
     folder: Path | None
     checkpoint: Path | None
     content: dict[str, Any] | None
+    parent: Path | None = None
 
 
 def shared_location(request: LocationRequest, cleanup: ExitStack) -> RunLocation:
@@ -86,15 +95,20 @@ def shared_location(request: LocationRequest, cleanup: ExitStack) -> RunLocation
 def _prepare_location(request: LocationRequest, cleanup: ExitStack) -> RunLocation:
     """Find where to begin, refuse what cannot be, and only then make the folder, claim it and write into it."""
     fits, identity = request.subcommand == "fit", configuration_id(request.configuration)
-    folder, checkpoint, content = _find_start(request)
+    folder, checkpoint, content, parent = _find_start(request)
     if checkpoint is not None:
         content = content or read_checkpoint(checkpoint)
         _require_fitting(content, checkpoint, request)
+    notes: dict[str, Any] = {"parent": parent.name} if parent is not None else {}
     if fits:
         request.data.prepare_data()  # without its data no run begins
+        notes |= _load_weights(request) if checkpoint is None else {}
         folder = folder or new_run(Path(request.options.output_dir).expanduser(), request.name, identity)
     if folder is not None and request.subcommand in ("fit", "test"):  # which write into it
         cleanup.enter_context(claim(folder))
+    if parent is not None and folder is not None and content is not None:
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        AtomicCheckpointIO().save_checkpoint(content, checkpoint)
     if fits and folder is not None:
         write_atomically(folder / "config.yaml", yaml.safe_dump(dict(request.configuration), sort_keys=False))
         update_run(
@@ -103,9 +117,21 @@ def _prepare_location(request: LocationRequest, cleanup: ExitStack) -> RunLocati
             configuration_id=identity,
             configuration=deciding_keys(request.configuration),
             job=request.launch.job,
+            **notes,
         )
     step = content["global_step"] if content and fits else 0
     return RunLocation(folder, str(checkpoint) if checkpoint else None, step)
+
+
+def _load_weights(request: LocationRequest) -> dict[str, Any]:
+    """Load the weights to start from, if the configuration names any; returns what the run's record says of them."""
+    loaded = request.model.load_weights(request.data.class_names)
+    if loaded is None:
+        return {}
+    print(loaded)
+    path = Path(request.options.model.weights).expanduser()
+    # A run's folder named latest is another one as soon as this run begins.
+    return {"weights": {**loaded.as_dict(), "path": str(path.resolve()) if path.is_file() else None}}
 
 
 def _find_start(request: LocationRequest) -> _Start:
@@ -119,6 +145,9 @@ def _find_start(request: LocationRequest) -> _Start:
             path, content = newest_intact(begun, required=False)
             require_progress(begun, content["global_step"] if content else 0)
             return _Start(begun, path, content)
+    extension = extension_of(request.configuration) if fits else None
+    if extension is not None and wanted is None:
+        return _start_of_extension(finished_run(output_dir, extension.parent, request.name), extension)
     if wanted in ("last", "best"):
         folder = find_run(output_dir, request.configuration, request.name, wanted, fits)
         if wanted == "last":
@@ -129,10 +158,19 @@ def _find_start(request: LocationRequest) -> _Start:
         if not given.is_file():
             raise FileNotFoundError(f"Expected --ckpt_path to be a file, last or best, but got {wanted!r}.")
         path = given.resolve()
+        if extension is not None and is_run_of(path.parent.parent, extension.parent):
+            return _start_of_extension(path.parent.parent, extension)
         return _Start(continued_run(path, identity, request.configuration, fits), path, None)
     if not fits:
         raise ValueError(f"Expected {request.subcommand} to be given --ckpt_path (a file, last or best), but got none.")
     return _Start(None, None, None)
+
+
+def _start_of_extension(parent: Path, extension: Extension) -> _Start:
+    require_finished(parent)
+    path, content = newest_intact(parent)
+    print(f"{parent.name}, of {extension.first} epochs, is extended to {extension.last} in a new run.")
+    return _Start(None, path, extended_checkpoint(content or {}, extension, parent), parent)
 
 
 def _require_fitting(content: dict[str, Any], checkpoint: Path, request: LocationRequest) -> None:

@@ -27,6 +27,7 @@ from nnmass.commands.training.trainer_parts import (
     training_callbacks,
 )
 from nnmass.runtime.configuration import require_left_to_data, require_weights, settled_arguments
+from nnmass.runtime.extension import extension_of
 from nnmass.runtime.folders import RunLocation
 from nnmass.runtime.identity import configuration_id
 from nnmass.runtime.launch import Launch, launched, require_launcher
@@ -64,14 +65,19 @@ def prepared_run(cli: TrainingCLI, name: str, command: str, signals: StopSignals
     if fits and on_disk:
         start_ups = StartUps(Path(options.output_dir).expanduser(), launch, configuration_id(configuration))
         start_ups.note()
+    extension = extension_of(configuration) if fits else None
     with signals.before_the_first_step() if fits else nullcontext():
         built = cli.build()
+        if extension is not None:
+            built.model.first_epoch, built.trainer.max_epochs = extension.first, extension.last
         _require_sound(built, subcommand, options)
         cleanup.enter_context(tf32(options.tf32))
         location = RunLocation(None, None, 0)
         if on_disk:
             request = LocationRequest(subcommand, options, configuration, name, launch, built.model, built.data)
             location = shared_location(request, cleanup)
+        if location.checkpoint is not None:
+            built.model.weights = None  # the file to start from need not be there any more
         resumable = fits and location.folder is not None and built.trainer.enable_checkpointing is not False
         checkpoints = _checkpoints(location, signals, options.checkpoint_minutes) if resumable else ()
         shows_bar, facts = shows_progress_bar(built.trainer.enable_progress_bar), _facts(built, options, command)

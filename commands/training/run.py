@@ -172,6 +172,11 @@ class TrainingRun:
                 f"Batch normalisation sees the {size} images of one process only; with fewer than {_FEW_IMAGES}, "
                 "--trainer.sync_batchnorm true (GPUs) lets it see those of all."
             )
+        if self.model.has_frozen_part:
+            numbers = [(weights.numel(), weights.requires_grad) for weights in self.model.network.parameters()]
+            learning, after = sum(number for number, learns in numbers if learns), self.model.unfreeze_epoch
+            later = f", and all of them after epoch {after}" if after else ""
+            print(f"{learning:,} of {sum(number for number, _ in numbers):,} parameters learn{later}.")
         for line in left_out(self.options):
             print(line)
 

@@ -14,10 +14,10 @@ from torchmetrics import Metric, MetricCollection
 from nnmass.zoo.checks import require, require_choice
 from nnmass.zoo.training.architecture import require_same_architecture
 from nnmass.zoo.training.cuda_graph import TrainingGraph, can_replay
-from nnmass.zoo.training.freezing import FrozenPart, wrap_again
+from nnmass.zoo.training.freezing import wrap_again
 from nnmass.zoo.training.losses import LOSSES, weighted
 from nnmass.zoo.training.metrics import evaluation_metrics, macro_metrics
-from nnmass.zoo.training.optimization import LR_EXPONENTS, OptimizedModule
+from nnmass.zoo.training.optimization import OptimizedModule
 from nnmass.zoo.training.weighted_mean import WeightedMean, restore
 from nnmass.zoo.weights.loading import LoadedWeights, load_weights
 
@@ -93,16 +93,10 @@ class Classifier(OptimizedModule):
         layer_decay: float = 1.0,
         decay_norms: bool = True,
     ) -> None:
-        super().__init__()
-        require_choice("schedule", schedule, ("cosine", "constant"))
-        require_choice("interval", interval, ("epoch", "step"))
+        super().__init__(network, optimizer, schedule, interval, lr_scaling, warmup_epochs)
+        self.regulate(freeze, unfreeze_epoch, layer_decay, decay_norms)
         require_choice("loss", loss, LOSSES)
-        require_choice("lr_scaling", lr_scaling, LR_EXPONENTS)
-        require(warmup_epochs >= 0, "warmup_epochs", "be at least 0", warmup_epochs)
         require(0 <= label_smoothing < 1, "label_smoothing", "lie in [0, 1)", label_smoothing)
-        require(0 < layer_decay <= 1, "layer_decay", "lie in (0, 1]", layer_decay)
-        require(unfreeze_epoch is None or unfreeze_epoch >= 1, "unfreeze_epoch", "be at least 1", unfreeze_epoch)
-        require(freeze is not None or unfreeze_epoch is None, "freeze", "say what unfreeze_epoch sets free", freeze)
         own = getattr(network, "num_classes", None)
         num_classes = own if num_classes is None else num_classes
         require(own in (None, num_classes), "num_classes", f"be the network's own, {own}", num_classes)
@@ -111,7 +105,6 @@ class Classifier(OptimizedModule):
                 f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}: a network that "
                 "does not state its classes needs Classifier(network, num_classes=...)."
             )
-        self.network = network
         self.channels_last = channels_last and any(isinstance(part, nn.Conv2d) for part in network.modules())
         if self.channels_last:
             network.to(memory_format=torch.channels_last)
@@ -119,12 +112,7 @@ class Classifier(OptimizedModule):
             network.compile()
         self._training_graph = TrainingGraph() if cuda_graph else None
         self.num_classes = num_classes = int(num_classes)
-        self.optimizer = optimizer
-        self.lr: float | None = None  # Lightning's LearningRateFinder sets the rate of a whole step here
-        self.schedule, self.interval, self.lr_scaling = schedule, interval, lr_scaling
-        self.warmup_epochs, self.layer_decay, self.decay_norms = warmup_epochs, layer_decay, decay_norms
-        self.weights, self.unfreeze_epoch, self.first_epoch = weights, unfreeze_epoch, 0
-        self._frozen = None if freeze is None else FrozenPart(network, freeze)
+        self.weights = weights
         self.train_loss = LOSSES[loss](label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
         self.train_loss_mean, self.val_loss_mean, self.test_loss_mean, self.train_accuracy = (

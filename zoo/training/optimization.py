@@ -1,15 +1,15 @@
 """Optimizers of a training: the parameters that they are given, and the schedule of their learning rates."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil, isfinite
-from typing import Any
+from typing import Any, Self
 
 from pytorch_lightning import LightningModule
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
-from nnmass.zoo.checks import require
+from nnmass.zoo.checks import require, require_choice
 from nnmass.zoo.training.freezing import FrozenPart, require_unfreezing
 
 __all__ = ["LR_EXPONENTS", "OptimizedModule", "depths", "parameter_groups"]
@@ -21,34 +21,69 @@ LR_EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 class OptimizedModule(LightningModule):
     """A LightningModule with one network, one optimizer and one schedule.
 
-    Attributes:
+    Args:
         network: The network.
         optimizer: Builds the optimizer from parameters, or groups of them.
-        lr: Learning rate of a whole step, where Lightning's LearningRateFinder has set it.
         schedule: ``cosine`` to 0, or ``constant``.
         interval: ``epoch`` or ``step``, with which it moves.
         lr_scaling: A key of ``LR_EXPONENTS``.
         warmup_epochs: Epochs over which the rate first rises.
-        layer_decay: Factor of the rate from each layer to the one before it.
-        decay_norms: Whether weight decay holds for norms and biases too.
-        unfreeze_epoch: Epochs after which the frozen part learns too; None for never.
+
+    Attributes:
+        lr: Learning rate of a whole step, where Lightning's LearningRateFinder has set it.
         first_epoch: Epoch with which the schedule begins: 0, but for a training that was extended.
     """
 
-    network: nn.Module
-    optimizer: Callable[[Iterable], Optimizer]
-    lr: float | None
-    schedule: str
-    interval: str
-    lr_scaling: str
-    warmup_epochs: int
-    layer_decay: float
-    decay_norms: bool
-    unfreeze_epoch: int | None
-    first_epoch: int
-    _frozen: FrozenPart | None
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Callable[[Iterable], Optimizer],
+        schedule: str,
+        interval: str,
+        lr_scaling: str,
+        warmup_epochs: int,
+    ) -> None:
+        super().__init__()
+        require_choice("schedule", schedule, ("cosine", "constant"))
+        require_choice("interval", interval, ("epoch", "step"))
+        require_choice("lr_scaling", lr_scaling, LR_EXPONENTS)
+        require(warmup_epochs >= 0, "warmup_epochs", "be at least 0", warmup_epochs)
+        self.network, self.optimizer, self.schedule, self.interval = network, optimizer, schedule, interval
+        self.lr_scaling, self.warmup_epochs = lr_scaling, warmup_epochs
+        self.lr: float | None = None
+        self.first_epoch = 0
+        self.regulate()
 
-    def train(self, mode: bool = True) -> "OptimizedModule":
+    def regulate(
+        self,
+        freeze: str | Sequence[str] | None = None,
+        unfreeze_epoch: int | None = None,
+        layer_decay: float = 1.0,
+        decay_norms: bool = True,
+    ) -> None:
+        """Say which parts learn from when on, and at which rate and with which weight decay.
+
+        Args:
+            freeze: Parts that do not learn, as in :class:`FrozenPart`.
+            unfreeze_epoch: Epochs after which they learn too; None for never.
+            layer_decay: Factor of the rate from each layer to the one before it.
+            decay_norms: Whether weight decay holds for norms and biases too.
+
+        Raises:
+            ValueError: If one is out of range, or does not fit the network.
+        """
+        require(0 < layer_decay <= 1, "layer_decay", "lie in (0, 1]", layer_decay)
+        require(unfreeze_epoch is None or unfreeze_epoch >= 1, "unfreeze_epoch", "be at least 1", unfreeze_epoch)
+        require(freeze is not None or unfreeze_epoch is None, "freeze", "say what unfreeze_epoch sets free", freeze)
+        self.unfreeze_epoch, self.layer_decay, self.decay_norms = unfreeze_epoch, layer_decay, decay_norms
+        self._frozen = None if freeze is None else FrozenPart(self.network, freeze)
+
+    @property
+    def has_frozen_part(self) -> bool:
+        """True as long as a part of the network does not learn."""
+        return self._frozen is not None and self._frozen.is_frozen
+
+    def train(self, mode: bool = True) -> Self:
         """Put everything into training mode, but for frozen batch norms."""
         super().train(mode)
         if mode and self._frozen is not None:
@@ -61,11 +96,11 @@ class OptimizedModule(LightningModule):
         Args:
             epoch: The epoch at hand, counted from 0.
         """
-        if self._frozen is None or not self._frozen.is_frozen or self.unfreeze_epoch is None:
+        if self._frozen is None or not self.has_frozen_part or self.unfreeze_epoch is None:
             return False
         if epoch >= self.unfreeze_epoch:
             self._frozen.unfreeze()
-        return not self._frozen.is_frozen
+        return not self.has_frozen_part
 
     def on_fit_start(self) -> None:
         """Begin with the learning rate that a LearningRateFinder has chosen, and the schedule from there."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from nnmass.zoo.training.architecture import require_same_architecture
 from nnmass.zoo.weights.head import classifier_names, first_convolution, lies_in
-from nnmass.zoo.weights.state import State, read_state
+from nnmass.zoo.weights.published import published_state
+from nnmass.zoo.weights.state import PRETRAINED, State, read_state
 
 __all__ = ["LoadedWeights", "load_weights"]
 
@@ -73,12 +74,14 @@ def load_weights(
 
     Args:
         network: Any network.
-        source: What :func:`read_state` takes, or what it gives.
+        source: A file as :func:`read_state` reads it, or what that gives; ``pretrained`` for what timm has published
+            for the network, which is downloaded.
         classes: Names of the classes that the network shall tell apart, if they are known.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the weights are those of another architecture; the message names the first that differs.
+        ValueError: If the weights are those of another architecture, of which the message names the first that
+            differs; if a file holds none; if nothing is published or can be downloaded.
 
     Example:
         >>> from nnmass.zoo import create_model
@@ -87,7 +90,11 @@ def load_weights(
         >>> load_weights(network, State("another network", trained.state_dict())).initial
         ('classifier.weight', 'classifier.bias')
     """
-    state = source if isinstance(source, State) else read_state(source, network)
+    # The zoo's own pretrained networks will be found here by their names.
+    if source == PRETRAINED:
+        state = published_state(network)
+    else:
+        state = source if isinstance(source, State) else read_state(source)
     ours, head = network.state_dict(), classifier_names(network)
     prefix = _prefix_of_network(state, ours, head)
     theirs = _below(state.tensors, prefix)

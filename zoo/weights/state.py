@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnmass.zoo.weights.description import DESCRIPTION_KEY, Description
 
@@ -65,24 +65,18 @@ class State:
         return digest.hexdigest()[:16]
 
 
-def read_state(source: str | os.PathLike[str], network: nn.Module | None = None) -> State:
+def read_state(source: str | os.PathLike[str]) -> State:
     """Read weights: a checkpoint of this package or of another Lightning program, a ``state_dict``, or safetensors.
 
     Files are read as data: one that carries code is refused, and the code is not run.
 
     Args:
-        source: A file; or ``pretrained`` for what timm has published for the network, which is downloaded.
-        network: A network of timm, for ``pretrained``.
+        source: A file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no weights, or nothing is published or can be downloaded.
+        ValueError: If it holds no weights.
     """
-    # The zoo's own pretrained networks will be found here by their names.
-    if source == PRETRAINED:
-        from nnmass.zoo.weights.published import published_state
-
-        return published_state(network)
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"Expected weights to be a file or {PRETRAINED}, but got {str(source)!r}.")
