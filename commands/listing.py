@@ -50,12 +50,19 @@ def run(arguments: Sequence[str]) -> int:
 
 def _models(options: Namespace) -> Iterator[tuple[str, str]]:
     from nnmass.zoo.networks.variants import VARIANTS, list_models
+    from nnmass.zoo.weights.pretrained import find_pretrained, list_pretrained
 
     if "/" in options.pattern:  # loads the library, and torch with it
         library = options.pattern.partition("/")[0]
         yield from ((name, f"of {library}, as {library} initialises it") for name in list_models(options.pattern))
-    for name, variant in sorted(VARIANTS.items()):
-        yield name, f"{variant.builder.partition(':')[2]}; {variant.source}"
+    trained = {name: find_pretrained(name) for name in list_pretrained()}
+    weights = {
+        name: f"weights: {record.data}, {100 * record.test['accuracy']:.2f} %" for name, record in trained.items()
+    }
+    known = {name: f"{variant.builder.partition(':')[2]}; {variant.source}" for name, variant in VARIANTS.items()}
+    own = {name: f"{record.network['class']}; yours" for name, record in trained.items()}
+    for name, what in sorted({**own, **known}.items()):
+        yield name, f"{what}; {weights[name]}" if name in weights else what
 
 
 def _runs(folder: Path) -> Iterator[tuple[str, str]]:

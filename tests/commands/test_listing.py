@@ -38,6 +38,12 @@ def test_every_name_is_one_that_is_found(capsys: pytest.CaptureFixture[str]) -> 
     assert all(find_study(name) for name in studies)
 
 
+def test_networks_with_trained_weights_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list", "models", "mlp_d24_*"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if "weights: MNIST, 94.27 %" in line] == ["mlp_d24_w8_t2"]
+
+
 def test_every_configuration_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("models", "configs", "studies"):
         main(["list", kind])

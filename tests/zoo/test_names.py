@@ -116,11 +116,7 @@ def test_a_network_of_one_size_of_image_takes_that_of_the_data(name: str) -> Non
             "Expected torchvision/resnet18 to be built with layers [1], but torch",
         ),
         ("torchvision/vit_b_32", {"data_shape": (3, 32, 64)}, "Expected the images to be square for this network, but"),
-        (
-            "dense_digits",
-            {"pretrained": True},
-            "Expected pretrained to be False, but got True; there are no weights for",
-        ),
+        ("resnet18", {"pretrained": True}, "Expected name to be a network with trained weights, but got 'resnet18'"),
     ],
 )
 def test_what_cannot_be_built_is_said_in_one_sentence(name: str, arguments: dict, sentence: str) -> None:

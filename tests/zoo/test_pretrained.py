@@ -13,7 +13,7 @@ from conftest import real_data
 from safetensors.torch import load_file, save_file
 
 from nnmass.runtime.configuration import instantiate
-from nnmass.zoo import Preprocessing, list_models
+from nnmass.zoo import Preprocessing, create_model, list_models
 from nnmass.zoo.weights.cards import topology_facts, trained_card
 from nnmass.zoo.weights.pretrained import RELEASED, find_pretrained, list_pretrained, trained_network
 
@@ -73,7 +73,7 @@ def test_record_card_and_configuration_are_those_of_the_weights(name: str) -> No
 
 def test_the_package_holds_these_networks_and_stays_small() -> None:
     mlps = {f"mlp_d{depth}_w8_t{tc}" for depth, tc in ((24, 2), (32, 2), (16, 8), (20, 1), (20, 7), (32, 1))}
-    assert {DIGITS, *mlps} <= set(NAMES) == set(list_pretrained()) <= set(list_models())
+    assert {DIGITS, *mlps} <= set(NAMES) == set(list_models(pretrained=True)) <= set(list_models())
     assert sum(path.stat().st_size for path in RELEASED.iterdir()) < 12e6
     assert {path.suffix for path in RELEASED.iterdir()} == {".json", ".md", ".safetensors", ".yaml"}
 
@@ -98,8 +98,8 @@ def test_a_folder_of_the_users_adds_networks_and_replaces_those_of_the_package(o
     state = load_file(RELEASED / f"{DIGITS}.safetensors")
     save_file({key: value * 0 for key, value in state.items()}, own / f"{DIGITS}.safetensors")
     checksum = hashlib.sha256((own / f"{DIGITS}.safetensors").read_bytes()).hexdigest()
-    assert "mine" in list_pretrained()
-    assert torch.equal(trained_network("mine").classifier.weight, state["classifier.weight"])  # type: ignore[union-attr, arg-type]
+    assert "mine" in list_models(pretrained=True)
+    assert torch.equal(create_model("mine", pretrained=True).classifier.weight, state["classifier.weight"])  # type: ignore[union-attr, arg-type]
     with pytest.raises(ValueError, match="Expected the SHA-256 checksum of .* to be .*, but got "):
         trained_network(DIGITS)
     record = json.loads((RELEASED / f"{DIGITS}.json").read_text())

@@ -126,8 +126,11 @@ def test_timm_knows_the_networks_on_request_and_not_before() -> None:
     assert set(timm.list_models("nnmass_*")) == set(names)
     network = timm.create_model("nnmass_dense_digits", num_classes=4, in_chans=2)
     assert (network.num_classes, network.in_chans) == (4, 2)
-    with pytest.raises(ValueError, match="has no published weights"):
-        timm.create_model("nnmass_dense_digits", pretrained=True)
+    trained = timm.create_model("nnmass_dense_digits", pretrained=True)
+    weights = create_model("dense_digits", pretrained=True).state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in trained.state_dict().items())
+    with pytest.raises(ValueError, match="network with trained weights, but got 'resnet18_cifar'"):
+        timm.create_model("nnmass_resnet18_cifar", pretrained=True)
 
 
 def test_an_expansion_block_is_written_out_in_the_dsconv_networks() -> None:

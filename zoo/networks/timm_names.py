@@ -6,7 +6,6 @@ from typing import Any
 from timm.models import register_model
 from torch import nn
 
-from nnmass.zoo.checks import require
 from nnmass.zoo.networks.variants import create_model, list_models
 
 __all__ = ["register_in_timm"]
@@ -16,6 +15,8 @@ _PREFIX = "nnmass_"
 
 def register_in_timm() -> list[str]:
     """Make every named network known to timm as ``nnmass_<name>``; calling it twice changes nothing.
+
+    With ``pretrained=True`` timm's ``create_model`` then loads the zoo's own trained weights.
 
     Returns:
         The names that timm now knows.
@@ -37,10 +38,9 @@ def register_in_timm() -> list[str]:
 
 def _entry_point(name: str) -> Any:
     def build(pretrained: bool = False, **overrides: Any) -> nn.Module:
-        require(not pretrained, "pretrained", f"be False, because {name} has no published weights", True)
         for meant_for_timm in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
             overrides.pop(meant_for_timm, None)
-        return create_model(name.removeprefix(_PREFIX), **overrides)
+        return create_model(name.removeprefix(_PREFIX), pretrained, **overrides)
 
     # timm keys its registry on the function's own name and module.
     build.__name__ = name

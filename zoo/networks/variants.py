@@ -4,8 +4,8 @@ from fnmatch import fnmatch
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nnmass.zoo.checks import require
 from nnmass.zoo.libraries.names import library_named, library_names, near_name
+from nnmass.zoo.weights.pretrained import list_pretrained, trained_network
 
 if TYPE_CHECKING:
     from torch import nn
@@ -136,19 +136,24 @@ VARIANTS |= {
 }
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """Names of the named networks that match a shell-style pattern, sorted.
 
     Args:
         pattern: For example ``"dense_40_*"``. One that begins with ``timm/`` or ``torchvision/`` lists the networks of
             that library, any other those of the zoo.
+        pretrained: List those of the zoo alone that come with trained weights, or whose weights the user has.
 
     Example:
         >>> list_models("wrn18_*")
         ['wrn18_1p5', 'wrn18_2', 'wrn18_2_cifar', 'wrn18_3']
+        >>> list_models("mlp_d32*", pretrained=True)
+        ['mlp_d32_w8_t1', 'mlp_d32_w8_t2']
         >>> list_models("torchvision/resnet?8")
         ['torchvision/resnet18']
     """
+    if pretrained:
+        return list_pretrained(pattern)
     if "/" in pattern:
         return library_names(pattern)
     return sorted(name for name in VARIANTS if fnmatch(name, pattern))
@@ -159,11 +164,14 @@ def create_model(name: str, pretrained: bool = False, **arguments: Any) -> "nn.M
 
     Args:
         name: One of :func:`list_models`, of the zoo or of a library; a name of timm's alone, if the zoo has none such.
-        pretrained: Load the library's weights, which it may download.
-        arguments: Of the network's class, in place of those that the name stands for, such as ``num_classes=100``.
+        pretrained: Load trained weights: the zoo's, which are in the package or in the folder that the environment
+            variable ``NNMASS_WEIGHTS`` names, or the library's, which it may download.
+        arguments: Of the network's class, in place of those that the name stands for, such as ``num_classes=100``,
+            with which a trained classifier begins anew.
 
     Raises:
-        ValueError: If there is no such network (the message names the nearest), or it cannot be built so.
+        ValueError: If there is no such network, or none with weights (the message names the nearest), or it cannot be
+            built so.
 
     Example:
         >>> create_model("dense_40_w2_chain", num_classes=100).classifier.out_features
@@ -171,8 +179,9 @@ def create_model(name: str, pretrained: bool = False, **arguments: Any) -> "nn.M
         >>> create_model("timm/convnext_tiny", num_classes=7, drop_path_rate=0.1).num_classes
         7
     """
+    if pretrained and (name in VARIANTS or name in list_pretrained()):
+        return trained_network(name, **arguments)
     if name in VARIANTS:
-        require(not pretrained, "pretrained", "be False", pretrained, f"there are no weights for {name}.")
         module, builder = VARIANTS[name].builder.split(":")
         return getattr(import_module(module), builder)(**{**VARIANTS[name].arguments, **arguments})
     found = library_named(name)
