@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from nnmass.runtime.class_paths import as_recorded, whole_class_paths
 from nnmass.runtime.names import require_name
+from nnmass.studies.grid import combinations, combined_name, flat_grid, merged, require_grid, with_options
 from nnmass.zoo.networks.names import named, near_names
 from nnmass.zoo.networks.variants import VARIANTS, list_models
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from nnmass.datamodules.base import DataModule
     from nnmass.zoo.training.classifier import Classifier
 
-__all__ = ["JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows", "takes_one_device"]
+__all__ = ["Endpoint", "JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows", "takes_one_device"]
 
 Grid = dict[str, list]
 
@@ -40,16 +41,37 @@ class JacobianChoice:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """Primary endpoint of a study, to be declared before its trainings; every other fit is exploratory.
+
+    Attributes:
+        explained: What is explained.
+        epoch: Of it, as the tables of fits name it.
+        networks: ``all``, or ``NN-Mass > 0``, those with links.
+        measure: The property that explains it, as ``baselines.csv`` names it.
+        group: The configuration or group whose networks it is about.
+    """
+
+    explained: str = "test accuracy"
+    epoch: str = "last epoch"
+    networks: str = "all"
+    measure: str = "log NN-Mass"
+    group: str = "all"
+
+
+@dataclass(frozen=True)
 class ReportChoice:
     """Contents of a study's report beside the figures that all reports have.
 
     Attributes:
+        endpoint: The primary endpoint; None where all is exploratory.
         group: Column whose values get fits of their own, such as ``width_multiplier``.
         colour: Column that colours the points.
         published: R2 that the papers print, by what is fitted and by predictor, as the fits name them.
         curves: Sets of networks whose training is drawn in one panel, by the letter that the papers give each.
     """
 
+    endpoint: Endpoint | None = None
     group: str | None = None
     colour: str = "depth"
     published: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -58,7 +80,7 @@ class ReportChoice:
 
 @dataclass(frozen=True)
 class Study:
-    """Every configuration with every network and every seed.
+    """Every configuration with every network, every combination of a grid's options and every seed.
 
     Attributes:
         name: Of the study.
@@ -69,6 +91,7 @@ class Study:
             configuration's own network, each with a list of choices; by default each configuration's own network as it
             is.
         changes: Laid over every configuration, key by key.
+        grid: Values of options of the configurations, by the option's name, such as ``data.batch_size``.
         seeds: Seeds, or their number.
         accuracies: Top-1 accuracy of each network in percent, for the engine ``published``.
         jacobian: How the Jacobians are measured; None for not at all.
@@ -80,6 +103,7 @@ class Study:
     configs: list[str] = field(default_factory=list)
     networks: list[str | Grid] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)
     seeds: int | list[int] = 1
     accuracies: dict[str, float] = field(default_factory=dict)
     jacobian: JacobianChoice | None = None
@@ -87,6 +111,8 @@ class Study:
 
     def __post_init__(self) -> None:
         require_name("the study's name", self.name)
+        object.__setattr__(self, "grid", flat_grid(self.grid))
+        require_grid(self.grid, self.engine)
         if self.engine == "published":
             _require(bool(self.accuracies), "accuracies", "to give the accuracy of each network", "none")
             for key in ("configs", "networks", "changes"):
@@ -109,8 +135,15 @@ class Study:
             for key, choices in entry.items():
                 _require(isinstance(choices, list) and bool(choices), f"networks.{key}", "to list choices", choices)
         grids = [prod(map(len, entry.values())) for entry in self.networks if not isinstance(entry, str)]
-        least = max(len(self.configs), 1) * max(sum(grids), 1) * len(self.seed_list)
-        _require(least <= _MOST_ROWS, "networks and seeds", f"to make at most {_MOST_ROWS:,} rows", f"{least:,}")
+        least = (
+            max(len(self.configs), 1) * max(sum(grids), 1) * len(self.seed_list) * prod(map(len, self.grid.values()))
+        )
+        _require(
+            least <= _MOST_ROWS,
+            "networks, grid and seeds" if self.grid else "networks and seeds",
+            f"to make at most {_MOST_ROWS:,} rows",
+            f"{least:,}",
+        )
 
     @property
     def seed_list(self) -> list[int]:
@@ -125,11 +158,12 @@ class Row:
     Attributes:
         id: Changes whenever anything does that decides the result.
         network: The network's name: the zoo's, or its arguments.
-        config: Name of the configuration.
+        config: Name of the configuration, and of the combination of a grid's options: rows of one share their data.
         seed: Decides links, initial weights, data order and augmentation.
         arguments: The network's arguments.
         configuration: What ``nnmass fit --config`` takes; empty for a published row.
         accuracy: Published top-1 in percent.
+        options: Options of the configuration that a grid has set.
     """
 
     id: str
@@ -139,6 +173,7 @@ class Row:
     arguments: dict[str, Any]
     configuration: dict[str, Any]
     accuracy: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> "tuple[Classifier, DataModule]":
         """Build the model and the data of the row's configuration; no sample is loaded yet.
@@ -168,17 +203,26 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
         ]
     rows: dict[str, Row] = {}
     for config, content in configurations.items():
-        base = whole_class_paths(_merged(content, study.changes))
-        for name, network in _networks(study.networks, base, config):
-            for seed in study.seed_list:
-                configuration = {**deepcopy(base), "seed_everything": seed}
-                configuration["model"]["network"] = network
-                digest = _digest(configuration)
-                prefix = f"{config}_" if len(configurations) > 1 and name != config else ""
-                number = re.sub(r"[^\w.=-]+", "-", f"{prefix}{name}_seed{seed}_{digest}")  # it names a folder
-                # Two patterns may name one network.
-                rows.setdefault(number, Row(number, name, config, seed, network["init_args"], configuration))
+        prefix = f"{config}_" if len(configurations) > 1 else ""
+        plain = whole_class_paths(merged(content, study.changes))
+        for options in combinations(study.grid):
+            base = with_options(plain, options)
+            for row in _rows(study, config, prefix, base, options):
+                rows.setdefault(row.id, row)  # two patterns may name one network
     return list(rows.values())
+
+
+def _rows(study: Study, config: str, prefix: str, base: dict[str, Any], options: dict[str, Any]) -> Iterator[Row]:
+    """Plan the rows of one configuration and one combination of options."""
+    combined = combined_name(options)
+    about, words = (f"{config} {combined}", f"{combined}_") if combined else (config, "")
+    for name, network in _networks(study.networks, base, config):
+        for seed in study.seed_list:
+            configuration = {**deepcopy(base), "seed_everything": seed}
+            configuration["model"]["network"] = network
+            called = f"{prefix if name != config else ''}{name}_{words}seed{seed}_{_digest(configuration)}"
+            number = re.sub(r"[^\w.=-]+", "-", called)  # it names a folder
+            yield Row(number, name, about, seed, network["init_args"], configuration, options=options)
 
 
 def takes_one_device(configuration: Mapping[str, Any]) -> bool:
@@ -235,15 +279,6 @@ def _unknown(name: str) -> NoReturn:
     hint = near_names(name)
     ending = f"; {hint}" if hint else "."
     raise ValueError(f"Expected networks to name networks of the zoo, of timm or torchvision, but got {name!r}{ending}")
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``changes`` laid over ``base``, mapping by mapping."""
-    merged = deepcopy(dict(base))
-    for key, value in changes.items():
-        inner = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if inner else deepcopy(value)
-    return merged
 
 
 def _word(value: object) -> str:

@@ -1,6 +1,7 @@
 """Statistics of a table of networks: intervals, partial correlations, left-out groups, differences of predictors."""
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
 __all__ = [
+    "UNKNOWN",
     "Quadratic",
     "WithInterval",
     "explainable_share",
@@ -29,7 +31,7 @@ BOOTSTRAP_FROM = 30
 """Networks from which intervals are bootstrapped: with fewer, Fisher's transformation covers better."""
 
 _QUANTILE = float(stats.norm.ppf(0.975))
-_UNKNOWN = float("nan")
+_NAN = float("nan")
 _ROUNDING = 1e-10
 
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -56,7 +58,8 @@ class Quadratic(NamedTuple):
     p_value: float
 
 
-_NOTHING = WithInterval(_UNKNOWN, _UNKNOWN, _UNKNOWN)
+UNKNOWN = WithInterval(_NAN, _NAN, _NAN)
+"""An estimate that cannot be told."""
 
 
 class _Moments:
@@ -103,7 +106,7 @@ class _Moments:
         known = np.isfinite(matrix).all(axis=(1, 2))
         scale = np.sqrt(np.diagonal(matrix[known], axis1=1, axis2=2))
         correlations = matrix[known] / (scale[:, :, None] * scale[:, None, :])
-        regular = np.linalg.cond(correlations) < 1 / _ROUNDING if known.any() else np.zeros(0, dtype=bool)
+        regular = np.linalg.det(correlations) > _ROUNDING
         precision = np.linalg.inv(correlations[regular])
         result[np.flatnonzero(known)[regular]] = -precision[:, 0, 1] / np.sqrt(precision[:, 0, 0] * precision[:, 1, 1])
         return result
@@ -133,7 +136,7 @@ def r2_with_interval(x: np.ndarray, y: np.ndarray, networks: np.ndarray) -> With
         [0.717, 0.281, 0.914]
     """
     if len(x) < 3 or (moments := _Moments([x, y], networks)).is_constant:
-        return _NOTHING
+        return UNKNOWN
     value, low, high = _interval_of_correlation(moments, moments.correlation(0, 1), controls=0)
     return WithInterval(value**2, *_squared(low, high))
 
@@ -154,11 +157,11 @@ def partial_correlation(
         control.
     """
     if len(x) < 3 + len(controls):
-        return _NOTHING
+        return UNKNOWN
     varying = [column for column in controls if np.ptp(column) > _ROUNDING * np.abs(column).max()]
     moments = _Moments([x, y, *varying], networks)
     if moments.is_constant:
-        return _NOTHING
+        return UNKNOWN
     return _interval_of_correlation(moments, moments.partial_correlation, controls=len(varying))
 
 
@@ -175,7 +178,7 @@ def r2_difference(first: np.ndarray, second: np.ndarray, y: np.ndarray, networks
         Bounds of the bias-corrected and accelerated bootstrap; NaN for fewer than eight networks.
     """
     if len(y) < 3 or (moments := _Moments([first, second, y], networks)).is_constant:
-        return _NOTHING
+        return UNKNOWN
     one, other = moments.correlation(0, 2), moments.correlation(1, 2)
 
     def difference(weights: np.ndarray) -> np.ndarray:
@@ -191,7 +194,7 @@ def spearman_interval(rho: float, n: int) -> tuple[float, float]:
     Source:
         Bonett, Wright: "Sample size requirements for estimating Pearson, Kendall and Spearman correlations", 2000.
     """
-    return _fisher(rho, np.sqrt((1 + rho**2 / 2) / (n - 3)) if n >= FEWEST else _UNKNOWN)
+    return _fisher(rho, np.sqrt((1 + rho**2 / 2) / (n - 3)) if n >= FEWEST else _NAN)
 
 
 def kendall_interval(tau: float, n: int) -> tuple[float, float]:
@@ -200,7 +203,7 @@ def kendall_interval(tau: float, n: int) -> tuple[float, float]:
     Source:
         Fieller, Hartley, Pearson: "Tests for rank correlation coefficients", 1957.
     """
-    return _fisher(tau, np.sqrt(0.437 / (n - 4)) if n >= FEWEST else _UNKNOWN)
+    return _fisher(tau, np.sqrt(0.437 / (n - 4)) if n >= FEWEST else _NAN)
 
 
 def left_out_r2(x: np.ndarray, y: np.ndarray, groups: Sequence[Hashable]) -> float:
@@ -216,7 +219,7 @@ def left_out_r2(x: np.ndarray, y: np.ndarray, groups: Sequence[Hashable]) -> flo
     """
     names = np.unique(np.asarray(groups).astype(str))
     if len(names) < 3 or np.ptp(y) == 0:
-        return _UNKNOWN
+        return _NAN
     predicted = cross_val_predict(
         LinearRegression(), x[:, None], y, groups=np.asarray(groups).astype(str), cv=LeaveOneGroupOut()
     )
@@ -234,7 +237,7 @@ def quadratic_fit(x: np.ndarray, y: np.ndarray) -> Quadratic:
         NaN for fewer than five points, or fewer than three unlike x.
     """
     if len(np.unique(x)) < 3 or len(x) < 5 or np.ptp(y) == 0:
-        return Quadratic(_UNKNOWN, _UNKNOWN)
+        return Quadratic(_NAN, _NAN)
     scaled = (x - x.mean()) / x.std()
     errors = [float(((y - np.polyval(np.polyfit(scaled, y, degree), scaled)) ** 2).sum()) for degree in (1, 2)]
     total = float(((y - y.mean()) ** 2).sum())
@@ -256,7 +259,7 @@ def explainable_share(table: np.ndarray) -> WithInterval:
     """
     networks, seeds = table.shape
     if networks < 2 or seeds < 2:
-        return _NOTHING
+        return UNKNOWN
 
     means = table.mean(axis=1) - table.mean()
     scatter = table - table.mean(axis=1, keepdims=True)
@@ -278,7 +281,7 @@ def explainable_share(table: np.ndarray) -> WithInterval:
 def _interval_of_correlation(moments: _Moments, statistic: Statistic, controls: int) -> WithInterval:
     value = float(statistic(np.ones((1, moments.networks)))[0])
     if moments.networks < FEWEST or not np.isfinite(value):
-        return WithInterval(value, _UNKNOWN, _UNKNOWN)
+        return WithInterval(value, _NAN, _NAN)
     if moments.networks < BOOTSTRAP_FROM and moments.is_one_point_each:
         return WithInterval(value, *_fisher(value, 1 / np.sqrt(moments.networks - controls - 3)))
     return WithInterval(value, *_bootstrapped(statistic, moments.networks))
@@ -287,7 +290,7 @@ def _interval_of_correlation(moments: _Moments, statistic: Statistic, controls: 
 def _fisher(correlation: float, error: float) -> tuple[float, float]:
     """Bounds of a correlation of which artanh has this standard error."""
     if not np.isfinite(error):
-        return _UNKNOWN, _UNKNOWN
+        return _NAN, _NAN
     centre = np.arctanh(np.clip(correlation, -1 + 1e-15, 1 - 1e-15))
     low, high = np.tanh([centre - _QUANTILE * error, centre + _QUANTILE * error])
     return float(low), float(high)
@@ -299,18 +302,25 @@ def _squared(low: float, high: float) -> tuple[float, float]:
     return (0.0 if low < 0 < high else ends[0]), ends[1]
 
 
+@lru_cache(maxsize=8)
+def _resamples(networks: int) -> np.ndarray:
+    """Times that each network is drawn, (resamples, networks); the same for every statistic."""
+    drawn = np.random.default_rng(0).multinomial(networks, np.full(networks, 1 / networks), RESAMPLES).astype(float)
+    drawn.setflags(write=False)
+    return drawn
+
+
 def _bootstrapped(statistic: Statistic, networks: int) -> tuple[float, float]:
-    """Bias-corrected and accelerated interval over resamples of the networks, drawn by a seed of its own."""
+    """Bias-corrected and accelerated interval over resamples of the networks."""
     if networks < FEWEST:
-        return _UNKNOWN, _UNKNOWN
-    drawn = np.random.default_rng(0).multinomial(networks, np.full(networks, 1 / networks), RESAMPLES)
+        return _NAN, _NAN
     with np.errstate(divide="ignore", invalid="ignore"):
-        resampled = statistic(drawn.astype(float))
+        resampled = statistic(_resamples(networks))
         value = float(statistic(np.ones((1, networks)))[0])
         without_one = statistic(1 - np.eye(networks))
     resampled, without_one = resampled[np.isfinite(resampled)], without_one[np.isfinite(without_one)]
     if not np.isfinite(value) or not len(resampled) or not len(without_one):
-        return _UNKNOWN, _UNKNOWN
+        return _NAN, _NAN
     below = ((resampled < value).mean() + (resampled <= value).mean()) / 2
     bias = stats.norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
     deviations = without_one.mean() - without_one

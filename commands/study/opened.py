@@ -89,8 +89,25 @@ def open_study(name: str, output_dir: Path | None = None) -> OpenedStudy:
     definition = inside or find_study(name)
     study = _read_study(definition)
     configurations = _read_configurations(study, definition, given / "configs" if inside else None)
+    if study.grid:
+        _require_options(study, configurations)
     folder = output_dir or (given if inside else Path("runs") / f"study_{study.name}")
     return OpenedStudy(study, configurations, planned_rows(study, configurations), folder)
+
+
+def _require_options(study: "Study", configurations: dict[str, dict[str, Any]]) -> None:
+    """Refuse a grid over something that is no option of the study's configurations, or with values that it cannot have.
+
+    Raises:
+        ValueError: It names the option.
+    """
+    from nnmass.runtime.class_paths import whole_class_paths
+    from nnmass.runtime.configuration import require_options
+    from nnmass.studies.grid import merged, single_options, with_options
+
+    for name, content in configurations.items():
+        plain = whole_class_paths(merged(content, study.changes))
+        require_options((with_options(plain, one) for one in single_options(study.grid)), f"{study.name}, {name}")
 
 
 def _read_configurations(study: "Study", definition: Path, saved: Path | None) -> dict[str, dict[str, Any]]:
@@ -116,7 +133,7 @@ def _read_study(path: Path) -> "Study":
     from nnmass.runtime.config_shape import require_shape
     from nnmass.runtime.option_errors import explain
     from nnmass.runtime.strict_yaml import read_yaml
-    from nnmass.studies.definition import JacobianChoice, ReportChoice, Study
+    from nnmass.studies.definition import Endpoint, JacobianChoice, ReportChoice, Study
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--study", type=Study)
@@ -124,6 +141,7 @@ def _read_study(path: Path) -> "Study":
     content = {"name": path.stem} | {key: value for key, value in written.items() if value is not None}
     # The classes that the changes name are for the training to load, which takes seconds; the rows need their names.
     changes = content.pop("changes") if isinstance(content.get("changes"), dict) else {}
+    grid = content.pop("grid", {})  # whose keys have dots, which are names of options
     require_shape(changes, path)
     try:
         checked = parser.parse_object({"study": content}).study.as_dict()
@@ -134,8 +152,9 @@ def _read_study(path: Path) -> "Study":
         if not isinstance(content.get(key, {}), dict):
             raise ValueError(f"{path.name}: Expected the study's {key} to be keys and values, but got {content[key]}.")
     jacobian = checked["jacobian"] and JacobianChoice(**checked["jacobian"])
-    report = ReportChoice(**checked["report"])
-    return Study(**{**checked, "jacobian": jacobian, "report": report, "changes": changes})
+    endpoint = checked["report"]["endpoint"] and Endpoint(**checked["report"]["endpoint"])
+    report = ReportChoice(**{**checked["report"], "endpoint": endpoint})
+    return Study(**{**checked, "jacobian": jacobian, "report": report, "changes": changes, "grid": grid})
 
 
 def write_definition(opened: OpenedStudy) -> None:

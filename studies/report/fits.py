@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from nnmass.studies.explain import fits_on, predictors
+from nnmass.studies.statistics import UNKNOWN, WithInterval, explainable_share, r2_with_interval
 
-__all__ = ["PREDICTORS", "averages", "explained_columns", "study_fits"]
+__all__ = ["PREDICTORS", "averages", "explained_columns", "groups_of", "sets_of", "study_fits"]
 
 PREDICTORS = predictors(["nn_mass", "num_params", "macs"], ["nn_mass", "num_params"])
 """Properties on which accuracy and singular values are fitted, as the column ``explaining`` names them."""
@@ -19,9 +20,6 @@ _ACCURACIES = {
     "mean after the first third": "test_accuracy_late",
 }
 _MEANS = "mean over seeds"
-_RESAMPLES = 2000
-_ROUNDING = 1e-12
-_FEWEST = 8  # networks of which resamples say something
 
 
 def explained_columns(results: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -75,10 +73,10 @@ def study_fits(
         ``r2_high``, ``explainable`` and ``published``. A logarithm of NN-Mass is taken of networks with links only.
         Results on different data are never fitted together.
 
-        ``r2_low`` to ``r2_high`` is the middle 95 % of the bootstrap's resamples of the networks, each with all its
-        seeds; NaN for fewer than eight networks. ``explainable`` is the most that anything about the networks could
-        explain: 1 less the share of the variance of the means that the scatter of their seeds makes up. It and
-        ``published`` stand beside means over seeds.
+        ``r2_low`` to ``r2_high`` is the 95 % interval of :func:`studies.statistics.r2_with_interval`, for which a
+        network stands with all its seeds; NaN for fewer than eight networks. ``explainable`` is the most that anything
+        about the networks could explain: 1 less the share of the variance of the means that the scatter of their seeds
+        makes up, with an interval too. It and ``published`` stand beside means over seeds.
 
     Raises:
         ValueError: If no row is finished, the group is no column, or something published is none of what is fitted.
@@ -94,38 +92,26 @@ def study_fits(
         means = averaging == _MEANS
         for (explained, epoch), column in explained_columns(results).items():
             printed = (published or {}).get(explained, {}) if means else {}
-            for name, part in _groups(table, group):
-                for networks, chosen in _choices(part):
+            for name, part in groups_of(table, group):
+                for networks, chosen in sets_of(part):
                     about = {"explained": explained, "epoch": epoch, "averaging": averaging, "networks": networks}
-                    explainable = _explainable(finished, chosen, column) if means else float("nan")
+                    explainable = _explainable(finished, chosen, column) if means else UNKNOWN
                     for fit in fits_on(chosen, column, PREDICTORS):
                         predictor = fit["explaining"]
-                        low, high = _interval(
-                            PREDICTORS[predictor].values(chosen),
-                            chosen[column].to_numpy(dtype=float),
-                            chosen["network"].to_numpy(),
-                        )
+                        _, low, high = _r2(PREDICTORS[predictor].values(chosen), chosen, column)
                         in_print = printed.get(predictor if name == "all" else f"{predictor}, {name}")
-                        bounds = {"r2_low": low, "r2_high": high, "explainable": explainable, "published": in_print}
-                        rows.append(about | {"group": name} | fit | bounds)
+                        bounds = {"r2_low": low, "r2_high": high, "explainable": explainable.value}
+                        bounds |= {"explainable_low": explainable.low, "explainable_high": explainable.high}
+                        rows.append(about | {"group": name} | fit | bounds | {"published": in_print})
     return pd.DataFrame(rows)
 
 
-def _explainable(single: pd.DataFrame, chosen: pd.DataFrame, column: str) -> float:
-    """Share of the variance between means over seeds that is not the standard error of these means; NaN if unknown.
-
-    What a seed does to all networks alike moves them together, and is no error of their differences.
-    """
+def _explainable(single: pd.DataFrame, chosen: pd.DataFrame, column: str) -> WithInterval:
+    """Return what the scatter of the seeds leaves to be explained of the variance of the means; NaN if unknown."""
     table = single.merge(chosen[["config", "network"]]).pivot_table(
         index=["config", "network"], columns="seed", values=column
     )
-    if min(table.shape) < 2 or table.isna().any(axis=None):
-        return float("nan")
-    networks, seeds = table.shape
-    # Taking off each seed's mean over the networks takes off a part of the scatter too.
-    error = (table - table.mean()).var(axis=1).mean() / seeds * networks / (networks - 1)
-    variance = table.mean(axis=1).var()
-    return float(np.clip(1 - error / variance, 0, 1)) if variance > 0 else float("nan")
+    return explainable_share(np.empty((0, 0)) if table.isna().any(axis=None) else table.to_numpy(dtype=float))
 
 
 def _check_published(published: Mapping[str, Mapping[str, float]]) -> None:
@@ -139,7 +125,13 @@ def _check_published(published: Mapping[str, Mapping[str, float]]) -> None:
                 raise ValueError(f"Expected report.published to have R2 on one of {known}, but got {name!r}.")
 
 
-def _groups(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
+def groups_of(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each configuration's part of a table, and each value's part of that, by name.
+
+    Args:
+        table: What :func:`averages` returns, or results.
+        group: Column whose values get parts of their own.
+    """
     configs = table["config"].unique()
     for config in configs:
         part = table[table["config"] == config]
@@ -149,31 +141,20 @@ def _groups(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.Da
                 yield str(value) if len(configs) == 1 else f"{config}, {value}", inner
 
 
-def _choices(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def sets_of(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield all networks, and those with links where there are others, by name.
+
+    Args:
+        table: With a column ``nn_mass``.
+    """
     yield "all", table
     linked = table[table["nn_mass"] > 0]
     if len(linked) < len(table):
         yield "NN-Mass > 0", linked
 
 
-def _interval(x: np.ndarray, y: np.ndarray, networks: np.ndarray) -> tuple[float, float]:
-    """Return the middle 95 % of R2 over resamples of the networks; NaN for fewer than eight, or without a fit."""
+def _r2(x: np.ndarray, table: pd.DataFrame, column: str) -> WithInterval:
+    """R2 of a column on x with its interval, over the points that have both numbers."""
+    y = table[column].to_numpy(dtype=float)
     both = np.isfinite(x) & np.isfinite(y)
-    x, y = x[both], y[both]
-    names, number = np.unique(networks[both], return_inverse=True)
-    if len(names) < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan"), float("nan")
-    x, y = x - x.mean(), y - y.mean()
-    # A resample draws networks with all their points, so it is a weighted sum of what each network adds.
-    sums = [np.bincount(number, weights) for weights in (np.ones_like(x), x, y, x * x, y * y, x * y)]
-    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), _RESAMPLES)
-    count, sum_x, sum_y, sum_xx, sum_yy, sum_xy = (drawn @ per_network for per_network in sums)
-    covariance = sum_xy - sum_x * sum_y / count
-    varies = sum_xx - sum_x**2 / count, sum_yy - sum_y**2 / count
-    # A resample of equal points, which rounding alone tells apart, has no line.
-    meant = (varies[0] > _ROUNDING * (x @ x)) & (varies[1] > _ROUNDING * (y @ y))
-    if not meant.any():
-        return float("nan"), float("nan")
-    r2 = (covariance**2)[meant] / (varies[0] * varies[1])[meant]
-    low, high = np.percentile(r2.clip(0, 1), [2.5, 97.5])
-    return float(low), float(high)
+    return r2_with_interval(x[both], y[both], table["network"].to_numpy()[both])

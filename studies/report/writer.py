@@ -12,6 +12,7 @@ from rich.table import Table
 from nnmass.runtime.files import write_atomically, write_figures, write_table
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.definition import Study
+from nnmass.studies.report.baselines import baseline_table
 from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import PREDICTORS, study_fits
 from nnmass.studies.report.page import study_page
@@ -23,7 +24,7 @@ _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "numba", "pan
 
 
 def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
-    """Write ``results``, ``curves`` and ``fits``, the figures and ``report.html`` into the study's folder.
+    """Write ``results``, ``curves``, ``fits``, ``baselines``, figures and ``report.html`` into the study's folder.
 
     Args:
         study: The study.
@@ -44,6 +45,8 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     choice = study.report
     fits = study_fits(results, choice.group, choice.published)
     write_table(folder / "fits.csv", fits)
+    baselines = baseline_table(results, choice.group, choice.endpoint)
+    write_table(folder / "baselines.csv", baselines)
     pictures = []
     for name, figure in study_figures(results, curves, choice.colour, choice.group, choice.curves):
         write_figures(folder / name, figure)
@@ -55,6 +58,9 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     write_atomically(folder / "report.html", page)
     for explained, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
         yield _table_of_fits(f"R2 of the {explained} (mean over seeds)", part)
+    for (group, networks), part in baselines.groupby(["group", "networks"], sort=False):
+        first = part[(part["explained"] == part["explained"].iloc[0]) & (part["epoch"] == part["epoch"].iloc[0])]
+        yield _table_of_baselines(group, networks, first)
 
 
 def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
@@ -65,6 +71,31 @@ def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
     table = rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])
     table.show_lines = True
     return table
+
+
+def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table:
+    """Make a row for each property: what it explains, and what beyond size and depth."""
+    about = table.iloc[0]
+    chosen = "" if group == "all" else f"{group}, "
+    title = f"What explains the {about['explained']} ({about['epoch']}), {chosen}{about['n']} networks"
+    title += "" if networks == "all" else f" of {networks}"
+    headings = ("property", "R2", "Spearman", "given size", "given depth", "R2, depths left out", "mass less this")
+    rows = [
+        [
+            f"{line['measure']} *" if line["endpoint"] == "primary" else line["measure"],
+            *(_with_interval(line, name) for name in ("r2", "spearman", "given_size", "given_depth")),
+            _number(line["left_out_depth"]),
+            _with_interval(line, "mass_less_this"),
+        ]
+        for line in table.to_dict("records")
+    ]
+    filled = [any(row[column] for row in rows) for column in range(len(headings))]
+    return rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])
+
+
+def _with_interval(line: Mapping[str, float], name: str) -> str:
+    low, high = line[f"{name}_low"], line[f"{name}_high"]
+    return _number(line[name]) + ("" if pd.isna(low) else f"\n{low:.2f} to {high:.2f}")
 
 
 def _row(fits: pd.DataFrame) -> list[str]:

@@ -1,0 +1,191 @@
+"""What each property of the networks explains, and what it explains beyond size and depth."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from nnmass.studies import statistics
+from nnmass.studies.definition import Endpoint
+from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
+from nnmass.zoo.mass import link_counts
+from nnmass.zoo.size import cell_widths
+
+__all__ = ["BASELINES", "Baseline", "baseline_table", "with_derived_columns"]
+
+_LINKED = "NN-Mass > 0"
+_BASE_WIDTHS = "16 32 64"
+_LEFT_OUT = {"depth": "depth", "width": "width", "family": "family"}
+
+
+class Baseline(NamedTuple):
+    """A property of networks on which an accuracy is fitted.
+
+    Attributes:
+        column: Of the table, as :func:`with_derived_columns` completes it.
+        scale: What is taken of it: itself, its natural logarithm, or that of one more.
+    """
+
+    column: str
+    scale: str = "itself"
+
+    def values(self, table: pd.DataFrame) -> np.ndarray:
+        """Return the values of all rows, NaN where there is none."""
+        values = table[self.column].to_numpy(dtype=float)
+        if self.scale == "log of 1 +":
+            return np.log1p(values)
+        if self.scale == "log":
+            return np.log(values, out=np.full_like(values, np.nan), where=values > 0)
+        return values
+
+
+BASELINES = {
+    "log NN-Mass": Baseline("nn_mass", "log"),
+    "log(1 + NN-Mass)": Baseline("nn_mass", "log of 1 +"),
+    "log t": Baseline("t", "log"),
+    "links per layer": Baseline("links_per_layer"),
+    "NN-density": Baseline("nn_density"),
+    "average degree": Baseline("average_degree"),
+    "log parameters": Baseline("num_params", "log"),
+    "log MACs": Baseline("macs", "log"),
+    "depth": Baseline("depth"),
+    "layers": Baseline("num_layers"),
+}
+"""Properties by the name that tables give them; t is summed over the cells."""
+
+
+def with_derived_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``t``, ``links_per_layer``, ``depth``, ``width`` and ``family``, as far as the networks' arguments tell them.
+
+    Args:
+        table: One row per network or training, with the network's arguments as columns.
+
+    Returns:
+        A copy: ``t`` is t_c summed over the cells; ``links_per_layer`` the mean of l_i over all layers; ``depth`` the
+        layers of a network or of a cell.
+    """
+    table = table.copy()
+    if "tc" in table:
+        table["t"] = [sum(_numbers(value)) if pd.notna(value) else np.nan for value in table["tc"]]
+    if "depth" not in table and "cell_depth" in table:
+        table["depth"] = table["cell_depth"]
+    if "width" not in table and "width_multiplier" in table:
+        table["width"] = table["width_multiplier"]
+    if "family" not in table:
+        table["family"] = table["network"].str.extract(r"^([a-z_]*[a-z])", expand=False).fillna("")
+    table["links_per_layer"] = [_links_per_layer(row) for row in table.to_dict("records")]
+    return table
+
+
+def _numbers(value: object) -> list[int]:
+    """Numbers of an argument that a table holds as one number, or as words."""
+    return [int(float(word)) for word in str(value).split()]
+
+
+def _links_per_layer(row: dict[str, Any]) -> float:
+    """Mean number of long-range links per layer; NaN for networks that are not random-skip."""
+    if pd.isna(row.get("tc", np.nan)):
+        return float("nan")
+    if not pd.isna(row.get("cell_depth", np.nan)):
+        base = row.get("base_widths", _BASE_WIDTHS)
+        base_widths = _numbers(_BASE_WIDTHS if pd.isna(base) else base)
+        depth, widths = _numbers(row["cell_depth"]), cell_widths(base_widths, row["width_multiplier"])
+    else:
+        depth, widths = _numbers(row["depth"]), _numbers(row["width"])
+    depths, tcs = (numbers * len(widths) if len(numbers) == 1 else numbers for numbers in (depth, _numbers(row["tc"])))
+    counts = [link_counts(*cell) for cell in zip(depths, widths, tcs, strict=True)]
+    return sum(map(sum, counts)) / sum(depths)
+
+
+def baseline_table(results: pd.DataFrame, group: str | None = None, endpoint: Endpoint | None = None) -> pd.DataFrame:
+    """Hold every property of the networks against the results, the mean over seeds, and against NN-Mass.
+
+    Args:
+        results: What :func:`studies.load` returns.
+        group: Column whose values get rows of their own, beside those of all networks.
+        endpoint: The study's primary endpoint.
+
+    Returns:
+        One row per explained number, set of networks and property: ``r2``, ``spearman`` and ``kendall``, the partial
+        correlations ``given_size`` (log parameters) and ``given_depth``, and ``mass_less_this``, R2 of log NN-Mass (of
+        log(1 + NN-Mass) where some mass is 0) less this R2, all with ``_low`` and ``_high`` of their 95 % intervals;
+        ``left_out_depth``, ``left_out_width`` and ``left_out_family``, R2 of predictions for groups that were left out;
+        ``quadratic_r2``, and ``quadratic_p`` of the test that a straight line does as well; ``endpoint``, ``primary``
+        or ``exploratory``. NaN where a number cannot be told. A property without a value for some network is left out.
+
+    Raises:
+        ValueError: If the endpoint names a property, an explained number or an epoch that there is not.
+    """
+    table = with_derived_columns(averages(results))
+    rows = []
+    for (explained, epoch), column in explained_columns(results).items():
+        for name, part in groups_of(table, group):
+            for networks, chosen in sets_of(part):
+                about = {"explained": explained, "epoch": epoch, "networks": networks, "group": name}
+                rows += [about | line | {"endpoint": "exploratory"} for line in _measured(chosen, column)]
+    result = pd.DataFrame(rows)
+    if endpoint is not None:
+        result.loc[_is_primary(result, endpoint), "endpoint"] = "primary"
+    return result
+
+
+def _is_primary(table: pd.DataFrame, endpoint: Endpoint) -> pd.Series:
+    """Tell which row is the primary endpoint; none as long as its networks are not trained."""
+    if endpoint.measure not in BASELINES:
+        known = ", ".join(BASELINES)
+        raise ValueError(f"Expected report.endpoint.measure to be one of {known}, but got {endpoint.measure!r}.")
+    is_primary = pd.Series(True, table.index)
+    for key, wanted in asdict(endpoint).items():
+        matches = table[key] == wanted
+        # Where all networks have links there is no set of those that have.
+        if key == "networks" and not (is_primary & matches).any():
+            matches = table[key] == "all" if wanted == _LINKED else matches
+        elif key in ("explained", "epoch") and not matches.any():
+            known = ", ".join(table[key].unique())
+            raise ValueError(f"Expected report.endpoint.{key} to be one of {known}, but got {wanted!r}.")
+        is_primary &= matches
+    return is_primary
+
+
+def _measured(table: pd.DataFrame, column: str) -> Iterator[dict[str, Any]]:
+    known = table[table[column].notna()]
+    y, networks = known[column].to_numpy(dtype=float), known["network"].to_numpy()
+    mass = BASELINES["log NN-Mass" if (known["nn_mass"] > 0).all() else "log(1 + NN-Mass)"].values(known)
+    for name, baseline in BASELINES.items():
+        if baseline.column not in known or not np.isfinite(x := baseline.values(known)).all():
+            continue
+        line: dict[str, Any] = {"measure": name, "n": len(y)}
+        line |= _named("r2", statistics.r2_with_interval(x, y, networks))
+        line |= _ranks(x, y)
+        for word, control in (("size", BASELINES["log parameters"]), ("depth", BASELINES["depth"])):
+            controls = [control.values(known)] if control.column in known else []
+            usable = bool(controls) and np.isfinite(controls[0]).all()
+            line |= _named(
+                f"given_{word}",
+                statistics.partial_correlation(x, y, controls if usable else [x], networks),
+            )
+        for word, group in _LEFT_OUT.items():
+            line[f"left_out_{word}"] = (
+                statistics.left_out_r2(x, y, list(known[group])) if group in known else float("nan")
+            )
+        parabola = statistics.quadratic_fit(x, y)
+        line |= {"quadratic_r2": parabola.r2, "quadratic_p": parabola.p_value}
+        line |= _named("mass_less_this", statistics.r2_difference(mass, x, y, networks))
+        yield line
+
+
+def _ranks(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Rank correlations with their intervals; NaN where all values are equal."""
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return _named("spearman", statistics.UNKNOWN) | _named("kendall", statistics.UNKNOWN)
+    rho, tau = float(stats.spearmanr(x, y).statistic), float(stats.kendalltau(x, y).statistic)
+    return _named("spearman", statistics.WithInterval(rho, *statistics.spearman_interval(rho, len(x)))) | _named(
+        "kendall", statistics.WithInterval(tau, *statistics.kendall_interval(tau, len(x)))
+    )
+
+
+def _named(name: str, estimate: statistics.WithInterval) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
