@@ -4,6 +4,7 @@ from .base import InMemoryDataModule as InMemoryDataModule
 from .cifar import CIFAR10 as CIFAR10
 from .cifar import CIFAR100 as CIFAR100
 from .digits import Digits as Digits
+from .folder import ImageFolder as ImageFolder
 from .imagenet import ImageNet as ImageNet
 from .images import ImageDataModule as ImageDataModule
 from .mnist import MNIST as MNIST
@@ -11,3 +12,4 @@ from .mnist import FashionMNIST as FashionMNIST
 from .photograph_augment import PhotographAugmentation as PhotographAugmentation
 from .synthetic import Circle as Circle
 from .synthetic import Seg as Seg
+from .table import ImageTable as ImageTable

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -154,7 +156,7 @@ class Photographs(Dataset):
         if self.steps is None:
             return self.preparation.decode(image), label
         mode = "L" if self.preparation.channels == 1 else "RGB"
-        with decoding(image):
+        with nullcontext() if isinstance(image, Image.Image) else decoding(image):
             crop = random_resized_crop(image, self.steps.resolution, mixed_seed(self.seed, epoch, index), mode)
         # Of the crop's own seed the steps would draw the numbers that have decided the crop.
         return self.steps(crop, mixed_seed(self.seed, epoch, index, 1)), label
