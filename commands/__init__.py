@@ -16,7 +16,7 @@ SUBCOMMANDS = {
     "fit": Subcommand("nnmass.commands.fit", "train a network, then test its best checkpoint"),
     "validate": Subcommand("nnmass.commands.fit", "evaluate a checkpoint on the validation set"),
     "test": Subcommand("nnmass.commands.fit", "evaluate a checkpoint on the test set"),
-    "predict": Subcommand("nnmass.commands.fit", "classify a folder of images with a checkpoint"),
+    "predict": Subcommand("nnmass.commands.predict", "classify images with a checkpoint"),
     "submit": Subcommand("nnmass.commands.submit", "write the SLURM job file of a training, and submit it"),
     "shrink": Subcommand("nnmass.commands.shrink", "copy photographs with fewer pixels, once, to read them faster"),
     "check": Subcommand("nnmass.commands.check", "check what the fast passes of networks compute on this machine"),

@@ -1,4 +1,4 @@
-"""fit, validate, test and predict: find the configuration, then parse, prepare and run."""
+"""fit, validate and test: find the configuration, then parse, prepare and run."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ __all__ = ["run"]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``fit``, ``validate``, ``test`` or ``predict``.
+    """Run ``fit``, ``validate`` or ``test``.
 
     Args:
         arguments: The subcommand and what follows it on the command line.
@@ -31,12 +31,17 @@ def run(arguments: Sequence[str]) -> int:
         resolved, name = resolve_config_arguments(everything)
         launched()  # before Lightning is loaded, which reads the same variables
         # Only now, because it loads torch: a misspelt name is answered at once.
+        from nnmass.commands.training.from_checkpoint import evaluation_words, names_checkpoint
         from nnmass.commands.training.lightning_cli import TrainingCLI
         from nnmass.commands.training.preparation import prepared_run
         from nnmass.runtime.quiet import quieten
 
         quieten()
         with ExitStack() as cleanup:
-            cli = TrainingCLI(resolved)
+            described = None
+            if names_checkpoint(resolved):
+                whole, described = evaluation_words(resolved)
+                resolved, name = resolve_config_arguments(whole)
+            cli = TrainingCLI(resolved, described)
             prepared_run(cli, name, shlex.join(["nnmass", *resolved]), signals, cleanup).run()
     return 0

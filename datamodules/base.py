@@ -9,7 +9,6 @@ from pytorch_lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor
 
-from nnmass.datamodules.image_files import ImageFiles
 from nnmass.datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches, mixed_seed
 from nnmass.datamodules.sample import Stage, limit_of, mixed_order
 from nnmass.zoo.weights.preprocessing import Preprocessing
@@ -64,7 +63,6 @@ class DataModule(LightningDataModule, ABC):
             require_at_least(self.num_classes, val_size=val_size)
         self.batch_size, self.seed, self.balance = batch_size, seed, balance
         self.val_size, self.val_on_test, self.split_seed = val_size, val_on_test, split_seed
-        self.images: ImageFiles | None = None
         self._training: ResumableLoader | None = None
         self._position: dict[str, int] | None = None
 
@@ -126,26 +124,8 @@ class DataModule(LightningDataModule, ABC):
             raise ValueError(f"Expected data of images for prediction from files, but got {type(self).__name__}.")
         return self.preprocessing.decode(path)
 
-    def choose_images(self, folder: Path) -> ImageFiles:
-        """Predict these images instead of the test set.
-
-        Args:
-            folder: Holds image files, in folders or not.
-
-        Raises:
-            ValueError: If there are none.
-        """
-        self.images = ImageFiles(folder, self.decode, self.batch_size)
-        return self.images
-
     def predict_dataloader(self) -> Any:
-        """The chosen images; without a choice, the test set in order."""
-        if self.images is not None:
-            number = len(self.images.paths)
-            in_order = ShardedBatches(number, self.batch_size, shuffle=False)
-            if in_order.seen(limit_of(self.trainer, "predict")) < number:
-                self.images.mix(mixed_seed(self.split_seed))
-            return self.images
+        """The test set in order."""
         return self.test_dataloader()
 
     # Lightning's protocol for stateful loaders does not serve: it restores a loader when it sets the loader up. Where a

@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from nnmass import zoo
-from nnmass.commands.options.named_networks import config_of_checkpoint
+from nnmass.commands.options.trained import config_of_checkpoint
 from nnmass.runtime.class_paths import whole_class_paths
 from nnmass.runtime.config_names import config_name, find_config
 from nnmass.runtime.configuration import instantiate

@@ -8,13 +8,12 @@ import yaml
 from torch import nn
 
 from nnmass import zoo
-from nnmass.runtime.checkpoints import read_checkpoint
+from nnmass.commands.options.trained import find_trained
 from nnmass.runtime.config_names import config_name, find_config
 from nnmass.runtime.configuration import instantiate
 from nnmass.zoo.networks import names
-from nnmass.zoo.training.architecture import require_same_architecture
 
-__all__ = ["NamedNetwork", "config_of_checkpoint", "find_network", "network_of_config"]
+__all__ = ["NamedNetwork", "find_network", "network_of_config"]
 
 
 class NamedNetwork(NamedTuple):
@@ -36,7 +35,7 @@ def find_network(name: str, weights: bool = False) -> NamedNetwork:
 
     Raises:
         ValueError: If nothing bears the name; the message names the nearest.
-        FileNotFoundError: If a checkpoint does not exist, or lies in no run folder.
+        FileNotFoundError: If a checkpoint does not exist, or describes no network and lies in no run folder.
     """
     if name.endswith(".ckpt"):
         return _network_of_checkpoint(Path(name).expanduser())
@@ -62,29 +61,9 @@ def network_of_config(name: str) -> NamedNetwork:
     return NamedNetwork(config_name(path), model.network, tuple(data.input_size))
 
 
-def config_of_checkpoint(path: Path) -> Path:
-    """Find the configuration that a checkpoint was trained by, in the run's folder.
-
-    Args:
-        path: The checkpoint.
-
-    Raises:
-        FileNotFoundError: If it does not exist, or lies in no run folder.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a checkpoint, but {path} does not exist.")
-    config = path.resolve().parent.parent / "config.yaml"
-    if not config.is_file():
-        raise FileNotFoundError(f"Expected the checkpoint {path} to lie in a run folder, but found no {config}.")
-    return config
-
-
 def _network_of_checkpoint(path: Path) -> NamedNetwork:
-    """Build the network as it was trained."""
-    config = config_of_checkpoint(path)
-    named = network_of_config(str(config))
-    state, prefix = read_checkpoint(path)["state_dict"], "network."
-    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    require_same_architecture(named.network.state_dict(), weights)
-    named.network.load_state_dict(weights)
-    return named._replace(name=f"{config.parent.name}/{path.name}", is_trained=True)
+    """Build the network as it was trained; its name is the run's, where the checkpoint lies in one."""
+    trained = find_trained(path)
+    run = path.resolve().parent.parent
+    name = f"{run.name}/{path.name}" if (run / "config.yaml").is_file() else path.name
+    return NamedNetwork(name, trained.network.train(), trained.input_size, is_trained=True)

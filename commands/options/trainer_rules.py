@@ -30,7 +30,7 @@ _MOST_OF = {"seed": _HIGHEST_SEED, "split_seed": _HIGHEST_SEED, "num_workers": 1
 _WITHOUT_END = 1000  # epochs that Lightning trains where nothing says how many
 
 # The batches that a subcommand sees, and what becomes of it where it is told to see none.
-_LIMITS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
+_LIMITS = {"fit": "train", "validate": "val", "test": "test"}
 _PROCESSES_PER_CORE = 4
 
 
@@ -63,7 +63,7 @@ def require_work(subcommand: str, config: Any) -> None:
     """Refuse a command that is told to do nothing, and a schedule that does not fit into the training.
 
     Args:
-        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        subcommand: ``fit``, ``validate`` or ``test``.
         config: Its configuration, parsed.
 
     Raises:

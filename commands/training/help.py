@@ -4,7 +4,7 @@ from nnmass.commands import SUBCOMMANDS
 
 __all__ = ["training_help"]
 
-_PAGE = """usage: nnmass {subcommand} --config NAME [options]
+_PAGE = """usage: nnmass {subcommand} --config NAME [options]{other}
 
 {summary}.
 
@@ -44,9 +44,6 @@ results and checkpoints:
 _OWN = {
     "fit": _PLACES.format(checkpoint="last goes on with the newest unfinished run of this configuration; or a file")
     + "\n  --checkpoint_minutes N    minutes between two checkpoints within an epoch (15)",
-    "predict": _PLACES.format(checkpoint="best, last or a file")
-    + "\n  --images FOLDER           of images to classify"
-    + "\n  --predictions FILE        CSV to write: file, class, probability (predictions.csv)",
     **dict.fromkeys(("validate", "test"), _PLACES.format(checkpoint="best, last or a file")),
 }
 
@@ -56,9 +53,14 @@ _EXAMPLES = {
         "nnmass fit --config cifar10_dense.yaml --data.data_dir ~/data --trainer.precision bf16-mixed",
         "nnmass fit --config cifar10_dense.yaml --ckpt_path last",
     ],
-    "validate": ["nnmass validate --config digits_dense.yaml --ckpt_path best"],
-    "test": ["nnmass test --config digits_dense.yaml --ckpt_path best"],
-    "predict": ["nnmass predict --config cifar10_dense.yaml --ckpt_path best --images photos"],
+    "validate": [
+        "nnmass validate --config digits_dense.yaml --ckpt_path best",
+        "nnmass validate runs/latest/checkpoints/best.ckpt",
+    ],
+    "test": [
+        "nnmass test --config digits_dense.yaml --ckpt_path best",
+        "nnmass test best.ckpt --data ImageFolder --data.data_dir photos",
+    ],
 }
 
 
@@ -66,12 +68,13 @@ def training_help(subcommand: str) -> str:
     """The page of a subcommand.
 
     Args:
-        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        subcommand: ``fit``, ``validate`` or ``test``.
     """
     summary = SUBCOMMANDS[subcommand].summary
     return _PAGE.format(
         subcommand=subcommand,
         summary=summary[0].upper() + summary[1:],
         own=_OWN[subcommand],
+        other="" if subcommand == "fit" else f"\n       nnmass {subcommand} CHECKPOINT [--data CLASS] [options]",
         examples="\n".join(f"  {example}" for example in _EXAMPLES[subcommand]),
     )

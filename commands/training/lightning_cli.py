@@ -10,6 +10,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from nnmass import callbacks, datamodules, zoo
 from nnmass.commands.options.trainer_rules import require_sensible, require_work
+from nnmass.commands.training.from_checkpoint import require_as_trained
 from nnmass.runtime.class_paths import whole_arguments
 from nnmass.runtime.configuration import (
     PARSER_OPTIONS,
@@ -19,11 +20,12 @@ from nnmass.runtime.configuration import (
     require_network_class,
 )
 from nnmass.runtime.written_config import readable_again, without_open_arguments
+from nnmass.zoo.weights.description import Description
 
 __all__ = ["Built", "TrainingCLI", "parsed_fit"]
 
 # What a command alone decides, and no configuration.
-_OF_THE_COMMAND = ("config", "ckpt_path", "checkpoint_minutes", "images", "predictions")
+_OF_THE_COMMAND = ("config", "ckpt_path", "checkpoint_minutes")
 
 # Loaded, so that a configuration may name them in a list, without their module.
 _CALLBACKS = [getattr(callbacks, name) for name in dir(callbacks)]
@@ -58,16 +60,18 @@ class TrainingCLI(LightningCLI):
 
     Args:
         arguments: Subcommand and options, every ``--config`` resolved.
+        described: A trained network by which other data are to be evaluated.
 
     Attributes:
-        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        subcommand: ``fit``, ``validate`` or ``test``.
         options: Its options, parsed.
 
     Raises:
         ValueError: If something is wrong with them, in one sentence.
     """
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], described: Description | None = None) -> None:
+        self.described = described
         super().__init__(
             zoo.Classifier,
             datamodules.DataModule,
@@ -96,6 +100,8 @@ class TrainingCLI(LightningCLI):
         built = self.parser.instantiate(self.config)[self.subcommand]
         make = built.model.optimizer  # refers to this command, of which there can be no copy
         built.model.optimizer = lambda parameters: make(parameters)
+        if self.described is not None:
+            require_as_trained(built.data, self.described)
         return Built(built.model, built.data, built.trainer)
 
     @staticmethod
@@ -104,18 +110,15 @@ class TrainingCLI(LightningCLI):
         skipped = LightningCLI.subcommands()
         return {
             name: skipped[name] | {"verbose", "weights_only", "return_predictions"}
-            for name in ("fit", "validate", "test", "predict")
+            for name in ("fit", "validate", "test")
         }
 
     def _prepare_subcommand_parser(self, klass: Any, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Add checkpoints to ``fit`` alone, and to ``predict`` what to predict and where to write it."""
+        """Add checkpoints to ``fit`` alone."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
             help_text = "Minutes between two checkpoints within an epoch."
             parser.add_argument("--checkpoint_minutes", type=float, default=15.0, help=help_text)
-        if subcommand == "predict":
-            parser.add_argument("--images", type=str, required=True, help="Folder of images to classify.")
-            parser.add_argument("--predictions", type=str, default="predictions.csv", help="CSV to write.")
         return parser
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

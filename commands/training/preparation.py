@@ -20,7 +20,6 @@ from nnmass.commands.training.location import LocationRequest, shared_location
 from nnmass.commands.training.run import TrainingRun
 from nnmass.commands.training.trainer_parts import (
     evaluation_callbacks,
-    one_device,
     run_loggers,
     run_plugins,
     shows_progress_bar,
@@ -59,7 +58,7 @@ def prepared_run(cli: TrainingCLI, name: str, command: str, signals: StopSignals
     require_supported(options.trainer)
     launch = launched()
     signals.deaf_afterwards = launch.by == "SLURM"
-    _fit_to_launch(options.trainer, subcommand, launch)
+    _fit_to_launch(options.trainer, launch)
     configuration = cli.configuration()
     start_ups = None
     if fits and on_disk:
@@ -85,8 +84,7 @@ def prepared_run(cli: TrainingCLI, name: str, command: str, signals: StopSignals
             own = training_callbacks(built.trainer.callbacks, location, facts, start_ups, checkpoints, shows_bar)
             own.insert(0, _description(options, configuration, built))
         else:
-            records = location.folder is not None and subcommand != "predict"
-            own = evaluation_callbacks(built.trainer.callbacks, facts, records, shows_bar)
+            own = evaluation_callbacks(built.trainer.callbacks, facts, location.folder is not None, shows_bar)
         if not resumable:
             signals.give_back()
         trainer = _trainer(built.trainer, subcommand, launch, location, own, shows_bar)
@@ -96,7 +94,7 @@ def prepared_run(cli: TrainingCLI, name: str, command: str, signals: StopSignals
     )
 
 
-def _fit_to_launch(trainer: Namespace, subcommand: str, launch: Launch) -> None:
+def _fit_to_launch(trainer: Namespace, launch: Launch) -> None:
     """Hold the configuration against the processes that were started, and complete it by their number.
 
     Raises:
@@ -104,8 +102,7 @@ def _fit_to_launch(trainer: Namespace, subcommand: str, launch: Launch) -> None:
     """
     devices = trainer.devices
     if not launch.by:
-        if subcommand != "predict":  # which is one process whatever the configuration says
-            require_launcher(trainer.num_nodes, number_of_devices(-1 if devices == "auto" else devices))
+        require_launcher(trainer.num_nodes, number_of_devices(-1 if devices == "auto" else devices))
         return
     if launch.by == "SLURM":
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(launch.per_node))  # Lightning asks for it
@@ -114,9 +111,6 @@ def _fit_to_launch(trainer: Namespace, subcommand: str, launch: Launch) -> None:
     else:
         launch.require("devices", devices, number_of_devices(devices), launch.per_node)
     launch.require("num_nodes", trainer.num_nodes, trainer.num_nodes, launch.num_nodes)
-    if subcommand == "predict" and launch.world_size > 1:
-        message = f"Expected predict to run in one process, but {launch.by} has started"
-        raise ValueError(f"{message} {launch.world_size}.")
 
 
 def _require_sound(built: Built, subcommand: str, options: Namespace) -> None:
@@ -180,6 +174,4 @@ def _trainer(
     }
     if not shows_bar:
         changes["enable_progress_bar"] = False
-    if subcommand == "predict":
-        changes |= {"devices": one_device(options.devices), "num_nodes": 1}
     return Trainer(**{**options, **changes})

@@ -2,10 +2,8 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
@@ -16,9 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nnmass import callbacks, datamodules, zoo
 from nnmass.callbacks.start_ups import StartUps
 from nnmass.commands.options.trainer_rules import left_out
-from nnmass.commands.training.predictions import predictions_table, some_unread
-from nnmass.runtime.csv_text import csv_text
-from nnmass.runtime.files import read_run, update_run, write_atomically
+from nnmass.runtime.files import read_run, update_run
 from nnmass.runtime.folders import RunLocation, checkpoints
 from nnmass.runtime.launch import LOCATION_VARIABLE
 from nnmass.runtime.messages import sentence
@@ -46,7 +42,7 @@ class TrainingRun:
     4. ``on_train_end`` and ``on_fit_end``, or ``on_exception`` in place of what is left; then the hooks of each test.
 
     Args:
-        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
+        subcommand: ``fit``, ``validate`` or ``test``.
         options: Its options, parsed.
         configuration: The whole of it, as plain values.
         model: What is trained or evaluated.
@@ -81,9 +77,10 @@ class TrainingRun:
         Raises:
             Stopped: If it ends before its time; the message says how to go on.
         """
-        {"fit": self._fit, "validate": self._evaluate, "test": self._evaluate, "predict": self._predict}[
-            self.subcommand
-        ]()
+        if self.subcommand == "fit":
+            self._fit()
+        else:
+            self._evaluate()
 
     def _fit(self) -> None:
         """Train, then test the last weights and the best checkpoint."""
@@ -106,22 +103,6 @@ class TrainingRun:
         evaluate = self.trainer.validate if self.subcommand == "validate" else self.trainer.test
         self._call(evaluate, self.model, datamodule=self.data, ckpt_path=self._checkpoint(), verbose=False)
         self._show_results()
-
-    def _predict(self) -> None:
-        """Classify the images of a folder."""
-        images, names = self.data.choose_images(Path(self.options.images).expanduser()), self.data.class_names
-        file = Path(self.options.predictions).expanduser()
-        if file.exists():
-            raise ValueError(f"Expected --predictions to be a file that does not exist yet, but {file} does.")
-        batches = self._call(self.trainer.predict, self.model, datamodule=self.data, ckpt_path=self._checkpoint())
-        if not batches:
-            raise ValueError("Expected trainer.limit_predict_batches to be more than 0, but got 0.")
-        table = predictions_table(images.paths, images.read, torch.cat(batches), names)
-        write_atomically(file, csv_text(table))
-        part = f" of {len(images.paths):,}" if len(table) + len(images.unread) < len(images.paths) else ""
-        print(f"Written to {file}: {len(table):,}{part} images.")
-        if images.unread:
-            raise Stopped(some_unread(images.unread, file), 1)
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         """Call a method of the trainer, and say of whatever ends it before its time how to go on."""

@@ -19,7 +19,6 @@ from nnmass.runtime.folders import RunLocation
 
 __all__ = [
     "evaluation_callbacks",
-    "one_device",
     "run_loggers",
     "run_plugins",
     "shows_progress_bar",
@@ -123,9 +122,3 @@ def run_plugins(chosen: Any, launcher: str) -> list[Any]:
     elif not launcher and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         plugins.append(LightningEnvironment())  # else it may take what is left of a job for one
     return plugins
-
-
-def one_device(devices: Any) -> Any:
-    """Return the first of the devices that are named, else any one; Lightning takes ``"2,"`` for a list."""
-    named = devices.split(",") if isinstance(devices, str) and "," in devices else devices
-    return [int(named[0])] if isinstance(named, list) else 1

@@ -158,18 +158,16 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake("checkpoint", f"{DIGITS} --ckpt_path numbers.ckpt", "no tensor but int in the checkpoint"),
     ],
     "predict": [
-        Mistake("config", "--images images", "to be given, in a --config file or as options"),
-        Mistake("name", f"{DIGITS} --ckpt_path run/checkpoints/best.ckpt", "Expected predict.images to be given"),
-        Mistake("file", "RUN --images nowhere", "Expected --images to be a folder, but got nowhere."),
-        Mistake("file", "RUN --images none", "in the folder of --images, but found none in none."),
-        Mistake("file", "RUN --images broken", "Expected an image in broken/a.png, but it cannot be decoded"),
-        Mistake(
-            "file", "RUN --images images --predictions list.yaml", "a file that does not exist yet, but list.yaml does."
-        ),
-        Mistake(
-            "number", "RUN --images images --data.batch_size x", "data.batch_size to be a whole number, but got x."
-        ),
-        Mistake("checkpoint", f"{DIGITS} --ckpt_path code.ckpt --images images", "carries code (posix.system)"),
+        Mistake("config", f"{DIGITS} --ckpt_path best", "Expected a checkpoint and images, as in nnmass predict"),
+        Mistake("name", "CKPT", "Expected nnmass predict to be given IMAGES, but got nothing"),
+        Mistake("file", "CKPT nowhere", "Expected images to be files or folders, but nowhere does not exist."),
+        Mistake("file", "CKPT none", "in the folder, but found none in none."),
+        Mistake("file", "CKPT broken", "Expected an image in broken/a.png, but it cannot be decoded"),
+        Mistake("file", "CKPT images --output list.yaml", "Expected --output to end in .csv or .json, but got"),
+        Mistake("number", "CKPT images --batch-size x", "Expected --batch-size to be a whole number of at least 1"),
+        Mistake("number", "CKPT images --top-k 0", "Expected --top-k to be a whole number of at least 1, but got 0."),
+        Mistake("checkpoint", "code.ckpt images", "carries code (posix.system)"),
+        Mistake("checkpoint", "nowhere.ckpt images", "Expected a checkpoint, but nowhere.ckpt does not exist."),
     ],
     "submit": [
         Mistake("config", "fit", "to be given, in a --config file or as options, but got nothing; nnmass list configs"),
@@ -198,7 +196,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake("file", "config.yaml network.pt2", "Expected a checkpoint (.ckpt) to export, but got config.yaml."),
         Mistake("file", "run/checkpoints/best.ckpt list.yaml/a.pt2", "Expected to use list.yaml, but: File exists."),
         Mistake("checkpoint", "nowhere.ckpt network.pt2", "Expected a checkpoint, but nowhere.ckpt does not exist."),
-        Mistake("checkpoint", "text.ckpt network.pt2", "Expected the checkpoint text.ckpt to lie in a run folder"),
+        Mistake("checkpoint", "text.ckpt network.pt2", "Expected weights in text.ckpt, but the file is damaged"),
         Mistake(
             "checkpoint", "run/checkpoints/code.ckpt network.pt2", "carries code (posix.system), which is not run."
         ),
@@ -382,7 +380,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_gets_one_sentence(subcommand: str, folder: Path, nnmass: Callable) -> None:
     def made(mistake: Mistake) -> str:
         """What is wrong with the answer, if anything is."""
-        words = mistake.words.replace("RUN", f"{DIGITS} --ckpt_path run/checkpoints/best.ckpt").split()
+        words = mistake.words.replace("CKPT", "run/checkpoints/best.ckpt").split()
         environment = dict([mistake.variable.split("=")]) if mistake.variable else {}
         done = nnmass(*[subcommand][: len(subcommand)], *words, cwd=folder, **environment)
         said = done.stderr.strip()

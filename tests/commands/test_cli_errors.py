@@ -46,7 +46,7 @@ def test_help_is_short_and_loads_no_torch(nnmass: Callable) -> None:
     assert " torch" not in slow.stderr
 
 
-@pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict"])
+@pytest.mark.parametrize("subcommand", ["fit", "validate", "test"])
 def test_the_page_of_a_training_names_options_that_there_are(subcommand: str, capsys: pytest.CaptureFixture) -> None:
     page = training_help(subcommand)
     assert len(page.splitlines()) < 45

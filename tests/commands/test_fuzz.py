@@ -83,7 +83,7 @@ def test_damaged_images(seed: int, name: str, tmp_path_factory: pytest.TempPathF
 
     for read in (
         lambda: load_image_tree(folder, 1, (8, 8), folder / "cache"),
-        lambda: list(ImageFiles(folder, ImageNet(resolution=8).decode, batch_size=1)),
+        lambda: list(ImageFiles([folder], ImageNet(resolution=8).decode, batch_size=1)),
     ):
         with refused_in_one_sentence():
             assert read()

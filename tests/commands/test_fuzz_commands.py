@@ -166,7 +166,7 @@ def base_commands(place: Place) -> dict[str, list[list[str]]]:
         "fit": [[*DIGITS, "--trainer.max_epochs=1", "--trainer.max_steps=1", "--seed_everything=1", runs]],
         "validate": [trained],
         "test": [trained],
-        "predict": [[*trained, "--images=images", "--predictions=predictions.csv"]],
+        "predict": [[checkpoint, "images", "--top-k=2", "--output=predictions.csv", "--overwrite"]],
         "submit": [["fit", *DIGITS, "--nodes=1", "--time=1:00", "--dry-run"]],
         "shrink": [["photographs", "copy", "--side=4", "--quality=80", "--workers=1"]],
         "check": [["--device=nothing"]],
@@ -296,7 +296,7 @@ def test_odd_checkpoints(place: Place, complaints: Complaints) -> None:
         commands = (
             ["validate", *given],
             ["test", *given],
-            ["predict", *given, "--images=images"],
+            ["predict", str(file), "images"],
             ["fit", *given, "--trainer.max_epochs=2"],
             ["inspect", str(file)],
             ["export", str(file), "network.pt2"],
@@ -308,7 +308,7 @@ def test_odd_checkpoints(place: Place, complaints: Complaints) -> None:
 def test_odd_images(place: Place, complaints: Complaints) -> None:
     chance = random.Random(f"{SEED} image")
     whole = (place.folder / "images" / "a.png").read_bytes()
-    given = [*DIGITS, f"--ckpt_path={place.run / 'checkpoints' / 'best.ckpt'}", "--images=images"]
+    given = [str(place.run / "checkpoints" / "best.ckpt"), "images"]
     for number in range(CASES):
         content = damaged(whole, chance.randrange(2**32))
         for name in ("images/b.png", "photographs/train/cat/c.png"):

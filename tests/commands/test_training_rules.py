@@ -51,10 +51,10 @@ def test_it_is_refused_in_one_line_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("subcommand", "stage"), [("validate", "val"), ("test", "test"), ("predict", "predict")])
+@pytest.mark.parametrize(("subcommand", "stage"), [("validate", "val"), ("test", "test")])
 def test_an_evaluation_of_nothing_is_refused(subcommand: str, stage: str, capsys: pytest.CaptureFixture) -> None:
     words = ["--config", "digits_dense.yaml", "--ckpt_path", "last", f"--trainer.limit_{stage}_batches", "0"]
-    assert main([subcommand, *words, *(["--images", "x"] if subcommand == "predict" else [])]) == 2
+    assert main([subcommand, *words]) == 2
     message = capsys.readouterr().err
     assert message == f"Expected trainer.limit_{stage}_batches to let {subcommand} see batches, but got 0.\n"
 

@@ -54,7 +54,7 @@ def test_weights_that_are_no_numbers_are_named(dtype: torch.dtype, tmp_path: Pat
         read_checkpoint(saved(tmp_path, state_dict=weights))
 
 
-@pytest.mark.parametrize("words", [["fit"], ["validate"], ["test"], ["predict", "--images", "x"]])
+@pytest.mark.parametrize("words", [["fit"], ["validate"], ["test"]])
 def test_each_command_refuses_them(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = saved(tmp_path, state_dict={"a": torch.full((3,), torch.nan)})
     words += ["--config", "digits_dense.yaml", "--ckpt_path", str(path), "--output_dir", str(tmp_path / "runs")]

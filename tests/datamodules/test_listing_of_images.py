@@ -9,7 +9,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
@@ -18,8 +17,6 @@ from hypothesis import strategies as st
 from interruptions import ThreeClasses
 from PIL import Image
 
-from nnmass.commands.main import main
-from nnmass.commands.training.predictions import predictions_table
 from nnmass.datamodules import CIFAR10, Digits, listing
 from nnmass.datamodules.image_files import ImageFiles
 from nnmass.datamodules.image_tree import load_image_tree
@@ -94,12 +91,12 @@ def test_other_files_are_named_once_in_one_line(
             data.prepare_data()
     line = f"Left out of {tmp_path / 'train'}, as no images by their names: 3 (.heic 2, no ending 1), such as "
     assert [record.getMessage() for record in caplog.records] == [f"{line}class_0/a.heic."]
-    assert len(data._index("train")[1]) == 9
+    assert len(files_of_classes(tmp_path / "train", 3).labels) == 9
     caplog.clear()
-    next(iter(ImageFiles(tmp_path / "train", data.decode, 4)))
+    next(iter(ImageFiles([tmp_path / "train"], data.decode, 4)))
     assert [record.getMessage() for record in caplog.records] == []  # said already
     monkeypatch.setattr(listing, "_said", set())
-    next(iter(ImageFiles(tmp_path, data.decode, 4)))
+    next(iter(ImageFiles([tmp_path], data.decode, 4)))
     assert "3 (.heic 2, no ending 1), such as train/class_0/a.heic." in caplog.text
 
 
@@ -256,7 +253,7 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     assert [path.name for path in images_below(tmp_path / "photos")[0]] == ["1.png", "2.png"]
 
 
-def test_a_table_names_the_images_that_were_read_in_the_order_of_the_files(tmp_path: Path) -> None:
+def test_images_come_in_the_order_of_the_files_and_what_is_broken_is_listed(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         for number in range(10):
             save(tmp_path / folder / f"{number}.png", 10 * number + (100 if folder == "b" else 0))
@@ -266,73 +263,36 @@ def test_a_table_names_the_images_that_were_read_in_the_order_of_the_files(tmp_p
         with decoding(path), open_image(path) as image:
             return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
-    images = ImageFiles(tmp_path, decode, batch_size=4)
-    images.mix(seed=0)
-    shades = []
-    for (pixels, places), _ in zip(images, range(3), strict=False):
-        assert len(pixels) == len(places)
-        shades.append(pixels[:, 0, 0, 0])
-    found = torch.cat(shades).float() / 255
-    table = predictions_table(images.paths, images.read, torch.stack([1 - found / 2, found / 2], dim=1), ["x", "y"])
-    assert len(table) == len(found)
-    assert list(table["file"]) == sorted(table["file"])
-    assert {Path(file).parent.name for file in table["file"]} == {"a", "b"}
-    for file, probability in zip(table["file"], table["probability"], strict=True):
-        shade = 10 * int(Path(file).stem) + (100 if Path(file).parent.name == "b" else 0)
-        assert probability == pytest.approx(1 - shade / 255 / 2)
+    images = ImageFiles([tmp_path / "b" / "3.png", tmp_path], decode, batch_size=4)
+    assert len(images.paths) == 20
+    assert images.paths[0] == tmp_path / "b" / "3.png"  # which is named twice, and comes once
+    seen: list[int] = []
+    for pixels, places in images:
+        assert len(pixels) == len(places) <= 4
+        for shade, place in zip(pixels[:, 0, 0, 0].tolist(), places, strict=True):
+            path = images.paths[place]
+            assert shade == 10 * int(path.stem) + (100 if path.parent.name == "b" else 0)
+        seen += places
+    assert seen == [place for place, path in enumerate(images.paths) if path != tmp_path / "a" / "5.png"]
+    assert [sentence.split(",")[0] for sentence in images.unread] == [f"Expected an image in {tmp_path}/a/5.png"]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
-    folder = tmp_path_factory.mktemp("trained")
-    words = ["--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
-    words += ["--output_dir", str(folder / "runs")]
-    assert main(["fit", *words, "--trainer.limit_train_batches", "1"]) == 0
-    return [*words, "--ckpt_path", str(folder / "runs" / "latest" / "checkpoints" / "best.ckpt")], folder
+def test_no_more_than_two_batches_are_in_memory(tmp_path: Path) -> None:
+    for number in range(20):
+        save(tmp_path / f"{number:02}.png")
+    decoded: list[Path] = []
+
+    def decode(path: Path) -> torch.Tensor:
+        decoded.append(path)
+        return torch.zeros(3, 8, 8, dtype=torch.uint8)
+
+    for number, _ in enumerate(ImageFiles([tmp_path], decode, batch_size=3), start=1):
+        assert len(decoded) <= 3 * (number + 1)
+    assert len(decoded) == 20
 
 
-def test_predict_writes_what_it_can_and_lists_the_rest(
-    trained: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    words, _ = trained
-    for name in ("a.png", "b.gif", "c.tif", NOT_UTF8):
-        save(tmp_path / "photos" / name)
-    (tmp_path / "photos" / "half.png").write_bytes((tmp_path / "photos" / "a.png").read_bytes()[:50])
-    (tmp_path / "photos" / "script.jpg").write_bytes(POSTSCRIPT)
-    file = tmp_path / "predictions.csv"
-    options = ["--images", str(tmp_path / "photos"), "--predictions", str(file)]
-    capsys.readouterr()
-    assert main(["predict", *words, *options]) == 1
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    assert [line.split(",")[0].rpartition("/")[2] for line in lines[:2]] == ["half.png", "script.jpg"]
-    assert lines[2:] == [
-        f"Expected --images to hold whole images alone, but 2 could not be decoded and are not in {file}."
-    ]
-    assert f"Written to {file}: 4 images." in captured.out
-    table = pd.read_csv(file)
-    assert [Path(name).name for name in table["file"]] == ["a.png", "b.gif", "c.tif", r"caf\xe9.png"]
-    file.unlink()
-    for name in ("a.png", "b.gif", "c.tif", NOT_UTF8):
-        (tmp_path / "photos" / name).unlink()
-    assert main(["predict", *words, *options]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("Of 2 images none can be decoded, of which the first is: Expected an image in ")
-    assert err.count("\n") == 1
-    assert not file.exists()
-
-
-def test_a_limited_prediction_takes_a_sample_of_all_folders(
-    trained: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    words, _ = trained
-    for folder in ("a", "b"):
-        for number in range(20):
-            save(tmp_path / "photos" / folder / f"{number}.png")
-    file = tmp_path / "predictions.csv"
-    options = ["--images", str(tmp_path / "photos"), "--predictions", str(file), "--data.batch_size", "5"]
-    capsys.readouterr()
-    assert main(["predict", *words, *options, "--trainer.limit_predict_batches", "2"]) == 0
-    assert f"Written to {file}: 10 of 40 images." in capsys.readouterr().out
-    folders = [Path(name).parent.name for name in pd.read_csv(file)["file"]]
-    assert folders == ["a"] * 5 + ["b"] * 5
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^Expected images to be files or folders, but .*/nowhere does not exist[.]$"):
+        ImageFiles([tmp_path / "nowhere"], Digits().decode, batch_size=1)
+    with pytest.raises(ValueError, match=r"^Expected images \(.bmp, .gif, .*\) in the folder, but found none in "):
+        ImageFiles([tmp_path], Digits().decode, batch_size=1)

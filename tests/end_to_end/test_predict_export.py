@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -30,28 +29,6 @@ def folder(nnmass: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(image[0].numpy()).save(place / f"{index:03d}.png")
     (folder / "images" / "notes.txt").write_text("no image")
     return folder
-
-
-def test_predictions_are_those_of_the_network(folder: Path, nnmass: Callable) -> None:
-    # As many devices as the training had are more than a prediction needs.
-    best = folder / "runs" / "latest" / "checkpoints" / "best.ckpt"
-    command = ("predict", *CONFIG, "--ckpt_path", best, "--images", "images", "--trainer.devices", "2")
-    done = nnmass(*command, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    table = pd.read_csv(folder / "predictions.csv")
-    assert list(table) == ["file", "class", "probability"]
-    assert len(table) == 150
-    assert list(table["file"]) == sorted(table["file"])
-    network = find_network(str(folder / "runs" / "latest" / "checkpoints" / "best.ckpt")).network.eval()
-    data = Digits()
-    order = [int(Path(file).stem) for file in table["file"]]
-    with torch.inference_mode():
-        expected = network(data.prepare_eval(data.load("test")[0][order])).softmax(1).max(1)
-    assert table["class"].astype(str).tolist() == [data.class_names[label] for label in expected.indices]
-    np.testing.assert_allclose(table["probability"], expected.values, atol=1e-5)
-    again = nnmass(*command, cwd=folder)
-    assert again.returncode != 0
-    assert "Expected --predictions to be a file that does not exist yet, but predictions.csv does." in again.stderr
 
 
 @pytest.mark.parametrize("ending", ["onnx", "pt2"])
@@ -81,15 +58,6 @@ def test_exported_networks_answer_alike(ending: str, folder: Path, nnmass: Calla
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("predict {config} --ckpt_path best", "Expected predict.images to be given"),
-        ("predict {config} --images images", "Expected predict to be given --ckpt_path (a file, last or best)"),
-        ("predict {config} --ckpt_path best --images nowhere", "Expected --images to be a folder, but got nowhere."),
-        ("predict {config} --ckpt_path best --images empty", "Expected images (.bmp, .gif, .jfif, .jpe, .jpeg, .jpg, "),
-        (
-            "predict {config} --ckpt_path best --images broken --predictions b.csv",
-            "Expected an image in broken/a.png, but it cannot be",
-        ),
-        ("predict --config mnist_mlp --ckpt_path {best} --images images", "a checkpoint of this architecture"),
         ("export {best}", "to be given file, but got nothing"),
         ("export resnet50 a.onnx", "Expected a checkpoint (.ckpt) to export, but got resnet50."),
         ("export nowhere.ckpt a.onnx", "Expected a checkpoint, but nowhere.ckpt does not exist."),
@@ -129,4 +97,4 @@ def test_a_file_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"Expected an image in .*a.png, but it cannot be decoded"):
-        list(ImageFiles(tmp_path, Digits().decode, batch_size=1))
+        list(ImageFiles([tmp_path], Digits().decode, batch_size=1))
