@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from nnmass.commands.main import main
 from nnmass.commands.release import _without_places
-from nnmass.zoo import RandomSkipMLP
-from nnmass.zoo.weights.pretrained import find_pretrained, trained_network
+from nnmass.zoo import RandomSkipMLP, create_model
+from nnmass.zoo.weights.pretrained import find_pretrained
 
 ARGUMENTS: dict[str, Any] = {"depth": 4, "width": 3, "tc": 2}
 CONFIGURATION = {
@@ -58,7 +58,7 @@ def test_what_is_released_is_the_trained_network(
     assert main(command) == 0
     assert "mine; " in capsys.readouterr().out
     monkeypatch.setenv("NNMASS_WEIGHTS", str(folder))
-    state = trained_network("mine").state_dict()
+    state = create_model("mine", pretrained=True).state_dict()
     assert all(torch.equal(value, state[name]) for name, value in trained().state_dict().items())
     record = find_pretrained("mine")
     assert (record.seed, record.epochs, record.data, record.versions) == (3, 2, "Digits", {"torch": "2"})

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from nnmass.runtime.configuration import instantiate
 from nnmass.zoo import Preprocessing, create_model, list_models
 from nnmass.zoo.weights.cards import topology_facts, trained_card
-from nnmass.zoo.weights.pretrained import RELEASED, find_pretrained, list_pretrained, trained_network
+from nnmass.zoo.weights.load import load
+from nnmass.zoo.weights.pretrained import RELEASED, find_pretrained, list_pretrained
 
 NAMES = sorted(path.stem for path in RELEASED.glob("*.safetensors"))
 FOLDERS = {"MNIST": "MNIST/raw", "CIFAR10": "cifar10"}
@@ -47,7 +48,7 @@ def test_a_trained_network_is_as_right_on_the_real_test_set_as_its_card_says(nam
         configuration["data"]["init_args"]["data_dir"] = str(real_data(FOLDERS[record.data]))
     _, data = instantiate(configuration, name)
     data.prepare_data()
-    network = trained_network(name).eval()
+    network = create_model(name, pretrained=True).eval()
     with torch.inference_mode():
         right = torch.cat([network(images).argmax(1) == labels for images, labels in data.test_dataloader()])
     assert abs(right.float().mean().item() - record.test["accuracy"]) < 1.5 / len(right)
@@ -60,7 +61,7 @@ def test_record_card_and_configuration_are_those_of_the_weights(name: str) -> No
     record = find_pretrained(name)
     content = (RELEASED / record.file).read_bytes()
     assert (record.bytes, record.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    network: Any = trained_network(name)
+    network: Any = create_model(name, pretrained=True)
     assert network.init_args == record.network["init_args"]
     assert topology_facts(network, record.topology["input_size"]) == record.topology
     configuration = yaml.safe_load((RELEASED / f"{name}.yaml").read_text())
@@ -79,18 +80,34 @@ def test_the_package_holds_these_networks_and_stays_small() -> None:
 
 
 def test_links_come_with_the_weights_whatever_the_seed() -> None:
-    network, other = trained_network("mlp_d24_w8_t2"), trained_network("mlp_d24_w8_t2", seed=5)
+    network, other = (
+        create_model("mlp_d24_w8_t2", pretrained=True),
+        create_model("mlp_d24_w8_t2", seed=5, pretrained=True),
+    )
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in network.state_dict().items())
 
 
+def test_a_name_loads_all_that_a_checkpoint_does() -> None:
+    trained = load(DIGITS)
+    assert not trained.network.training
+    assert (trained.transform, trained.input_size, trained.data) == (
+        Preprocessing(1, (8, 8), (0.3053,), (0.376,)),
+        (1, 8, 8),
+        "Digits",
+    )
+    assert trained.classes == tuple("0123456789")
+    weights = create_model(DIGITS, pretrained=True).state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in trained.network.state_dict().items())
+
+
 def test_for_other_classes_the_classifier_begins_anew() -> None:
-    network: Any = trained_network(DIGITS, num_classes=3)
+    network: Any = create_model(DIGITS, num_classes=3, pretrained=True)
     assert network.classifier.out_features == network.num_classes == 3
     trained = load_file(RELEASED / f"{DIGITS}.safetensors")
     kept = [key for key, value in network.state_dict().items() if key in trained and torch.equal(trained[key], value)]
     assert len(kept) == len(trained) - 2
     with pytest.raises(ValueError, match="Expected weights of this architecture in .*dense_digits.safetensors, but"):
-        trained_network(DIGITS, cell_depth=5)
+        create_model(DIGITS, cell_depth=5, pretrained=True)
 
 
 def test_a_folder_of_the_users_adds_networks_and_replaces_those_of_the_package(own: Path) -> None:
@@ -101,10 +118,10 @@ def test_a_folder_of_the_users_adds_networks_and_replaces_those_of_the_package(o
     assert "mine" in list_models(pretrained=True)
     assert torch.equal(create_model("mine", pretrained=True).classifier.weight, state["classifier.weight"])  # type: ignore[union-attr, arg-type]
     with pytest.raises(ValueError, match="Expected the SHA-256 checksum of .* to be .*, but got "):
-        trained_network(DIGITS)
+        create_model(DIGITS, pretrained=True)
     record = json.loads((RELEASED / f"{DIGITS}.json").read_text())
     (own / f"{DIGITS}.json").write_text(json.dumps({**record, "sha256": checksum}))
-    assert not trained_network(DIGITS).classifier.weight.any()  # type: ignore[union-attr, operator]
+    assert not create_model(DIGITS, pretrained=True).classifier.weight.any()  # type: ignore[union-attr, operator]
 
 
 def test_weights_are_fetched_from_the_users_address_alone(
@@ -118,19 +135,21 @@ def test_weights_are_fetched_from_the_users_address_alone(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("NNMASS_WEIGHTS")
     with pytest.raises(ValueError, match=r"Expected mine.safetensors, the weights of mine, to be in .*; NNMASS_W"):
-        trained_network("mine")
+        create_model("mine", pretrained=True)
     monkeypatch.setenv("NNMASS_WEIGHTS", (tmp_path / "server").as_uri())
-    trained_network("mine")
+    create_model("mine", pretrained=True)
     (tmp_path / "server" / "mine.safetensors").unlink()
-    trained_network("mine")  # once
+    create_model("mine", pretrained=True)  # once
     shutil.rmtree(tmp_path / "home")
     with pytest.raises(ValueError, match=r"Expected weights that can be downloaded from file://.*, but got: .*"):
-        trained_network("mine")
+        create_model("mine", pretrained=True)
 
 
 def test_what_cannot_be_found_is_said_in_one_sentence(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"network with trained weights, but got 'dense_digit'; did you mean 'dense_"):
         find_pretrained("dense_digit")
+    with pytest.raises(FileNotFoundError, match=r"but got 'dense_digit'; did you mean 'dense_digits', a trained net"):
+        load("dense_digit")
     with pytest.raises(ValueError, match=r"but got 'resnet18'; there are dense_digits, mlp_"):
         find_pretrained("resnet18")
     for content in ("{", "[]", '{"name": "mine"}'):

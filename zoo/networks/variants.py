@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnmass.zoo.libraries.names import library_named, library_names, near_name
-from nnmass.zoo.weights.pretrained import list_pretrained, trained_network
+from nnmass.zoo.weights.pretrained import find_pretrained, list_pretrained
 
 if TYPE_CHECKING:
     from torch import nn
@@ -180,7 +180,7 @@ def create_model(name: str, pretrained: bool = False, **arguments: Any) -> "nn.M
         7
     """
     if pretrained and (name in VARIANTS or name in list_pretrained()):
-        return trained_network(name, **arguments)
+        return _trained(name, arguments)
     if name in VARIANTS:
         module, builder = VARIANTS[name].builder.split(":")
         return getattr(import_module(module), builder)(**{**VARIANTS[name].arguments, **arguments})
@@ -190,3 +190,14 @@ def create_model(name: str, pretrained: bool = False, **arguments: Any) -> "nn.M
         raise ValueError(f"Expected name to be a network of the zoo, of timm or torchvision, but got {name!r}; {hint}")
     module, _, own = found.class_path.rpartition(".")
     return getattr(import_module(module), own)(**{**found.arguments, "pretrained": pretrained, **arguments})
+
+
+def _trained(name: str, arguments: dict[str, Any]) -> "nn.Module":
+    """A trained network, in training mode as all others are."""
+    import nnmass.zoo
+    from nnmass.zoo.weights.loading import load_weights
+
+    record = find_pretrained(name)
+    network: nn.Module = getattr(nnmass.zoo, record.network["class"])(**{**record.network["init_args"], **arguments})
+    load_weights(network, record.weights())
+    return network

@@ -12,16 +12,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nnmass.zoo.checks import require, require_choice
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["RELEASED", "WEIGHTS_VARIABLE", "Pretrained", "find_pretrained", "list_pretrained", "trained_network"]
+__all__ = ["RELEASED", "WEIGHTS_VARIABLE", "Pretrained", "find_pretrained", "list_pretrained"]
 
 WEIGHTS_VARIABLE = "NNMASS_WEIGHTS"
 """Environment variable: a folder with weights and their records, or an address (https://...) of weights."""
@@ -96,6 +92,17 @@ class Pretrained:
         require(found == self.sha256, f"the SHA-256 checksum of {path}", f"be {self.sha256}", found)
         return path
 
+    def description(self) -> dict[str, Any]:
+        """The record as checkpoints describe their network."""
+        return {
+            "format": 1,
+            "network": {"class_path": f"nnmass.zoo.{self.network['class']}", "init_args": self.network["init_args"]},
+            "input_size": self.topology["input_size"],
+            "preprocessing": self.preprocessing,
+            "classes": self.classes,
+            "data": self.data,
+        }
+
 
 def list_pretrained(pattern: str = "*") -> list[str]:
     """Names of the trained networks that match a shell-style pattern, sorted.
@@ -130,25 +137,6 @@ def find_pretrained(name: str) -> Pretrained:
         raise ValueError(f"Expected name to be a network with trained weights, but got {name!r}; {hint}")
     path = records[name]
     return _read(path, path.stat().st_mtime_ns)
-
-
-def trained_network(name: str, **arguments: Any) -> "nn.Module":
-    """Build a trained network, in training mode as ``create_model`` leaves all.
-
-    Args:
-        name: One of :func:`list_pretrained`.
-        arguments: In place of the recorded ones; with another ``num_classes`` the classifier begins anew.
-
-    Raises:
-        ValueError: If there is none of this name, or its weights are missing, damaged, or do not fit the arguments.
-    """
-    from nnmass.zoo.weights.loading import load_weights
-
-    record = find_pretrained(name)
-    kind = getattr(import_module("nnmass.zoo"), record.network["class"])
-    network: nn.Module = kind(**{**record.network["init_args"], **arguments})
-    load_weights(network, record.weights())
-    return network
 
 
 def _records() -> dict[str, Path]:

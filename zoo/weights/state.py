@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nnmass.zoo.weights.description import DESCRIPTION_KEY, Description
+from nnmass.zoo.weights.pretrained import find_pretrained, list_pretrained
 
 __all__ = ["PRETRAINED", "State", "code_in", "read_state"]
 
@@ -71,15 +73,20 @@ def read_state(source: str | os.PathLike[str]) -> State:
     Files are read as data: one that carries code is refused, and the code is not run.
 
     Args:
-        source: A file.
+        source: A file, or the name of a network with trained weights (:func:`nnmass.zoo.list_models`).
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds no weights.
     """
-    path = Path(source).expanduser()
+    path, name = Path(source).expanduser(), str(source)
+    if not path.is_file() and name in list_pretrained():
+        record = find_pretrained(name)
+        return State(name, _read(record.weights()), tuple(record.classes), record.description())
     if not path.is_file():
-        raise FileNotFoundError(f"Expected weights to be a file or {PRETRAINED}, but got {str(source)!r}.")
+        near = get_close_matches(name, list_pretrained(), n=1)
+        hint = f"; did you mean {near[0]!r}, a trained network?" if near else "."
+        raise FileNotFoundError(f"Expected weights to be a file or {PRETRAINED}, but got {name!r}{hint}")
     content = _read(path)
     classes = _classes(content)
     found = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content)
