@@ -59,7 +59,10 @@ def unbroken(config: dict[str, Any], folder: Path, val_batches: int) -> Training
 
 @pytest.fixture(scope="module", params=["memory", "workers"])
 def training(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """Three epochs with dropout; of digits with crops and cutout, or of photographs that two workers read."""
+    """Three epochs with dropout; of digits with crops and cutout, or of photographs that two workers read and augment.
+
+    The photographs are augmented in all ways, and trained on as in protocol A3 of Wightman et al.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     trainer = {"max_epochs": 3, "accelerator": "cpu", "logger": False}
     if request.param == "memory":
@@ -70,10 +73,17 @@ def training(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         write_photographs(folder)
         data = {"class_path": "interruptions.ThreeClasses", "init_args": {"batch_size": 5, "resolution": 16}}
         data["init_args"] |= {"data_dir": str(folder), "num_workers": 2, "val_on_test": True}
+        data["init_args"]["augmentation"] = {
+            **{"policy": "rand-m6-mstd0.5-inc1", "colour_jitter": 0.4, "erasing": 0.5},
+            **{"mixup": 0.1, "cutmix": 1.0, "repeats": 2},
+        }
         features, classes, val_batches = 3 * 16 * 16, 3, 4
     network = {"class_path": "interruptions.DropoutNetwork"}
     network["init_args"] = {"features": features, "num_classes": classes}
     model = {"network": network, "interval": "step"}
+    if request.param == "workers":
+        model["optimizer"] = {"class_path": "timm.optim.Lamb", "init_args": {"lr": 0.008, "weight_decay": 0.02}}
+        model |= {"loss": "binary_cross_entropy", "decay_norms": False, "warmup_epochs": 1}
     return unbroken({"model": model, "data": data, "trainer": trainer}, folder, val_batches)
 
 
