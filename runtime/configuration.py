@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, get_loader, set_loader
+from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser
 from torch import nn
 
@@ -26,6 +27,7 @@ __all__ = [
     "instantiate",
     "require_left_to_data",
     "require_network_class",
+    "require_options",
     "require_weights",
     "settled_arguments",
 ]
@@ -35,6 +37,9 @@ set_loader(_MODE, lambda text: whole_class_paths(get_loader("yaml")(text)), (yam
 
 PARSER_OPTIONS: Mapping[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": _MODE}
 """Options of every parser that reads a model and data: errors are raised, and class paths may be short."""
+
+
+_PLACES = ("output_dir", "checkpoint_minutes")  # keys of a configuration that concern no training
 
 
 def add_seed(parser: LightningArgumentParser) -> None:
@@ -75,6 +80,26 @@ def instantiate(content: Mapping[str, Any], name: str) -> tuple[zoo.Classifier, 
         require_network_class(parsed.model.network.class_path)
         built: Any = parser.instantiate(parsed)
     return built.model, built.data
+
+
+def require_options(contents: Iterable[Mapping[str, Any]], name: str) -> None:
+    """Refuse configurations with options that ``nnmass fit`` does not have, or values that these cannot take.
+
+    Args:
+        contents: Configurations, as YAML gives them.
+        name: What to call them in the message.
+
+    Raises:
+        ValueError: It names the option, and the nearest one.
+    """
+    parser = LightningArgumentParser(**PARSER_OPTIONS)
+    add_seed(parser)
+    add_model_and_data(parser)
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.add_argument("--tf32", type=bool, default=True)
+    for content in contents:
+        with errors_explained(parser, name):
+            parser.parse_object({key: value for key, value in content.items() if key not in _PLACES})
 
 
 @contextmanager

@@ -127,6 +127,7 @@ def begun(study: Study, row: Row) -> dict[str, Any]:
         key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in row.arguments.items()
     }
     facts = {"study": study.name, "row": row.id, "engine": study.engine, "config": row.config, "network": row.network}
+    words |= {key: value if isinstance(value, int | float | str) else str(value) for key, value in row.options.items()}
     return {**facts, "seed": row.seed, **words, "status": "running", "began": now(), "jacobian": _jacobian_word(study)}
 
 

@@ -52,7 +52,7 @@ def _print_table(opened: OpenedStudy, lines: Sequence[dict[str, Any]], timed: bo
     """Print topology, size and cost, a line for each network of each configuration."""
     from nnmass.runtime.tables import print_rows, terminal
 
-    several = len(opened.study.configs) > 1
+    several = len({line["config"] for line in lines}) > 1
     headings = [
         "network",
         *(["config"] if several else []),

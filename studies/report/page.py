@@ -19,6 +19,7 @@ from jinja2 import Template
 
 from nnmass.studies.explain import LABELS
 from nnmass.studies.report.fits import averages, explained_columns
+from nnmass.studies.report.sweep import Sweep, sweep_plot
 
 __all__ = ["study_page"]
 
@@ -43,7 +44,12 @@ _PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
 <body>
 <h1>{{ title | e }}</h1>
 <p>{{ summary | e }}</p>
-<h2>Every network</h2>
+{% if swept %}<h2>Combinations of options</h2>
+<p>Every line is a combination, the mean over its seeds; values of options are at equal distances. Point at a line to
+see what it is; a click on a line or on a row of the table shows it alone. Fits and figures below are those of the best
+combination alone.</p>
+{{ embed(docs[0].roots[2]) }}
+{% endif %}<h2>Every network</h2>
 <p>Point at a network to see what it is. A click on a heading of the table sorts it.</p>
 {{ embed(docs[0].roots[0]) }}
 <h2>What explains the results</h2>
@@ -75,6 +81,7 @@ def study_page(
     pictures: Sequence[Path],
     definition: Mapping[str, str],
     versions: Mapping[str, str],
+    sweep: Sweep | None = None,
 ) -> str:
     """Write the whole page.
 
@@ -86,25 +93,37 @@ def study_page(
         pictures: PNG files to show.
         definition: The study and its configurations as YAML, by the name of the file.
         versions: Of the packages that were used.
+        sweep: Combinations of a grid's options; None for a study without one.
     """
     table = averages(results)
     finished = int((results["status"] == "finished").sum())
     summary = (
-        f"{finished} trainings of {len(table)} networks; every point is the mean over the seeds of a network. "
+        f"{finished} trainings of {_counted(table, sweep)}; every point is the mean over the seeds of a network. "
         f"Engine {results['engine'].iloc[0]}; {_protocol(results)}"
     )
     return file_html(
-        [_networks(table, colour if colour in table else "network"), _fits_table(fits)],
+        [
+            _networks(table, colour if colour in table else "network"),
+            _fits_table(fits),
+            *([_combinations(sweep)] if sweep is not None else []),
+        ],
         INLINE,
         name,
         template=_PAGE,
         template_variables={
             "summary": summary,
+            "swept": sweep is not None,
             "pictures": [(path.stem, base64.b64encode(path.read_bytes()).decode()) for path in pictures],
             "definition": list(definition.items()),
             "versions": "\n".join(f"{package} {version}" for package, version in versions.items()),
         },
     )
+
+
+def _counted(table: pd.DataFrame, sweep: Sweep | None) -> str:
+    if sweep is None:
+        return f"{len(table)} networks"
+    return f"{table['network'].nunique()} networks, each with {table['config'].nunique()} combinations of options"
 
 
 def _protocol(results: pd.DataFrame) -> str:
@@ -163,6 +182,13 @@ def _networks(table: pd.DataFrame, colour: str) -> Model:
     hidden = ("colour", *(label for label in abscissae if label.startswith("log10")))
     listing = _data_table(source, [str(name) for name in shown if name not in hidden])
     return column(row(choose_x, choose_y), plot, listing)
+
+
+def _combinations(sweep: Sweep) -> Model:
+    """Make parallel coordinates over a sortable table of the same combinations."""
+    source = ColumnDataSource(sweep.table)
+    names = [str(name) for name in sweep.table if name != "config" or name in sweep.varied]
+    return column(sweep_plot(sweep, source), _data_table(source, names))
 
 
 def _fits_table(fits: pd.DataFrame) -> Model:

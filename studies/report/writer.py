@@ -16,11 +16,15 @@ from nnmass.studies.report.baselines import baseline_table
 from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import PREDICTORS, study_fits
 from nnmass.studies.report.page import study_page
+from nnmass.studies.report.sweep import Sweep, draw_sweep, spread_of, sweep_of
 from nnmass.studies.rows import load, load_curves
 
 __all__ = ["compared", "write_study_report"]
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "numba", "pandas", "scipy")
+
+
+_MOST_COMBINATIONS = 20  # in the table on the terminal
 
 
 def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
@@ -42,25 +46,52 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     write_table(folder / "results.csv", results)
     if len(curves):
         write_table(folder / "curves.csv", curves)
+    sweep = sweep_of(results, list(study.grid)) if study.grid else None
+    # Networks are compared within one combination of a grid's options, the best.
+    shown = results if sweep is None else results[results["config"] == sweep.table["config"].iloc[0]]
     choice = study.report
-    fits = study_fits(results, choice.group, choice.published)
+    fits = study_fits(shown, choice.group, choice.published)
     write_table(folder / "fits.csv", fits)
-    baselines = baseline_table(results, choice.group, choice.endpoint)
+    baselines = baseline_table(shown, choice.group, choice.endpoint)
     write_table(folder / "baselines.csv", baselines)
     pictures = []
-    for name, figure in study_figures(results, curves, choice.colour, choice.group, choice.curves):
+    if sweep is not None:
+        write_table(folder / "sweep.csv", sweep.table)
+        write_figures(folder / "sweep", draw_sweep(sweep))
+        pictures.append(folder / "sweep.png")
+        yield _table_of_sweep(sweep)
+    for name, figure in study_figures(shown, curves, choice.colour, choice.group, choice.curves):
         write_figures(folder / name, figure)
         pictures.append(folder / f"{name}.png")
     files = [folder / "study.yaml", *sorted((folder / "configs").glob("*.yaml"))]
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     definition = {path.name: path.read_text(encoding="utf-8") for path in files}
-    page = study_page(study.name, results, fits, choice.colour, pictures, definition, versions)
+    page = study_page(study.name, results, fits, choice.colour, pictures, definition, versions, sweep)
     write_atomically(folder / "report.html", page)
     for explained, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
         yield _table_of_fits(f"R2 of the {explained} (mean over seeds)", part)
     for (group, networks), part in baselines.groupby(["group", "networks"], sort=False):
         first = part[(part["explained"] == part["explained"].iloc[0]) & (part["epoch"] == part["epoch"].iloc[0])]
         yield _table_of_baselines(group, networks, first)
+
+
+def _table_of_sweep(sweep: Sweep) -> Table:
+    """Make a row for each combination of options, the best first: mean and standard deviation over the seeds."""
+    rows = [
+        [
+            *(str(line[name]) for name in (*sweep.varied, "seeds")),
+            *(_with_spread(line[label], line[spread_of(label)]) for label in sweep.measured),
+        ]
+        for line in sweep.table.head(_MOST_COMBINATIONS).to_dict("records")
+    ]
+    left = len(sweep.table) - len(rows)
+    title = "Combinations of options, the best first, within which the networks are compared below"
+    title += f"; {left} more are in sweep.csv" if left else ""
+    return rich_table(title, [*sweep.varied, "seeds", *sweep.measured], rows)
+
+
+def _with_spread(mean: float, spread: float) -> str:
+    return f"{mean:.4f}" + ("" if pd.isna(spread) else f" ± {spread:.4f}")
 
 
 def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
