@@ -353,7 +353,8 @@ def test_averages_and_fits_say_which_rows_stand_behind_them() -> None:
     assert one["r2_low"].isna().tolist() == [False, True, True]  # of six networks resamples say nothing
     assert one.loc["all", "r2_low"] <= one.loc["all", "r2"] <= one.loc["all", "r2_high"]
     # Single seeds are resampled with their networks: three copies of each seed say no more than one.
-    copies = pd.DataFrame(lines)
+    copies = pd.DataFrame([{**line, "network": f"{line['network']}_{copy}"} for line in lines for copy in range(3)])
+    copies["test_accuracy_last"] += copies.index % 3 / 100
     copies["test_accuracy_last"] = copies.groupby("network")["test_accuracy_last"].transform("first")
     intervals = study_fits(copies).query("explaining == 'log NN-Mass'").set_index("averaging")
     assert intervals.loc["single seeds", "r2_low"] == pytest.approx(intervals.loc["mean over seeds", "r2_low"])
