@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
             "nnmass predict best.ckpt a.jpg b.png --top-k 5 --output classes.json",
         ],
     )
-    parser.add_argument("checkpoint", type=_checkpoint, help="checkpoint of a run, wherever it lies")
+    parser.add_argument("checkpoint", type=_checkpoint, help="checkpoint of a run, or a trained network's name")
     parser.add_argument("images", nargs="+", type=user_path, metavar="IMAGES", help="image files, folders of images")
     parser.add_argument("--top-k", type=at_least("--top-k", 1), default=1, help="classes per image (1)")
     parser.add_argument(

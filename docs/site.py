@@ -27,6 +27,7 @@ PAGES = {
     "CITATION.cff": "citation.md",
     **{f"examples/{name}.py": f"examples/{name}.md" for name in ("lightning_project", "own_network", "plain_loop")},
     "examples/topology.ipynb": "examples/topology.md",
+    **{f"zoo/weights/released/{card.name}": f"models/{card.name}" for card in ROOT.glob("zoo/weights/released/*.md")},
 }
 LANGUAGES = {".py": "python", ".cff": "yaml", "": "text"}
 

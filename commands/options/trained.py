@@ -11,6 +11,7 @@ from torch import nn
 from nnmass.runtime.configuration import PARSER_OPTIONS, errors_explained, instantiate
 from nnmass.zoo.weights.description import Description
 from nnmass.zoo.weights.load import TrainedNetwork, builds, load
+from nnmass.zoo.weights.pretrained import list_pretrained
 from nnmass.zoo.weights.state import read_state
 
 __all__ = ["config_of_checkpoint", "find_trained"]
@@ -23,13 +24,14 @@ def find_trained(path: Path) -> TrainedNetwork:
     without a description of its network is read by the configuration in its run folder.
 
     Args:
-        path: The checkpoint.
+        path: The checkpoint, or the name of a trained network of the zoo.
 
     Raises:
         FileNotFoundError: If it does not exist, or describes no network and lies in no run folder.
         ValueError: If it is damaged, or its network cannot be built.
     """
-    _require_file(path)
+    if str(path) not in list_pretrained():
+        _require_file(path)
     state = read_state(path)
     description = state.description
     if description is not None:

@@ -1,6 +1,9 @@
 """The how-tos on networks and data sets of one's own, on fine-tuning and topology, done as they are written."""
 
+import json
 import re
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from sklearn.datasets import load_digits
+
+from nnmass.commands.main import main
+from nnmass.zoo.weights.pretrained import find_pretrained
 
 SHORT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_test_batches", "1"]
 SHORT += ["--trainer.limit_val_batches", "1", "--model.warmup_epochs", "0", "--data.batch_size", "4"]
@@ -68,17 +75,30 @@ def test_a_data_set_of_ones_own(name: str, tmp_path: Path, nnmass: Callable) -> 
     assert name == "Pets" or matrix[0] == "true class,animal,flower,king,ship,tower"
 
 
-def test_fine_tuning_a_trained_network(tmp_path: Path, nnmass: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    epoch = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
-    done = nnmass("fit", "--config", "digits_dense.yaml", *epoch, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    monkeypatch.chdir(tmp_path)
-    (code,) = blocks("training.md", "python")
-    names: dict[str, Any] = {}
-    exec(code, names)
-    trainable = [name for name, weights in names["network"].named_parameters() if weights.requires_grad]
-    assert trainable == ["classifier.weight", "classifier.bias"]
-    assert names["trainer"].callback_metrics["val/accuracy"] > 0.5
+@pytest.mark.slow
+def test_fine_tuning_a_trained_network(tmp_path: Path, nnmass: Callable) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 8), ("test", 2)):
+        for name in ("airplane automobile bird cat deer dog frog horse ship truck").split():
+            place = tmp_path / "data" / "cifar10" / part / name
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    (links,), (config,) = blocks("fine_tuning.md", "bash"), blocks("fine_tuning.md", "yaml")
+    subprocess.run(["bash", "-ec", links], cwd=tmp_path, check=True)
+    (tmp_path / "halves.yaml").write_text(config)
+    lines = re.findall(r"^    python cli\.py (.*)$", (ROOT / "docs" / "fine_tuning.md").read_text(), re.MULTILINE)
+    assert len(lines) == 5
+    small = ["--data.batch_size", "8", "--data.val_size", "5", "--trainer.accelerator", "cpu"]
+    for line in lines:
+        done = nnmass(*shlex.split(line), *small, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        began_anew = "Not loaded, and begin anew: classifier.weight, classifier.bias." in done.stdout
+        assert began_anew == ("--model.weights" in line and "--extend" not in line)
+    parent, extended = sorted((tmp_path / "runs" / "tuned").glob("2*/run.json"))
+    assert json.loads(extended.read_text())["parent"] == parent.parent.name
+    assert json.loads(extended.read_text())["epochs"] == 4
 
 
 def test_the_topology_of_a_network() -> None:
