@@ -8,8 +8,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The environment is made again when the list of dependencies changes.
 .venv/ready: pyproject.toml
+	@echo "Installing PyTorch and what else is needed into .venv, once: some minutes; pip says below what it is at."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --editable '.[dev]'
 	touch .venv/ready
 
 demo: .venv/ready  ## train on the digits of scikit-learn and show the results
@@ -45,6 +46,7 @@ test-oldest:  ## the quick tests with the oldest dependencies that pyproject.tom
 
 bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/busy.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/jacobian.py --large

@@ -34,6 +34,7 @@ def test_the_site_builds(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING -" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.name == "__pycache__" or path.suffix in (".py", ".pyc")]
 
     def page(name: str) -> str:
         return (tmp_path / name / "index.html").read_text()

@@ -1,0 +1,115 @@
+"""How-to guides: named after a task, one screen long, and every command is executed or it is said why not.
+
+A page that is new is found by the navigation of the site: its commands are executed here, in their order, in an empty
+folder, unless a test of its own does that. ``python tests/project/test_howto_pages.py`` lists what nothing executes.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREEN = 70  # lines, with headings and blank ones
+# Grown before the rule; they are not to grow further.
+LONG = {"cluster.md": 96, "data.md": 128, "studies.md": 112, "topology.md": 127, "training.md": 182}
+VERBS = {"Choose", "Compare", "Continue", "Design", "Export", "Find", "Fine-tune", "Hold", "Log", "Measure", "Predict"}
+VERBS |= {
+    "Build",
+    "Load",
+    "Make",
+    "Publish",
+    "Read",
+    "Record",
+    "Resume",
+    "Run",
+    "Save",
+    "Search",
+    "Serve",
+    "Share",
+    "Start",
+}
+VERBS |= {"Sweep", "Take", "Test,", "Train", "Try", "Use", "Weigh"}
+COMMAND = re.compile(r"^(?:    )?(?:[A-Z_]+=\S+ )*(?:python cli\.py|nnmass) ([^#\n]*)", re.MULTILINE)
+# Pages whose commands a test of their own executes, as they are or with data that it makes.
+BY_ANOTHER_TEST = {
+    "fine_tuning.md": "tests/end_to_end/test_howtos.py",
+    "named_networks.md": "tests/commands/test_network_names.py",
+    "own_data.md": "tests/end_to_end/test_howtos.py",
+    "own_network.md": "tests/end_to_end/test_howtos.py",
+    "photographs.md": "tests/end_to_end/test_photographs.py",
+    "pretrained.md": "tests/end_to_end/test_howtos.py",
+    "sweep.md": "tests/studies/test_grid.py",
+}
+# What a command holds that nothing executes, and why.
+NOT_EXECUTED = {
+    r"submit ": "it hands jobs to a cluster; tests/commands/test_submit.py and the tests marked slurm do that",
+    r"^fit .*cifar10|^test .*cifar10|^predict .*cifar10|study status cifar10": "CIFAR-10, and hours without a GPU",
+    r"imagenet": "ImageNet",
+    r"^export runs/latest": "it needs a trained network; tests/end_to_end/test_predict_export.py exports one",
+    r"mnist_mlp\.yaml|gradients (mlp|cnn) ": "MNIST or CIFAR-10; tests/studies/test_gradients.py measures small ones",
+    r"study (run|status|report|compare) .*mnist_mlp": "375 trainings; tests/studies/test_study.py runs a small study",
+    r"WandbLogger|MLFlowLogger": "extras; tests/callbacks/test_loggers.py logs to both",
+}
+
+
+def guides() -> dict[str, str]:
+    """Title of each how-to guide, by its file."""
+    text = (ROOT / "mkdocs.yml").read_text()
+    part = text.split("- How-to guides:\n", 1)[1].split("\n  - ", 1)[0]
+    return {file: title for title, file in re.findall(r"- (.*): (\w+\.md)$", part, re.MULTILINE)}
+
+
+def commands(page: str) -> list[str]:
+    """Words behind the program's name, of every command of a page that stands on a line of its own."""
+    return [line.strip() for line in COMMAND.findall((ROOT / "docs" / page).read_text())]
+
+
+def reason(command: str) -> str | None:
+    """Why nothing executes a command; None if something does."""
+    return next((why for pattern, why in NOT_EXECUTED.items() if re.search(pattern, command)), None)
+
+
+def to_be_executed() -> Iterator[str]:
+    """Pages with a command that is executed here."""
+    for page in guides():
+        if page not in BY_ANOTHER_TEST and not all(map(reason, commands(page))):
+            yield page
+
+
+@pytest.mark.parametrize("page", guides())
+def test_a_guide_is_a_task_on_one_screen(page: str) -> None:
+    assert guides()[page].split()[0] in VERBS, "an imperative; add it to VERBS if it is one"
+    assert len((ROOT / "docs" / page).read_text().splitlines()) <= LONG.get(page, SCREEN)
+
+
+def test_what_is_said_of_commands_is_true_of_some() -> None:
+    everything = [command for page in guides() if page not in BY_ANOTHER_TEST for command in commands(page)]
+    for pattern in NOT_EXECUTED:
+        assert any(re.search(pattern, command) for command in everything), pattern
+    for page, test in BY_ANOTHER_TEST.items():
+        assert page in guides()
+        assert page in (ROOT / test).read_text()
+    named = set(re.findall(r"tests/\w+/\w+\.py", " ".join(NOT_EXECUTED.values())))
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", to_be_executed())
+def test_the_commands_of_a_guide_run_as_written(page: str, tmp_path: Path) -> None:
+    for command in commands(page):
+        if reason(command) is None:
+            words = [sys.executable, str(ROOT / "cli.py"), *shlex.split(command)]
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1800)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+if __name__ == "__main__":
+    for page in guides():
+        for command in commands(page):
+            if page not in BY_ANOTHER_TEST and (why := reason(command)):
+                print(f"docs/{page}: {command}\n    not executed: {why}")
