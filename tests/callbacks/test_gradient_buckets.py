@@ -82,6 +82,7 @@ def test_training_afterwards_is_the_training_without(
     assert all(torch.equal(value, networks[1].state_dict()[name]) for name, value in networks[0].state_dict().items())
 
 
+@pytest.mark.slow
 def test_two_processes_shaped_like_gpus_train_the_network_of_two_processors(tmp_path: Path, nnmass: Callable) -> None:
     """With every callback of a run, and the recorder of Jacobians."""
     recorder = ["--trainer.callbacks+=nnmass.callbacks.JacobianRecorder", "--trainer.callbacks.exact_up_to=100"]

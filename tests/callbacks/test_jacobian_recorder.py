@@ -1,5 +1,6 @@
 """The Jacobian recorder in real runs: measured before training, at epochs on request, and nothing changed by it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -70,13 +71,18 @@ def test_a_network_without_hidden_layers_is_trained_and_a_line_says_why(
     assert not (folder / "jacobian.csv").exists()
 
 
-def test_of_two_processes_one_measures_and_the_other_waits(tmp_path: Path) -> None:
+def test_of_two_processes_one_measures_and_writes_and_the_other_waits(tmp_path: Path) -> None:
     spread = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_epochs", "2"]
     command = [*FIT, "--output_dir", str(tmp_path), *spread, *RECORDER, "--trainer.callbacks.every_k_epochs", "1"]
     done = subprocess.run([sys.executable, "cli.py", *command], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    table = pd.read_csv((tmp_path / "latest").resolve() / "jacobian.csv")
-    assert table["epoch"].tolist() == [0] * 13 + [1] * 13
+    assert done.stdout.count("best val accuracy") == 1
+    (run,) = tmp_path.glob("2*")
+    record = json.loads((run / "run.json").read_text())
+    assert (record["world_size"], record["status"]) == (2, "finished")
+    assert pd.read_csv(run / "jacobian.csv")["epoch"].tolist() == [0] * 13 + [1] * 13
+    assert pd.read_csv(run / "metrics.csv")["epoch"].tolist() == [0, 1]
+    assert pd.read_csv(run / "confusion_matrix.csv", index_col=0).to_numpy().sum() == 360
 
 
 @pytest.mark.parametrize("name", ["every_k_epochs", "samples", "probes"])

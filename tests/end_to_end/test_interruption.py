@@ -95,10 +95,16 @@ def assert_equal(training: Training, output_dir: Path) -> None:
     pd.testing.assert_frame_equal(history, training.history, check_exact=True)
 
 
-MOMENTS = [
-    *[("epoch", 0), ("epoch", 1), ("train", 0), ("train", 4), ("train", -2)],
-    *[("last of epoch", 0), ("last of epoch", 2), ("val", 1), ("val", 3), ("val", -1), ("test", 0)],
+# Every kind of moment every day; the others of its kind, and what does not depend on who reads, with the slow tests.
+MOMENTS: list[Any] = [("epoch", 0), ("train", 4), ("last of epoch", 0), ("val", 1), ("test", 0)]
+OTHER_MOMENTS = [
+    *[("epoch", 1), ("train", 0), ("train", -2)],
+    *[("last of epoch", 2), ("val", 3), ("val", -1)],
 ]
+MOMENTS += [pytest.param(*moment, marks=pytest.mark.slow) for moment in OTHER_MOMENTS]
+READ_BY = pytest.mark.parametrize(
+    "training", ["memory", pytest.param("workers", marks=pytest.mark.slow)], indirect=True
+)
 
 
 @pytest.mark.parametrize(("stage", "count"), MOMENTS)
@@ -146,6 +152,7 @@ def test_a_signal_in_a_validation_between_two_batches_of_a_step(count: int, trai
         assert torch.equal(value, parts[name]), name
 
 
+@READ_BY
 @pytest.mark.parametrize(("stage", "count"), [("train", 4), ("val", 1)])
 def test_ctrl_c_loses_nothing(
     stage: str, count: int, training: Training, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -193,7 +200,10 @@ def test_kill_9_costs_one_checkpoint_interval_at_most(
     pd.testing.assert_frame_equal(history, training.history, check_exact=True)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "one byte", "empty"])
+@READ_BY
+@pytest.mark.parametrize(
+    "damage", ["one byte", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("truncated", "empty"))]
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     damage: str, training: Training, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -214,6 +224,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     pd.testing.assert_frame_equal(history, training.history, check_exact=True)
 
 
+@READ_BY
 def test_without_an_intact_checkpoint_nothing_begins(
     training: Training, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -226,6 +237,7 @@ def test_without_an_intact_checkpoint_nothing_begins(
     assert "Expected a checkpoint in" in capsys.readouterr().err
 
 
+@READ_BY
 def test_a_job_that_gets_no_further_is_not_started_for_ever(
     training: Training, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,11 @@ def test_gradients_are_those_of_one_process_with_the_whole_batch(tmp_path: Path,
     record = ["--trainer.callbacks+=interruptions.Fingerprint", f"--trainer.callbacks.folder={tmp_path}"]
     for processes, batch_size, lr in ((1, 64, 0.02), (2, 32, 0.01)):
         words = ["fit", "--config", config(tmp_path, batch_size, lr), "--output_dir", tmp_path / str(processes)]
-        done = nnmass(*words, "--trainer.devices", processes, *record, **ENVIRONMENT)
+        words += ["--trainer.devices", processes, *record]
+        if processes == 1:
+            assert main(list(map(str, words))) == 0
+            continue
+        done = nnmass(*words, **ENVIRONMENT)
         assert done.returncode == 0, done.stderr
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     for name, value in one.items():
@@ -53,6 +57,21 @@ def test_gradients_are_those_of_one_process_with_the_whole_batch(tmp_path: Path,
     prints = [path.read_text() for path in tmp_path.glob("fingerprint.*.*")]
     assert len(prints) == 3
     assert len(set(prints)) == 1
+
+
+@pytest.mark.slow
+def test_gradients_of_parts_that_are_set_free_are_those_of_one_process_too(tmp_path: Path, nnmass: Callable) -> None:
+    """DistributedDataParallel knows of the parameters that took gradients when it was made."""
+    for processes, batch_size, lr in ((1, 64, 0.02), (2, 32, 0.01)):
+        words = ["fit", "--config", config(tmp_path, batch_size, lr), "--output_dir", tmp_path / str(processes)]
+        words += ["--trainer.devices", processes, "--model.freeze", "[layers.0, layers.1]", "--model.unfreeze_epoch", 1]
+        done = nnmass(*words, **ENVIRONMENT)
+        assert done.returncode == 0, done.stderr
+    one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
+    begun = instantiate(yaml.safe_load(config(tmp_path, 64, 0.02).read_text()), "x")[0].state_dict()
+    assert not torch.equal(one["network.layers.0.linear.weight"], begun["network.layers.0.linear.weight"].double())
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", list_configs())
@@ -64,6 +83,7 @@ def test_every_parameter_is_used(name: str) -> None:
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_processes_and_starts_them_again(tmp_path: Path) -> None:
     """One of the two dies by SIGKILL in its first life; the second goes on from the last checkpoint."""
     program = ROOT / "cli.py"

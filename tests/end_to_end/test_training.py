@@ -205,6 +205,7 @@ def test_two_runs_of_one_configuration_get_two_folders(unbroken: Path, tmp_path:
     assert len(folders) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network_in_one_folder_and_resume(tmp_path: Path, nnmass: Callable) -> None:
     spread = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_epochs", "3"]
     arguments = [*FIT, *spread, "--model.interval", "step", "--output_dir"]

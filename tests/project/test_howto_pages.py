@@ -33,7 +33,7 @@ VERBS |= {
     "Share",
     "Start",
 }
-VERBS |= {"Sweep", "Take", "Test,", "Train", "Try", "Use", "Weigh"}
+VERBS |= {"Start", "Sweep", "Take", "Test,", "Train", "Try", "Use", "Weigh"}
 COMMAND = re.compile(r"^(?:    )?(?:[A-Z_]+=\S+ )*(?:python cli\.py|nnmass) ([^#\n]*)", re.MULTILINE)
 # Pages whose commands a test of their own executes, as they are or with data that it makes.
 BY_ANOTHER_TEST = {
