@@ -14,6 +14,7 @@ from nnmass.studies.definition import Row
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
 __all__ = [
     "claimed",
@@ -27,6 +28,7 @@ __all__ = [
     "statuses",
     "write_curve",
     "write_row",
+    "write_weights",
 ]
 
 # Whoever only asks holds a lock for a moment, whoever works for long: one more try, or a process that follows another
@@ -68,6 +70,14 @@ def write_row(study_folder: Path, row: Row, record: Mapping[str, Any]) -> None:
 def write_curve(study_folder: Path, row: Row, curve: "pd.DataFrame") -> None:
     """Write loss and accuracy of the row's training, one line per epoch."""
     write_atomically(row_folder(study_folder, row) / "curve.csv", curve.to_csv(index=False))
+
+
+def write_weights(study_folder: Path, row: Row, network: "nn.Module") -> None:
+    """Write the trained weights of the row's network, with its links, as ``nnmass release`` takes them."""
+    from safetensors.torch import save  # which loads torch, and the plan of a study needs none
+
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    write_atomically(row_folder(study_folder, row) / "weights.safetensors", save(state))
 
 
 @contextmanager

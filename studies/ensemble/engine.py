@@ -16,7 +16,7 @@ from nnmass.studies.definition import Row, takes_one_device
 from nnmass.studies.ensemble.arrays import Samples
 from nnmass.studies.ensemble.batched import train_batched
 from nnmass.studies.ensemble.trainer import EpochResult, train_together
-from nnmass.studies.rows import prepare, write_curve, write_row
+from nnmass.studies.rows import prepare, write_curve, write_row, write_weights
 from nnmass.studies.work import Measurer, Work, begun, failed, protocol, reached_by, rounds_to_tf32
 from nnmass.zoo.networks.mlp import RandomSkipMLP
 from nnmass.zoo.precision import tf32
@@ -72,9 +72,10 @@ def _ensemble_of(
         with tf32(rounds_to_tf32(rows[0].configuration)):
             for result in train(networks, seeds, *samples, epochs, batch_size, rate):
                 curves[result.member].append(result)
-                row, _, record = members[result.member]
+                row, network, record = members[result.member]
                 work.watch(row, result.epoch + 1, result.figures)
                 if len(curves[result.member]) == epochs:
+                    write_weights(work.folder, row, network)
                     record = _finished(row, record, curves[result.member], work.folder)
                     yield row, record
 

@@ -164,6 +164,16 @@ def test_a_killed_study_goes_on(engine: str, tmp_path: Path, capsys: pytest.Capt
         assert max(json.loads(run.read_text())["resumes"] for run in rows.glob("*/*/run.json")) == 1
 
 
+def test_each_row_keeps_its_trained_weights(folder: Path, tmp_path: Path) -> None:
+    table = studies.load(folder).set_index("row")
+    row = table.index[table["network"] == "depth5_tc1"][0]
+    weights = folder / "rows" / row / "weights.safetensors"
+    assert main(["release", str(weights), "mine", "--folder", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "mine.json").read_text())
+    assert record["test"]["accuracy"] == pytest.approx(table.loc[row, "test_accuracy_last"])
+    assert record["topology"]["nn_mass"] == pytest.approx(table.loc[row, "nn_mass"])
+
+
 def test_two_processes_share_the_rows(tmp_path: Path) -> None:
     changes = {**SMALL["changes"], "trainer": {"max_epochs": 60}}
     definition = write(tmp_path, networks=["mlp_d16_w8_t?"], seeds=4, changes=changes)
