@@ -14,6 +14,7 @@ import timeit
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from nnmass.datamodules.crops import random_resized_crop
 from nnmass.datamodules.imagenet import ImageNet
 from nnmass.datamodules.listing import files_of_classes
 from nnmass.datamodules.loader import MemoryLoader, ShardedBatches, WorkerLoader
+from nnmass.datamodules.photograph_augment import PhotographAugmentation, PhotographSteps
 from nnmass.datamodules.photographs import Photographs
 from nnmass.datamodules.policy import random_policy
 from nnmass.datamodules.shrink import shrunk
@@ -172,7 +174,8 @@ def imagenet(files: list[Path], num_workers: int) -> None:
     images = ImageFilesOfClasses(root, [str(file.relative_to(root)) for file in files], [0] * len(files))
 
     def ours(training: bool) -> WorkerLoader:
-        dataset = Photographs(images, ImageNet(resolution=RESOLUTION).preprocessing, training, seed=0)
+        steps = PhotographSteps(PhotographAugmentation(), ImageNet.mean, RESOLUTION) if training else None
+        dataset = Photographs(images, ImageNet(resolution=RESOLUTION).preprocessing, steps, seed=0)
         return WorkerLoader(dataset, ShardedBatches(len(files), 32, shuffle=training), num_workers)
 
     train, val = ours(True), ours(False)
@@ -186,6 +189,38 @@ def imagenet(files: list[Path], num_workers: int) -> None:
         },
         len(files),
     )
+
+
+def augmented(files: list[Path]) -> None:
+    """Random crops with each step of the augmentation, and what mixing a batch adds, by a core's time."""
+    root = files[0].parent.parent
+    images = ImageFilesOfClasses(root, [str(file.relative_to(root)) for file in files], [0] * len(files))
+    preparation = ImageNet(resolution=RESOLUTION).preprocessing
+
+    def ours(**options: Any) -> Callable[[], Iterable]:
+        augmentation = PhotographAugmentation(**options)
+        steps = PhotographSteps(augmentation, ImageNet.mean, RESOLUTION)
+        dataset = Photographs(images, preparation, steps, seed=0)
+
+        def batches() -> Iterable:
+            for first in range(0, len(files), 32):
+                pixels = torch.stack([dataset[0, index][0] for index in range(first, min(first + 32, len(files)))])
+                batch = preparation.normalise(pixels)
+                labels = torch.zeros(len(batch), dtype=torch.long)
+                yield augmentation.mix(batch, labels, 1000, seed=first) if augmentation.mixes else batch
+
+        return batches
+
+    ways = {
+        "random crops": ours(),
+        "with TrivialAugment": ours(policy="trivial"),
+        "with RandAugment": ours(policy="rand"),
+        "with timm's rand-m6-mstd0.5-inc1": ours(policy="rand-m6-mstd0.5-inc1"),
+        "with colour jitter": ours(colour_jitter=0.4),
+        "with random erasing": ours(erasing=0.25),
+        "with MixUp and CutMix": ours(mixup=0.1, cutmix=1.0),
+    }
+    compare("Photographs, augmented and normalised, one core", ways, len(files), time.process_time)
 
 
 def decoders(title: str, files: list[Path]) -> None:
@@ -290,6 +325,7 @@ def main() -> None:
     decoders("1600 x 1200 px", drawn_photographs((1600, 1200)))
     for num_workers in (0, 2):
         imagenet(files, num_workers)
+    augmented(files)
     for short in (375, 1200):
         shrinking(enlarged(files[:128], short), short)
     if torch.cuda.is_available():
