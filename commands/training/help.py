@@ -22,6 +22,7 @@ every key of a configuration is an option too, among them:
   --model.channels_last B   images and weights with the channels innermost, which convolutions are faster on
   --model.compile_network B through torch.compile; the first step then takes a minute
   --model.cuda_graph B      on one GPU, replay a training step that was captured, which Python does not hold up
+  --model.weights FILE      start from trained weights; --model.freeze backbone, --model.layer_decay 0.75 and more
   --data CLASS              such as CIFAR10; --data.batch_size 256 for its arguments
   --data.data_dir FOLDER    where the data lie (NNMASS_DATA, else ./data)
   --tf32 B                  on NVIDIA GPUs, shorten the factors of float32 convolutions and products (true)
@@ -43,7 +44,8 @@ results and checkpoints:
 
 _OWN = {
     "fit": _PLACES.format(checkpoint="last goes on with the newest unfinished run of this configuration; or a file")
-    + "\n  --checkpoint_minutes N    minutes between two checkpoints within an epoch (15)",
+    + "\n  --checkpoint_minutes N    minutes between two checkpoints within an epoch (15)"
+    + "\n  --extend N                train a finished run of this configuration for N more epochs, as a new run",
     **dict.fromkeys(("validate", "test"), _PLACES.format(checkpoint="best, last or a file")),
 }
 

@@ -79,7 +79,7 @@ def test_a_data_set_of_ones_own(name: str, tmp_path: Path, nnmass: Callable) -> 
 def test_fine_tuning_a_trained_network(tmp_path: Path, nnmass: Callable) -> None:
     rng = np.random.default_rng(0)
     for part, count in (("train", 8), ("test", 2)):
-        for name in ("airplane automobile bird cat deer dog frog horse ship truck").split():
+        for name in ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]:
             place = tmp_path / "data" / "cifar10" / part / name
             place.mkdir(parents=True)
             for number in range(count):
@@ -99,6 +99,32 @@ def test_fine_tuning_a_trained_network(tmp_path: Path, nnmass: Callable) -> None
     parent, extended = sorted((tmp_path / "runs" / "tuned").glob("2*/run.json"))
     assert json.loads(extended.read_text())["parent"] == parent.parent.name
     assert json.loads(extended.read_text())["epochs"] == 4
+
+
+def test_a_trained_network_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray((load_digits().images[0] * 255 / 16).astype(np.uint8)).save("digit.png")
+    names: dict[str, Any] = {}
+    exec("\n".join(blocks("pretrained.md", "python")), names)
+    assert capsys.readouterr().out.splitlines()[-1] == "0"
+    rows = re.findall(
+        r"^\| `(\w+)`.* \| \[(.+) %\]", (ROOT / "docs" / "pretrained.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert {name: f"{100 * find_pretrained(name).test['accuracy']:.2f}" for name, _ in rows} == dict(rows)
+    for word in ("list models", "predict"):
+        assert main([part.strip("'") for part in command("pretrained.md", word)]) == 0
+    assert "dense_digits" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_weights_of_ones_own_under_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*command("pretrained.md", "fit"), *SHORT]) == 0
+    assert main(command("pretrained.md", "release")) == 0
+    monkeypatch.setenv("NNMASS_WEIGHTS", "weights")
+    assert find_pretrained("my_digits").data == "Digits"
 
 
 def test_the_topology_of_a_network() -> None:
