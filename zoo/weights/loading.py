@@ -90,7 +90,6 @@ def load_weights(
         >>> load_weights(network, State("another network", trained.state_dict())).initial
         ('classifier.weight', 'classifier.bias')
     """
-    # The zoo's own pretrained networks will be found here by their names.
     if source == PRETRAINED:
         state = published_state(network)
     else:
