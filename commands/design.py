@@ -4,12 +4,14 @@ import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnmass.commands.options.design_options import FAMILIES, GRIDS, design_parser, option_name, require_budget
 from nnmass.commands.options.devices import device_named
-from nnmass.commands.options.parser import Parser, at_least, hyphenated, refuse_unread, user_path
-from nnmass.commands.options.types import amount, duration, grid
+from nnmass.commands.options.parser import refuse_unread
+from nnmass.commands.options.types import grid
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_RULES = ("highest-mass", "fewest-params", "pareto-front")
-_GRIDS = ("cell_depth", "width_multiplier", "tc", "depth", "width", "repeats")
 _LETTERS = {"cell_depth": "d", "depth": "d", "width_multiplier": "w", "width": "w", "tc": "t", "repeats": "r"}
 _HEADINGS = {"cell_depth": "d_c", "depth": "d", "width_multiplier": "w_m", "width": "w", "tc": "t_c"}
 _MOST_MEASURED = 100
@@ -36,8 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: ``design`` and what follows it on the command line.
     """
-    options = _parser().parse_args(list(arguments)[1:])
-    from nnmass.commands.options.design_reference import find_reference
+    options = design_parser().parse_args(list(arguments)[1:])
+    from nnmass.commands.options.design_reference import find_reference, start_of
     from nnmass.runtime.quiet import quieten
     from nnmass.runtime.tables import terminal
 
@@ -46,13 +46,14 @@ def run(arguments: Sequence[str]) -> int:
     options.batch, options.device = options.batch or 1, options.device or "cpu"
     if options.max_latency and options.rule == "pareto-front":
         raise ValueError("Expected --max-latency with the rule highest-mass or fewest-params, but got pareto-front.")
+    require_budget(options)
     quieten()
     console = terminal()
-    reference = find_reference(options.like)
+    reference = find_reference(options.like) if options.like else start_of(options.family or FAMILIES[0])
     folder = _folder(options.output_dir, reference.name)
     shapes = _shapes(options, reference)
-    options.max_params = options.max_params or reference.design.num_params
-    options.max_macs = options.max_macs or reference.design.macs
+    options.max_params = options.max_params or (reference.design.num_params if reference.is_given else inf)
+    options.max_macs = options.max_macs or (reference.design.macs if reference.is_given else inf)
     with console.status("Searching") as status:
         designs, sentence = _search(options, reference, shapes, status)
     if not designs:
@@ -74,46 +75,10 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        "nnmass design",
-        "Find the networks of the highest NN-Mass within a budget, or of the fewest parameters for a mass: exactly,\n"
-        "and without building or training any. Random-skip DenseNets, random-skip MLPs and MobileNetV2s.",
-        [
-            "nnmass design --like cifar10_dense.yaml",
-            "nnmass design --like dense_64_w2_110_215_300 --rule fewest-params",
-            "nnmass design --like mobilenetv2_140 --max-params 4M --max-latency 20ms",
-            "nnmass design --like mnist_mlp --rule pareto-front --depth 8:32",
-        ],
-    )
-    parser.add_argument("--like", required=True, help="the reference: a configuration, a checkpoint, a zoo name")
-    parser.add_argument("--rule", choices=_RULES, default=_RULES[0], help=f"what to look for ({_RULES[0]})")
-    parser.add_argument("--max-params", type=amount("--max-params"), help="most parameters, as 5M (the reference's)")
-    parser.add_argument("--max-macs", type=amount("--max-macs"), help="most MACs, as 0.8G (the reference's)")
-    parser.add_argument(
-        "--min-mass", type=amount("--min-mass"), help="least NN-Mass (fewest-params: the reference's; else none)"
-    )
-    parser.add_argument("--max-latency", type=duration("--max-latency"), help="longest forward pass, as 5ms; measured")
-    parser.add_argument("--batch", type=at_least("--batch", 1), help="inputs per timed pass (1)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="where to time (cpu)")
-    parser.add_argument("--count", type=at_least("--count", 1), default=10, help="networks to list (10)")
-    parser.add_argument("--output-dir", type=user_path, help="a new folder (designs/<date>_<time>_<reference>)")
-    grids = parser.add_argument_group("what to choose from, as number, from:to or from:to:step")
-    meaning = {
-        "cell_depth": "layers per cell of DenseNets, d_c (4:20)",
-        "width_multiplier": "w_m of DenseNets (the reference's) and MobileNetV2s (0.35:1.4:0.05)",
-        "tc": "long-range channels, t_c; each cell on its own (0:300:5; MLPs 0:40)",
-        "depth": "layers of MLPs, d (4:40)",
-        "width": "neurons per layer of MLPs, w (the reference's)",
-        "repeats": "blocks of MobileNetV2s; each stage on its own (1:6)",
-    }
-    for name in _GRIDS:
-        grids.add_argument(_option(name), type=grid(_option(name)), metavar="GRID", help=meaning[name])
-    return parser
-
-
-def _option(name: str) -> str:
-    return hyphenated(f"--{name}")
+def _budget(options: Namespace) -> str:
+    """Write what limits the search, in words."""
+    limits = ((options.max_params, "parameters"), (options.max_macs, "MACs"))
+    return " and ".join(f"{limit:,.0f} {word}" for limit, word in limits if limit < inf)
 
 
 def _folder(given: Path | None, name: str) -> Path:
@@ -136,12 +101,12 @@ def _shapes(options: Namespace, reference: "Reference") -> "list[Shape]":
         ValueError: If an option belongs to another family.
     """
     grids = reference.family.grids
-    for name in _GRIDS:
+    for name in GRIDS:
         if getattr(options, name) is not None and name not in grids:
-            family, known = type(reference.network).__name__, ", ".join(map(_option, grids))
-            raise ValueError(f"Expected of the grids of a {family} ({known}), but got {_option(name)}.")
+            family, known = type(reference.network).__name__, ", ".join(map(option_name, grids))
+            raise ValueError(f"Expected of the grids of a {family} ({known}), but got {option_name(name)}.")
     chosen = {
-        name: getattr(options, name) or (grid(_option(name))(text) if text else [reference.design.arguments[name]])
+        name: getattr(options, name) or (grid(option_name(name))(text) if text else [reference.design.arguments[name]])
         for name, text in grids.items()
     }
     return reference.family.make(reference, chosen)
@@ -188,8 +153,7 @@ def _nothing(options: Namespace, reference: "Reference", shapes: "list[Shape]") 
     smallest = fewest_params(shapes, 0.0, count=1).designs[0]
     return (
         f"Expected a budget that a network of the grid fits into, but the smallest, {_words(smallest)}, has "
-        f"{smallest.num_params:,} parameters and {smallest.macs:,} MACs, and the budget is {options.max_params:,.0f} "
-        f"and {options.max_macs:,.0f}."
+        f"{smallest.num_params:,} parameters and {smallest.macs:,} MACs, and the budget is {_budget(options)}."
     )
 
 
@@ -253,7 +217,8 @@ def _report(
     from nnmass.studies.report.designs import designs_table, draw_designs
 
     write_table(folder / "designs.csv", designs_table(rows))
-    write_figures(folder / "designs", draw_designs(reference.name, reference.design, rows))
+    given = [reference.design] if reference.is_given else []
+    write_figures(folder / "designs", draw_designs(reference.name, given, rows))
     for design, _ in shown:
         mass, params, macs = _mass_and_size(design)
         heading = f"# As {reference.name}; NN-Mass {mass}, {params} parameters, {macs} MACs.\n"
@@ -270,13 +235,12 @@ def _report(
             *([_time(latency)] if timed else []),
         ]
         for name, design, latency in [
-            (reference.name, reference.design, None),
+            *((reference.name, design, None) for design in given),
             *((_file("", design)[1:-5], design, latency) for design, latency in shown),
         ]
     ]
     mass = f", NN-Mass at least {options.min_mass:g}" if options.min_mass else ""
-    budget = f"within {options.max_params:,.0f} parameters and {options.max_macs:,.0f} MACs{mass}"
-    print_rows(console, f"{options.rule}: {budget}", [*headings, *timed], lines)
+    print_rows(console, f"{options.rule}: within {_budget(options)}{mass}", [*headings, *timed], lines)
 
 
 def _cell(value: Any) -> str:

@@ -17,7 +17,7 @@ from nnmass.runtime.config_names import config_name, find_config
 from nnmass.runtime.configuration import instantiate
 from nnmass.zoo.networks.variants import VARIANTS
 
-__all__ = ["Family", "Reference", "find_reference"]
+__all__ = ["Family", "Reference", "find_reference", "start_of"]
 
 Grids = Mapping[str, Sequence[Any]]
 
@@ -33,6 +33,7 @@ class Reference(NamedTuple):
         network: Itself, not trained.
         input_size: Shape of one input, without the batch.
         content: The configuration that trains it.
+        is_given: Whether others are held against it; else it only says how they are trained.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Reference(NamedTuple):
     network: nn.Module
     input_size: tuple[int, ...]
     content: Mapping[str, Any]
+    is_given: bool = True
 
     def build(self, design: zoo.Design) -> nn.Module:
         """Build another network of the reference's class."""
@@ -105,6 +107,17 @@ def find_reference(name: str) -> Reference:
     varied = {key: _plain(arguments[key]) for key in family.grids}
     design = zoo.Design(varied, record.nn_mass, record.num_params, record.macs)
     return Reference(called, family, arguments, design, model.network, size, content)
+
+
+def start_of(family: str) -> Reference:
+    """Return a shipped configuration whose data and training the networks of a family take over, of whatever width.
+
+    Args:
+        family: ``dense``, ``mlp`` or ``mobilenetv2``.
+    """
+    reference = find_reference(_STARTS[family])
+    grids = {name: text or _WIDTHS[name] for name, text in reference.family.grids.items()}
+    return reference._replace(family=reference.family._replace(grids=grids), is_given=False)
 
 
 def _configuration(name: str) -> tuple[str, dict[str, Any]]:
@@ -183,3 +196,5 @@ FAMILIES = {
         lambda arguments: "cifar10_wrn" if arguments.get("small_images") else "imagenet_mobilenetv2",
     ),
 }
+_STARTS = {"dense": "cifar10_dense", "mlp": "mnist_mlp", "mobilenetv2": "imagenet_mobilenetv2"}
+_WIDTHS = {"width_multiplier": "0.25:3:0.25", "width": "2:64:2"}  # where no reference has one

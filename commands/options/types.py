@@ -12,7 +12,7 @@ _SECONDS = {"us": Fraction(1, 10**6), "ms": Fraction(1, 1000), "s": Fraction(1)}
 
 
 def amount(name: str) -> Callable[[str], float]:
-    """Make a type for an option: a number with K, M, G or T behind it, or none.
+    """Make a type for an option: a number with K, M, G or T behind it, small or capital, or none.
 
     Example:
         >>> amount("--max-params")("2.5M")
@@ -20,7 +20,7 @@ def amount(name: str) -> Callable[[str], float]:
     """
 
     def read(text: str) -> float:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text.upper())
         if match is None or float(match[1]) == 0:
             raise ArgumentTypeError(
                 f"Expected {name} to be a positive number such as 800K, 5M or 0.8G, but got {text}."

@@ -30,12 +30,12 @@ def designs_table(rows: "Sequence[tuple[Design, Latency | None]]") -> pd.DataFra
     return pd.DataFrame(columns)
 
 
-def draw_designs(name: str, reference: Design, rows: "Sequence[tuple[Design, Latency | None]]") -> Figure:
-    """Draw NN-Mass against parameters and against MACs, with the network they are to be like.
+def draw_designs(name: str, given: Sequence[Design], rows: "Sequence[tuple[Design, Latency | None]]") -> Figure:
+    """Draw NN-Mass against parameters and against MACs, with the network they are to be like if there is one.
 
     Args:
         name: Of the reference.
-        reference: Its mass and size.
+        given: The reference, or none.
         rows: The designs.
     """
     figure = Figure(figsize=(11, 4.5), layout="constrained")
@@ -49,7 +49,8 @@ def draw_designs(name: str, reference: Design, rows: "Sequence[tuple[Design, Lat
     ):
         across, colour = ([getattr(design, one) for design in designs] for one in column)
         points = axes.scatter(across, mass, c=colour, s=size, cmap="viridis", label="designed")
-        axes.scatter(getattr(reference, column[0]), reference.nn_mass, marker="*", s=180, c="tab:red", label=name)
+        for reference in given:
+            axes.scatter(getattr(reference, column[0]), reference.nn_mass, marker="*", s=180, c="tab:red", label=name)
         axes.set_xlabel(label)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         figure.colorbar(points, ax=axes, label=other, format=EngFormatter(sep=""))

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnmass import zoo
-from nnmass.commands.options.design_reference import find_reference
+from nnmass.commands.main import main
+from nnmass.commands.options.design_reference import find_reference, start_of
 from nnmass.commands.options.named_networks import network_of_config
+from nnmass.commands.options.types import amount
 from nnmass.zoo import (
     Shape,
     count_macs,
@@ -255,6 +257,49 @@ def test_the_command_writes_configurations_of_the_printed_networks(
     assert "Expected --output-dir to be a new or empty folder" in again.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "family", "table"),
+    [
+        ("--max-params 3k --family mlp --depth 4:8", "mlp", "highest-mass: within 3,000 parameters"),
+        ("--max-macs 2m --family mlp --min-mass 5 --rule fewest-params --depth 8", "mlp", "2,000,000 MACs, NN-Mass"),
+        ("--max-params 0.3m --width-multiplier 1 --cell-depth 4:6 --tc 0:40:20", "dense", "within 300,000 parameters"),
+    ],
+)
+def test_a_budget_alone_is_enough(
+    words: str, family: str, table: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["design", *words.split(), "--count", "2", "--output-dir", str(tmp_path / "found")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert table in out
+    name = start_of(family).name
+    assert f" {name} " not in out.split("Written to")[0]  # what only says how to train is no reference
+    designs = pd.read_csv(tmp_path / "found" / "designs.csv")
+    column, limit = ("macs", 2e6) if "macs" in words else ("num_params", 3e3 if "3k" in words else 3e5)
+    assert len(designs) == 2
+    assert (designs[column] <= limit).all()
+    files = list((tmp_path / "found").glob("*.yaml"))
+    named = network_of_config(str(files[0]))
+    assert topology(named.network, named.input_size).nn_mass in designs["nn_mass"].to_list()
+
+
+def test_a_search_without_a_limit_is_refused(capsys: pytest.CaptureFixture) -> None:
+    for words, sentence in (
+        ("", "Expected --max-params, --max-macs or a reference, --like, but got none of them."),
+        (
+            "--rule fewest-params --max-macs 2G",
+            "Expected --min-mass or a reference, --like, with the rule fewest-params",
+        ),
+        ("--like mnist_mlp --family mlp", "Expected --family with no --like only, but got it with --like."),
+    ):
+        assert main(["design", *words.split()]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "number"), [("3k", 3e3), ("1.5M", 1.5e6), ("1.5m", 1.5e6), ("2G", 2e9), ("7", 7)])
+def test_amounts_are_read_with_small_and_capital_letters(text: str, number: float) -> None:
+    assert amount("--max-params")(text) == number
+
+
 @pytest.mark.slow
 def test_a_checkpoint_is_a_reference(tmp_path: Path, nnmass: Callable) -> None:
     done = nnmass(
@@ -279,7 +324,9 @@ def test_a_checkpoint_is_a_reference(tmp_path: Path, nnmass: Callable) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("", "to be given --like"),
+        ("", "Expected --max-params, --max-macs or a reference, --like, but got none of them."),
+        ("--family cnn", "Expected --family to be one of dense, mlp, mobilenetv2, but got 'cnn'"),
+        ("--max-params 3k", "has 11,014 parameters and 1,585,312 MACs, and the budget is 3,000 parameters."),
         ("--like cifar10_denze.yaml", "did you mean cifar10_dense.yaml?"),
         ("--like resnet50", "one of RandomSkipDenseNet, RandomSkipMLP, MobileNetV2, but resnet50 is a ResNet."),
         ("--like cifar10_wrn", "one of RandomSkipDenseNet, RandomSkipMLP, MobileNetV2, but cifar10_wrn is a ResNet."),
