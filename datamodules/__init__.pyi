@@ -5,6 +5,7 @@ from .cifar import CIFAR10 as CIFAR10
 from .cifar import CIFAR100 as CIFAR100
 from .digits import Digits as Digits
 from .folder import ImageFolder as ImageFolder
+from .hugging_face import HuggingFaceImages as HuggingFaceImages
 from .imagenet import ImageNet as ImageNet
 from .images import ImageDataModule as ImageDataModule
 from .mnist import MNIST as MNIST
@@ -13,3 +14,4 @@ from .photograph_augment import PhotographAugmentation as PhotographAugmentation
 from .synthetic import Circle as Circle
 from .synthetic import Seg as Seg
 from .table import ImageTable as ImageTable
+from .torchvision_images import TorchvisionImages as TorchvisionImages

@@ -23,7 +23,7 @@ class Part(NamedTuple):
 
 
 class Split(NamedTuple):
-    """How parts that are not given are split off the training set.
+    """Sizes and seed of the parts that are split off the training set.
 
     Attributes:
         val_size: Samples for validation, as a number or as a share; None for a tenth, but one of each class at least.

@@ -21,7 +21,7 @@ from nnmass.datamodules.sample import Stage
 from nnmass.datamodules.sources import ChosenImages, ImageSource
 from nnmass.zoo.weights.preprocessing import Preprocessing
 
-__all__ = ["Found", "LabelledImages"]
+__all__ = ["Found", "LabelledImages", "classes_that_occur", "in_order"]
 
 
 class Found(NamedTuple):
@@ -215,3 +215,30 @@ def require_every_class(found: Found) -> None:
                 f"Expected images of every class in each part of {found.name}, but the {part} set lacks "
                 f"{', '.join(missing[:5])}{more}."
             )
+
+
+def classes_that_occur(sources: Mapping[str, ImageSource], names: Sequence[str]) -> list[str]:
+    """Number the labels of some sources anew, so that each class has samples.
+
+    Args:
+        sources: The sources, whose labels are replaced.
+        names: What the labels are called; their numbers, where they have no names.
+
+    Returns:
+        Names of the classes that occur.
+    """
+    occurring = torch.cat([source.labels for source in sources.values()]).unique()
+    for source in sources.values():
+        source.labels = torch.searchsorted(occurring, source.labels)
+    return [names[label] if 0 <= label < len(names) else str(label) for label in occurring.tolist()]
+
+
+def in_order(labels: set[str]) -> list[str]:
+    """Labels in order, by their value where all are whole numbers.
+
+    Example:
+        >>> in_order({"10", "9"}), in_order({"10", "9", "b"})
+        (['9', '10'], ['10', '9', 'b'])
+    """
+    numbers = all(label.lstrip("+-").isdecimal() for label in labels)
+    return sorted(labels, key=int) if numbers else sorted(labels)

@@ -1,4 +1,4 @@
-"""What is computed from all images of a source once, and kept: pixels in memory, mean and standard deviation."""
+"""Pixels of all images of a source, and their mean and standard deviation: computed once and kept."""
 
 import hashlib
 import math
@@ -16,7 +16,7 @@ from nnmass.datamodules.cache import cached
 from nnmass.datamodules.sources import ImageSource
 from nnmass.zoo.weights.preprocessing import Preprocessing
 
-__all__ = ["decoded", "mean_and_std"]
+__all__ = ["decoded", "mean_and_std", "shown"]
 
 Item = TypeVar("Item")
 
@@ -32,7 +32,7 @@ def decoded(images: ImageSource, preparation: Preprocessing, folder: Path) -> Te
 
     def decode() -> dict[str, Tensor]:
         pixels = torch.empty(len(images), preparation.channels, *preparation.size, dtype=torch.uint8)
-        for index in _shown(range(len(images)), len(images), "Decoding images"):
+        for index in shown(range(len(images)), len(images), "Decoding images"):
             pixels[index] = preparation.decode(images[index])
         return {"images": pixels}
 
@@ -59,7 +59,7 @@ def mean_and_std(
 
     def measure() -> dict[str, Tensor]:
         loader = DataLoader(_Sums(images, preparation), batch_size=16, num_workers=num_workers)
-        batches = _shown(loader, len(loader), "Measuring mean and standard deviation")
+        batches = shown(loader, len(loader), "Measuring mean and standard deviation")
         return {"sums": torch.stack([batch.sum(0) for batch in batches]).sum(0)}
 
     sums, squares = cached(folder, f"sums-{_key(images, preparation)}", measure)["sums"].tolist()
@@ -98,6 +98,13 @@ def _key(images: ImageSource, preparation: Preprocessing) -> str:
     return f"{height}x{width}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-def _shown(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
+def shown(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
+    """Go through items, with a bar where there is a terminal.
+
+    Args:
+        items: The items.
+        total: How many there are.
+        what: What is done with them.
+    """
     console = Console(stderr=True)
     return track(items, what, total=total, console=console, transient=True, disable=not console.is_terminal)

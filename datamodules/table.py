@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnmass.datamodules.folder import PARTS
-from nnmass.datamodules.labelled import Found, LabelledImages
+from nnmass.datamodules.labelled import Found, LabelledImages, in_order
 from nnmass.datamodules.listing import as_text
 from nnmass.datamodules.sources import ImageFilesOfClasses
 from nnmass.zoo.weights.images import FORMAT_OF
@@ -54,7 +54,7 @@ class ImageTable(LabelledImages):
         if not rows:
             raise ValueError(f"Expected images in {as_text(self.table)}, but it lists none.")
         self._require_each_once(rows)
-        classes = _in_order({row.label for row in rows})
+        classes = in_order({row.label for row in rows})
         numbers = {name: number for number, name in enumerate(classes)}
         sources = {}
         for part in ("train", "val", "test"):
@@ -130,14 +130,3 @@ class ImageTable(LabelledImages):
                 lines = f"lines {first[row.file]} and {row.line}"
                 raise ValueError(f"Expected each image once in {as_text(self.table)}, but got {row.file} in {lines}.")
             first[row.file] = row.line
-
-
-def _in_order(labels: set[str]) -> list[str]:
-    """Labels in order, by their value where all are whole numbers.
-
-    Example:
-        >>> _in_order({"10", "9"}), _in_order({"10", "9", "b"})
-        (['9', '10'], ['10', '9', 'b'])
-    """
-    numbers = all(label.lstrip("+-").isdecimal() for label in labels)
-    return sorted(labels, key=int) if numbers else sorted(labels)

@@ -133,7 +133,7 @@ def test_they_are_measured_once_for_each_training_set(pets: Path, monkeypatch: p
 
     measured = []
     monkeypatch.setattr(pixels, "DataLoader", lambda data, **_: measured.append(len(data)) or data)  # type: ignore[func-returns-value]
-    monkeypatch.setattr(pixels, "_shown", lambda items, *_: (items[i].unsqueeze(0) for i in range(len(items))))
+    monkeypatch.setattr(pixels, "shown", lambda items, *_: (items[i].unsqueeze(0) for i in range(len(items))))
     first = folder(pets).mean_and_std
     assert folder(pets).mean_and_std == first
     assert measured == [24]
