@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 from nnmass.runtime.class_paths import as_recorded
@@ -19,6 +20,9 @@ _INCIDENTAL = {
     ),
     "data": ("data_dir", "download", "num_workers"),
 }
+
+# Data sets that only their folder or file tells apart; the names of these count, wherever they lie.
+_OWN_DATA = {"ImageFolder": "data_dir", "HuggingFaceImages": "data_dir", "ImageTable": "table"}
 
 # Where a kernel fails, a training goes on without it.
 _INCIDENTAL_KEYS = frozenset({"model.cuda_graph", "model.network.init_args.share_outputs"})
@@ -81,6 +85,7 @@ def deciding_keys(configuration: Mapping[str, Any]) -> dict[str, Any]:
         for key in [key for key in flat if key.split(".")[0] == part]:
             if key.removeprefix(f"{part}.").removeprefix("init_args.").split(".")[0] in names:
                 del flat[key]
+    flat |= _own_data(configuration.get("data"))
     deciding = _deciding((configuration.get("trainer") or {}).get("callbacks"))
     exact = {} if configuration.get("tf32", True) else {"tf32": False}
     extend = configuration.get("extend")
@@ -102,6 +107,15 @@ def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:
 def evaluated(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the deciding keys that decide what an evaluation gives: on how many devices it runs does not."""
     return {key: value for key, value in flat.items() if key not in _TRAINING_ONLY}
+
+
+def _own_data(data: Any) -> dict[str, str]:
+    """Return folder and name of what holds the user's own data."""
+    given = data if isinstance(data, Mapping) else {}
+    option = _OWN_DATA.get(str(given.get("class_path")).removeprefix("nnmass.datamodules."))
+    place = (given.get("init_args") or {}).get(option)
+    parts = Path(place).expanduser().absolute().parts if place else ()
+    return {f"data.init_args.{option}": "/".join(parts[-2:] if option == "table" else parts[-1:])} if place else {}
 
 
 def _deciding(callbacks: Any) -> list[Any]:

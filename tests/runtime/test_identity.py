@@ -156,6 +156,18 @@ def test_the_augmentation_of_small_images_is_part_of_a_run_in_full() -> None:
     assert kept == {f"data.init_args.augmentation.{name}" for name in plain}
 
 
+def test_data_of_ones_own_are_told_apart_by_the_name_of_their_folder_wherever_it_lies() -> None:
+    def identity(name: str, **options: str) -> str:
+        data = {"class_path": f"nnmass.datamodules.{name}", "init_args": options}
+        return configuration_id({**CONFIGURATION, "data": data})
+
+    assert identity("ImageFolder", data_dir="/a/pets") == identity("ImageFolder", data_dir="b/pets/")
+    assert identity("ImageFolder", data_dir="/a/pets") != identity("ImageFolder", data_dir="/a/stamps")
+    assert identity("ImageTable", table="/a/pets/labels.csv") == identity("ImageTable", table="pets/labels.csv")
+    assert identity("ImageTable", table="/a/pets/labels.csv") != identity("ImageTable", table="stamps/labels.csv")
+    assert identity("MNIST", data_dir="/a") == identity("MNIST", data_dir="/b")
+
+
 @pytest.mark.parametrize("name", list_configs())
 def test_configurations_name_one_device_but_for_imagenet(name: str) -> None:
     """On a machine of eight GPUs they would else be another protocol."""
