@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from nnmass.studies.drawing import draw_line, scatter
 from nnmass.studies.explain import LABELS, Predictor
 from nnmass.studies.report.fits import averages, explained_columns
+from nnmass.studies.statistics import FEWEST
 
 __all__ = ["draw_curves", "draw_scatter", "study_figures"]
 
@@ -84,7 +85,8 @@ def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, grou
             scatter(axes, linked, predictor.column, column, colour, f"std_{column}")
             fit = draw_line(axes, linked, predictor, column, color="0.4", lw=0.8)
             omitted = f", without {len(part) - len(linked)} of mass 0" if len(linked) < len(part) else ""
-            axes.set_title(f"{name}R² {fit.r2:.2f}{omitted}", fontsize="medium")
+            few = f" of {len(linked)} points" if len(linked) < FEWEST else ""
+            axes.set_title(f"{name}R² {fit.r2:.2f}{few}{omitted}", fontsize="medium")
             axes.set_xlabel(LABELS[predictor.column])
         panels[0].set_ylabel(label)
         if table[colour].nunique() > 1:

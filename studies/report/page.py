@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from bokeh.embed import file_html
 from bokeh.layouts import column, row
-from bokeh.models import ColumnDataSource, CustomJS, HoverTool, Model
+from bokeh.models import BoxAnnotation, ColumnDataSource, CustomJS, HoverTool, Label, Model
 from bokeh.models.widgets import DataTable, NumberFormatter, Select, TableColumn
 from bokeh.palettes import Category10_10, Turbo256
 from bokeh.plotting import figure
@@ -54,7 +54,8 @@ combination alone.</p>
 {{ embed(docs[0].roots[0]) }}
 <h2>What explains the results</h2>
 <p>R&sup2; of a straight line, the middle 95&nbsp;% of its bootstrap over the networks, the most that could be explained
-in view of the seeds' scatter, and R&sup2; in print.</p>
+in view of the seeds' scatter, and R&sup2; in print. Of fewer than eight networks (n), R&sup2; has no interval and says
+little: a line through two points explains everything.</p>
 {{ embed(docs[0].roots[1]) }}
 <h2>Figures</h2>
 {% for name, picture in pictures %}<img alt="{{ name | e }}" src="data:image/png;base64,{{ picture }}">
@@ -82,6 +83,7 @@ def study_page(
     definition: Mapping[str, str],
     versions: Mapping[str, str],
     sweep: Sweep | None = None,
+    planned: int | None = None,
 ) -> str:
     """Write the whole page.
 
@@ -94,12 +96,13 @@ def study_page(
         definition: The study and its configurations as YAML, by the name of the file.
         versions: Of the packages that were used.
         sweep: Combinations of a grid's options; None for a study without one.
+        planned: Number of rows that the study has; None for those of the results.
     """
     table = averages(results)
     finished = int((results["status"] == "finished").sum())
     summary = (
         f"{finished} trainings of {_counted(table, sweep)}; every point is the mean over the seeds of a network. "
-        f"Engine {results['engine'].iloc[0]}; {_protocol(results)}"
+        f"{_missing(planned or len(results), finished)}Engine {results['engine'].iloc[0]}; {_protocol(results)}"
     )
     return file_html(
         [
@@ -126,6 +129,13 @@ def _counted(table: pd.DataFrame, sweep: Sweep | None) -> str:
     return f"{table['network'].nunique()} networks, each with {table['config'].nunique()} combinations of options"
 
 
+def _missing(planned: int, finished: int) -> str:
+    """Say how many rows the page is not about."""
+    if planned == finished:
+        return ""
+    return f"{planned - finished} of the study's {planned} rows are missing here: they failed or are not finished. "
+
+
 def _protocol(results: pd.DataFrame) -> str:
     keys = [key for key in ("data", "epochs", "batch_size", "optimizer", "learning_rate") if key in results]
     parts = [f"{key.replace('_', ' ')} {', '.join(map(str, results[key].dropna().unique()))}" for key in keys]
@@ -139,9 +149,11 @@ def _networks(table: pd.DataFrame, colour: str) -> Model:
     ordinates = {f"{explained}, {epoch}": name for (explained, epoch), name in explained_columns(table).items()}
     abscissae: dict[str, str] = {label: name for label, name in _ABSCISSAE.items() if name in table}
     shown = table[[name for name in (*_SHOWN, *ordinates.values()) if name in table]].copy()
+    strips: dict[str, float] = {}  # where an axis has no place for 0, its points stand at the left
     for label, name in abscissae.items():
         if label.startswith("log10"):
-            shown[label] = _log10(table[name])
+            shown[label], edge = _log10(table[name])
+            strips |= {} if edge is None else {label: edge}
             abscissae[label] = label
     shown["colour"] = table[colour].map(str, na_action="ignore").fillna("none")
     source = ColumnDataSource(shown)
@@ -179,9 +191,28 @@ def _networks(table: pd.DataFrame, colour: str) -> Model:
         code = "points.glyph[field] = {field: names[this.value]}; axis.axis_label = this.value"
         arguments = {"points": points, "field": field, "axis": axis, "names": names}
         select.js_on_change("value", CustomJS(args=arguments, code=code))
+    _mark_zeros(plot, strips, choose_x)
     hidden = ("colour", *(label for label in abscissae if label.startswith("log10")))
     listing = _data_table(source, [str(name) for name in shown if name not in hidden])
     return column(row(choose_x, choose_y), plot, listing)
+
+
+def _mark_zeros(plot: figure, strips: Mapping[str, float], choose_x: Select) -> None:
+    """Mark the strip in which points of value 0 stand, as long as the abscissa is one that has no place for them.
+
+    Args:
+        plot: Where to draw.
+        strips: Right edges, by the abscissa's name.
+        choose_x: Says which abscissa is shown.
+    """
+    is_shown = choose_x.value in strips
+    edge = strips.get(str(choose_x.value), 0.0)
+    strip = BoxAnnotation(right=edge, fill_color="gray", fill_alpha=0.12, visible=is_shown)
+    text = Label(x=5, y=5, x_units="screen", y_units="screen", text="0", text_color="gray", visible=is_shown)
+    plot.add_layout(strip)
+    plot.add_layout(text)
+    code = "strip.visible = text.visible = this.value in strips; strip.right = strips[this.value] ?? 0"
+    choose_x.js_on_change("value", CustomJS(args={"strip": strip, "text": text, "strips": strips}, code=code))
 
 
 def _combinations(sweep: Sweep) -> Model:
@@ -216,6 +247,11 @@ def _data_table(source: ColumnDataSource, names: Sequence[str]) -> DataTable:
     return table
 
 
-def _log10(values: pd.Series) -> pd.Series:
-    """Logarithms, and nothing where there is none."""
-    return pd.Series(np.log10(values.astype(float).where(values > 0)))
+def _log10(values: pd.Series) -> tuple[pd.Series, float | None]:
+    """Return logarithms, those of 0 to the left of all others, and the right edge of the strip of these, if any."""
+    logarithms = pd.Series(np.log10(values.astype(float).where(values > 0)))
+    if not (values == 0).any():
+        return logarithms, None
+    least, most = (logarithms.min(), logarithms.max()) if logarithms.notna().any() else (0.0, 0.0)
+    margin = 0.1 * (most - least) or 0.5
+    return logarithms.mask(values == 0, least - 2 * margin), least - margin

@@ -66,7 +66,8 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     files = [folder / "study.yaml", *sorted((folder / "configs").glob("*.yaml"))]
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     definition = {path.name: path.read_text(encoding="utf-8") for path in files}
-    page = study_page(study.name, results, fits, choice.colour, pictures, definition, versions, sweep)
+    planned = len((folder / "rows.txt").read_text(encoding="utf-8").splitlines())
+    page = study_page(study.name, results, fits, choice.colour, pictures, definition, versions, sweep, planned)
     write_atomically(folder / "report.html", page)
     for explained, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
         yield _table_of_fits(f"R2 of the {explained} (mean over seeds)", part)

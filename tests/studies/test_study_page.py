@@ -49,6 +49,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [picture],
             {"study.yaml": "name: <my> study"},
             {"torch": "2"},
+            planned=8,
         )
     )
     return file
@@ -106,8 +107,40 @@ def test_it_is_drawn_without_a_network(browser: Any, page: Path) -> None:
     asked = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in asked if name.startswith("http")] == []
     assert browser.title == browser.find_element("tag name", "h1").text == "<b>my</b> study"
-    assert "6 trainings of 6 networks" in browser.find_element("tag name", "body").text
+    text = browser.find_element("tag name", "body").text
+    assert "6 trainings of 6 networks" in text
+    assert "2 of the study's 8 rows are missing here" in text
+    assert "Of fewer than eight networks (n), R² has no interval" in text
     assert "name: <my> study" in browser.find_element("tag name", "pre").text
+
+
+@pytest.mark.parametrize("width", [1280, 1600])
+def test_it_fits_into_a_window(width: int, browser: Any) -> None:
+    before = browser.get_window_size()
+    browser.set_window_size(width, before["height"])
+    try:
+        beyond = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        until(lambda: browser.execute_script(beyond) <= 0)
+        widest = (
+            "return Math.max(...[...document.querySelectorAll('body *')].map(e => e.getBoundingClientRect().right))"
+        )
+        assert browser.execute_script(widest) <= width
+    finally:
+        browser.set_window_size(before["width"], before["height"])
+
+
+def test_networks_of_mass_0_stand_in_a_strip_of_the_logarithmic_axis(browser: Any) -> None:
+    """And in none of an axis that has a place for 0."""
+    shown = "found[0].data_source.data['log10 NN-Mass']"
+    at = list(model(browser, "GlyphRenderer", shown))
+    right = model(browser, "BoxAnnotation", "found.find(b => b.fill_alpha == 0.12).right")
+    assert at[MASSES.index(0.0)] < right < min(value for value, mass in zip(at, MASSES, strict=True) if mass > 0)
+    assert at[0] == pytest.approx(np.log10(3))
+    visible = "found.find(b => b.fill_alpha == 0.12).visible"
+    assert model(browser, "BoxAnnotation", visible)
+    for abscissa, strip in (("NN-Mass", False), ("log10 parameters", False), ("log10 NN-Mass", True)):
+        model(browser, "Select", f"found.find(m => m.title == 'abscissa').value = '{abscissa}'")
+        until(lambda strip=strip: model(browser, "BoxAnnotation", visible) == strip)
 
 
 def test_pointing_at_a_network_says_what_it_is(browser: Any) -> None:
