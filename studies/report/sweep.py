@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from bokeh.models import ColumnDataSource, HoverTool, Model, Span
+from bokeh.models import ColumnDataSource, HoverTool, Model, Range1d
 from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 from bokeh.transform import linear_cmap
@@ -143,7 +143,11 @@ def sweep_plot(sweep: Sweep, source: ColumnDataSource) -> Model:
     source.data["xs"] = [list(range(len(axes)))] * len(lines)
     source.data["ys"] = lines.tolist()
     plot = figure(
-        width=1060, height=420, tools="tap,reset,save", x_range=(-0.5, len(axes) - 0.5), y_range=(-0.08, 1.08)
+        width=1060,
+        height=420,
+        tools="tap,reset,save",
+        x_range=Range1d(start=-0.5, end=len(axes) - 0.5),
+        y_range=Range1d(start=-0.08, end=1.08),
     )
     score = sweep.table[sweep.measured[0]]
     drawn = plot.multi_line(
@@ -154,11 +158,11 @@ def sweep_plot(sweep: Sweep, source: ColumnDataSource) -> Model:
         line_color=linear_cmap(sweep.measured[0], Viridis256, score.min(), score.max()),
         line_alpha=0.8,
         nonselection_line_alpha=0.08,
-        hover_line_width=6,
+        hover_line_color="crimson",
         hover_line_alpha=1,
     )
+    plot.vspan(x=list(range(len(axes))), line_color="gray")
     for number, ticks in enumerate(axes.values()):
-        plot.add_layout(Span(location=number, dimension="height", line_color="gray"))
         texts, heights = zip(*ticks, strict=True)
         plot.text([number + 0.02] * len(ticks), heights, texts, text_font_size="9pt", text_baseline="middle")
     plot.xaxis.ticker = list(range(len(axes)))
