@@ -21,6 +21,8 @@ def part_seen(trainer: Trainer, stage: str) -> str | None:
     """
     found: Any = trainer.val_dataloaders if stage == "val" else trainer.test_dataloaders
     taken = trainer.num_val_batches if stage == "val" else trainer.num_test_batches
+    if found is None:
+        return None
     loaders = found if isinstance(found, list) else [found]
     limit = getattr(trainer, f"limit_{stage}_batches")
     words = [_part_of(loader, limit, batches) for loader, batches in zip(loaders, taken, strict=False)]

@@ -212,3 +212,5 @@ def test_of_another_loader_the_batches_are_given(limit: int | float, part: str |
     taken = min(limit, 3) if isinstance(limit, int) else 3
     trainer = SimpleNamespace(test_dataloaders=loader, num_test_batches=[taken], limit_test_batches=limit)
     assert part_seen(trainer, "test") == part  # type: ignore[arg-type]
+    without = SimpleNamespace(val_dataloaders=None, num_val_batches=[2], limit_val_batches=2)
+    assert part_seen(without, "val") is None  # type: ignore[arg-type]

@@ -57,25 +57,18 @@ def test_a_network_of_ones_own(tmp_path: Path, nnmass: Callable) -> None:
     assert nnmass("inspect", "--config", "own.yaml", cwd=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["Pets", "Stamps"])
-def test_a_data_set_of_ones_own(name: str, tmp_path: Path, nnmass: Callable) -> None:
+def test_a_data_set_of_ones_own(tmp_path: Path, nnmass: Callable) -> None:
     (tmp_path / "mydata.py").write_text("\n".join(blocks("own_data.md", "python")))
     rng = np.random.default_rng(0)
     for split, count in (("train", 60), ("test", 20)):
         images = rng.integers(0, 256, (count, 3, 24, 24), dtype=np.uint8)
         np.savez(tmp_path / f"stamps_{split}.npz", images=images, labels=np.arange(count) % 5)
-    photographs(tmp_path / "pets", 37)
-    words = command("own_data.md", f"mydata.{name}")
-    if name == "Pets":  # 37 photographs in place of 370, and small ones
-        words = [word.replace("370", "37") for word in words] + ["--data.resolution", "32"]
-    done = nnmass(*words, *SHORT, "--trainer.precision", "32-true", cwd=tmp_path)
+    done = nnmass(*command("own_data.md", "mydata.Stamps"), *SHORT, "--trainer.precision", "32-true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     matrix = (tmp_path / "runs" / "latest" / "confusion_matrix.csv").read_text().splitlines()
-    assert len(matrix) == 1 + (37 if name == "Pets" else 5)
-    assert name == "Pets" or matrix[0] == "true class,animal,flower,king,ship,tower"
+    assert matrix[0] == "true class,0,1,2,3,4"
 
 
-@pytest.mark.slow
 def test_fine_tuning_a_trained_network(tmp_path: Path, nnmass: Callable) -> None:
     rng = np.random.default_rng(0)
     for part, count in (("train", 8), ("test", 2)):
