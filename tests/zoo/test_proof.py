@@ -110,11 +110,7 @@ def test_where_a_private_name_of_torch_is_gone_the_modules_run_and_one_warning_s
 
 
 DELETED = [
-    "torch._C._autograd._saved_tensors_hooks_is_enabled",
     "torch._C._autograd._top_saved_tensors_default_hooks",
-    "torch._C._current_graph_task_id",
-    "torch._C._functorch.is_batchedtensor",
-    "torch._C._functorch.is_legacy_batchedtensor",
     "torch._C._functorch.peek_interpreter_stack",
     "torch._C._len_torch_dispatch_stack",
     "torch._C._len_torch_function_stack",
@@ -139,7 +135,7 @@ def test_every_private_name_of_torch_stands_in_the_one_file() -> None:
     """So that what a release of torch may take away is looked for before it is used."""
     private = [name.rpartition(".")[2] for _, name in NAMES]
     for file in (ROOT / "zoo").rglob("*.py"):
-        if file.name != "internals.py" and "shared" in file.parts:
+        if file.name != "internals.py" and "fast" in file.parts:
             text = file.read_text()
             assert not [name for name in private if re.search(rf"\.{name}\b", text)], file
             assert not re.search(r"torch\._[a-zA-Z]", text), file

@@ -12,10 +12,10 @@ import pytest
 import torch
 from test_shared_outputs import INTERPRETED
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nnmass.zoo.fast import gpu, outputs, processor
-from nnmass.zoo.fast.outputs import SharedOutputs
-from nnmass.zoo.fast.scratch import ScratchBuffer
+from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, as_image, in_order
 
 pytestmark = [
     pytest.mark.skipif(not processor.available(torch.float32), reason="PyTorch was built without GNU OpenMP"),
@@ -45,31 +45,62 @@ def norm_of(count: int, precision: torch.dtype = torch.float32, **settings: Any)
     return norm.to(precision)
 
 
-def read(
-    layers: list[Tensor], norms: list[nn.BatchNorm2d], links: list[Tensor], is_shared: bool
-) -> tuple[list[Tensor], list[Tensor]]:
-    """What layers read of leaf outputs, the first of them of two outputs and each other of one more."""
-    leaves = [layer.clone().requires_grad_() for layer in layers]
+def sweep_forward(
+    layers: list[Tensor], norms: list[nn.BatchNorm2d], links: list[Tensor]
+) -> tuple[Outputs, list[Channels], list[Tensor]]:
+    """What layers read of outputs, the first of them of two outputs and each other of one more."""
+    loops = outputs.loops_for(layers[0].device)
+    kept = Outputs.like(layers[0], len(layers), torch.zeros(1000, dtype=torch.int32))
+    for position, layer in enumerate(layers):
+        loops.store(in_order(layer), kept, position, norms[0].training)
+    channels, found = [], []
+    for newest, (norm, linked) in enumerate(zip(norms, links, strict=True), 1):
+        memory = kept.values.new_empty(kept.values.shape[1], norm.num_features)
+        channels.append(loops.normalise_and_gather(norm, newest, linked, kept, memory))
+        found.append(as_image(memory, layers[0].shape))
+    return kept, channels, found
+
+
+def sweep_backward(
+    like: Tensor, norms: list[nn.BatchNorm2d], kept: Outputs, channels: list[Channels], slopes: list[Tensor]
+) -> list[Tensor]:
+    """Gradients of the outputs; those of the normalisations are added to theirs."""
+    loops, sums = outputs.loops_for(like.device), Gradients.none_of(kept)
+    for norm, chosen, slope in reversed(list(zip(norms, channels, slopes, strict=True))):
+        for parameter, gradient in zip(
+            norm.parameters(), loops.scatter(in_order(slope), kept, chosen, sums), strict=True
+        ):
+            gradient = gradient.to(parameter.dtype)
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    found = [torch.empty(like.shape, dtype=like.dtype, memory_format=torch.channels_last) for _ in kept.values]
+    for position, gradient in enumerate(found):
+        loops.batch_norm_backward(sums, kept, position, gradient, None)
+    return found
+
+
+def read(leaves: list[Tensor], norms: list[nn.BatchNorm2d], links: list[Tensor]) -> list[Tensor]:
+    """The same as the sweeps forward, by modules."""
     found = []
-    if is_shared:
-        shared = SharedOutputs(leaves[0], len(leaves), ScratchBuffer())
-        kept = [shared.keep(leaf, position, norms[0].training) for position, leaf in enumerate(leaves)]
-        for count, norm, linked in zip(range(2, len(leaves) + 1), norms, links, strict=True):
-            found.append(shared.enter(kept[:count], norm, linked, lambda entering: entering * 1))
-    else:
-        for count, norm, linked in zip(range(2, len(leaves) + 1), norms, links, strict=True):
-            earlier = torch.cat(leaves[: count - 1], 1).index_select(1, linked)
-            found.append(torch.relu(norm(torch.cat([leaves[count - 1], earlier], 1))))
-    return leaves, found
+    for count, norm, linked in zip(range(2, len(leaves) + 1), norms, links, strict=True):
+        earlier = torch.cat(leaves[: count - 1], 1).index_select(1, linked)
+        found.append(torch.relu(norm(torch.cat([leaves[count - 1], earlier], 1))))
+    return found
 
 
 def step(
     layers: list[Tensor], norms: list[nn.BatchNorm2d], links: list[Tensor], slopes: list[Tensor], is_shared: bool
 ) -> dict[str, Tensor]:
-    leaves, found = read(layers, norms, links, is_shared)
+    if is_shared:
+        kept, channels, found = sweep_forward(layers, norms, links)
+        slopes = [slope.to(value.dtype) for slope, value in zip(slopes, found, strict=True)]
+        gradients: list[Any] = sweep_backward(layers[0], norms, kept, channels, slopes)
+    else:
+        leaves = [layer.clone().requires_grad_() for layer in layers]
+        found = read(leaves, norms, links)
+        torch.autograd.backward(found, [slope.to(value.dtype) for slope, value in zip(slopes, found, strict=True)])
+        gradients = [leaf.grad for leaf in leaves]
     results = {f"output {i}": value.detach().clone() for i, value in enumerate(found)}
-    torch.autograd.backward(found, [slope.to(value.dtype) for slope, value in zip(slopes, found, strict=True)])
-    results |= {f"gradient of {i}": leaf.grad for i, leaf in enumerate(leaves) if leaf.grad is not None}
+    results |= {f"gradient of {i}": gradient for i, gradient in enumerate(gradients) if gradient is not None}
     for i, norm in enumerate(norms):
         results |= {f"gradient of {i}.{name}": value.grad for name, value in norm.named_parameters()}  # type: ignore[misc]
         results |= {f"{i}.{name}": value.clone() for name, value in norm.named_buffers()}
@@ -127,7 +158,7 @@ def test_evaluation_reads_the_running_statistics_and_leaves_them_alone(width: in
     norms = [norm_of(width + len(one), torch.float64).eval() for one in linked]
     before = copy.deepcopy([norm.state_dict() for norm in norms])
     with torch.no_grad():
-        (_, found), (_, exact) = (read(layers, norms, linked, way) for way in (True, False))
+        (_, _, found), exact = sweep_forward(layers, norms, linked), read(layers, norms, linked)
     assert all(torch.allclose(one, other, rtol=1e-12) for one, other in zip(found, exact, strict=True))
     for norm, state in zip(norms, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in norm.state_dict().items())
@@ -187,15 +218,17 @@ def test_channels_of_zeros_behind_those_of_a_convolution_change_nothing(
     leaves = [layer.clone().requires_grad_() for layer in layers]
     widths: list[int] = []
 
-    def convolved(entering: Tensor) -> Tensor:
+    right = F.conv2d
+
+    def convolved(entering: Tensor, *others: Any) -> Tensor:
         widths.append(entering.shape[1])
         assert entering[:, 8:].count_nonzero() == 0
-        return outputs.convolve(convolution, entering)
+        return right(entering, *others)
 
     with torch.set_grad_enabled(training):
-        shared = SharedOutputs(leaves[0], 2, ScratchBuffer())
-        kept = [shared.keep(leaf, position, training) for position, leaf in enumerate(leaves)]
-        found = shared.enter(kept, norm, links, convolved, padded=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(F, "conv2d", convolved)
+            found = outputs.read_outputs(leaves, [[outputs.Reader(norm, convolution, links)]])
         plain = [layer.clone().requires_grad_() for layer in layers]
         expected = others[1](torch.relu(others[0](torch.cat([plain[1], plain[0].index_select(1, links)], 1))))
     assert widths == [16 if INTERPRETED else 8]

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-__all__ = ["Channels", "Gradients", "Outputs", "Reading"]
+__all__ = ["Channels", "Gradients", "Outputs", "Reading", "as_image", "in_order"]
 
 
 class Outputs(NamedTuple):
@@ -23,6 +24,16 @@ class Outputs(NamedTuple):
     mean: Tensor
     variance: Tensor
     finished: Tensor
+
+    @classmethod
+    def like(cls, image: Tensor, count: int, finished: Tensor) -> "Outputs":
+        """Memory for some outputs of the shape of an image, (N, w, H, W); a single one is kept where it is."""
+        width = image.shape[1]
+        rows = image.numel() // width
+        values = in_order(image).permute(0, 2, 3, 1) if count == 1 else image.new_empty(count, rows, width)
+        exact = torch.float64 if image.dtype == torch.float64 else torch.float32
+        mean, variance = image.new_empty(2, count * width, dtype=exact)
+        return cls(values.view(count, rows, width), mean, variance, finished)
 
 
 class Channels(NamedTuple):
@@ -63,3 +74,22 @@ class Gradients(NamedTuple):
     values: Tensor
     sums: Tensor
     touched: Tensor
+
+    @classmethod
+    def none_of(cls, outputs: Outputs) -> "Gradients":
+        """Sums to which nothing has been added yet."""
+        columns = len(outputs.mean)
+        zeros = outputs.mean.new_zeros(17 * columns, dtype=torch.uint8)  # filled in one go
+        sums, touched = zeros.split([16 * columns, columns])
+        return cls(torch.empty_like(outputs.values), sums.view(torch.float64).view(2, columns), touched)
+
+
+def in_order(image: Tensor) -> Tensor:
+    """Images whose numbers lie one position behind the other: rows (N H W, C)."""
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def as_image(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Rows (N H W, n) as images (N, n, H, W) in channels_last order, for a shape (N, w, H, W)."""
+    samples, _, height, width = shape
+    return rows.view(samples, height, width, -1).permute(0, 3, 1, 2)

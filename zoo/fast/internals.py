@@ -5,7 +5,7 @@ user is told once.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
@@ -18,9 +18,6 @@ from torch.nn.modules import module as module_hooks
 
 __all__ = [
     "available",
-    "backward_pass",
-    "call_after_backward",
-    "is_batched",
     "is_plain_eager",
     "recorded_by_the_tracer",
     "version",
@@ -36,17 +33,12 @@ _NAMES: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
         "torch._C",
         torch._C,
         (
-            "_autograd._saved_tensors_hooks_is_enabled",
             "_autograd._top_saved_tensors_default_hooks",
-            "_current_graph_task_id",
-            "_functorch.is_batchedtensor",
-            "_functorch.is_legacy_batchedtensor",
             "_functorch.peek_interpreter_stack",
             "_len_torch_dispatch_stack",
             "_len_torch_function_stack",
         ),
     ),
-    ("torch.autograd.Variable", torch.autograd.Variable, ("_execution_engine.queue_callback",)),
     ("torch.autograd.forward_ad", forward_ad, ("_current_level",)),
     ("torch.nn.modules.module", module_hooks, tuple(f"_global{hook}" for hook in _HOOKS)),
     ("torch.nn.Module", _MODULE, _HOOKS),
@@ -77,7 +69,6 @@ def _first_changed() -> str | None:
     """Name what is there, but cannot be called as this file does."""
     try:
         _nothing_looks_on(_MODULE)
-        is_batched(torch.empty(0))
     except TypeError as error:
         return f"such function any more: {error}"
     return None
@@ -113,25 +104,8 @@ def _nothing_looks_on(parts: nn.Module) -> bool:
         and torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
         and forward_ad._current_level < 0
-        and torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
         and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
     )
-
-
-def is_batched(tensor: Tensor) -> bool:
-    """Test for one of many gradients that go back at once (vmap, ``vectorize``, ``is_grads_batched``)."""
-    functorch = torch._C._functorch
-    return functorch.is_legacy_batchedtensor(tensor) or functorch.is_batchedtensor(tensor)
-
-
-def backward_pass() -> int:
-    """Number of the backward pass that is running, -1 outside of one."""
-    return torch._C._current_graph_task_id()
-
-
-def call_after_backward(function: Callable[[], None]) -> None:
-    """Call a function at the end of the backward pass that is running."""
-    torch.autograd.Variable._execution_engine.queue_callback(function)
 
 
 def version(tensor: Tensor) -> int:

@@ -4,33 +4,40 @@ Layer i >= 2 normalises, with weights of its own, channels that other layers nor
 stored once, a channel's mean and variance are computed once, and what enters a layer is gathered when it is needed:
 forward, and again backward. The gradients of all that read a channel are summed before the one step back through its
 normalisation, which is linear in them. Memory grows with the depth, not with its square.
+
+All these layers are one function for autograd, which keeps what was stored and frees it after the way back.
 """
 
-import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnmass.zoo.fast import gpu, internals, processor
-from nnmass.zoo.fast.channels import Gradients, Outputs
-from nnmass.zoo.fast.scratch import Reader, ScratchBuffer
+from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, Reading, as_image, in_order
+from nnmass.zoo.fast.scratch import ScratchBuffer
 
-__all__ = [
-    "SharedOutputs",
-    "can_share",
-    "convolve",
-    "loops_for",
-    "normalise_and_convolve",
-    "precision_of",
-    "refuse_second_derivatives",
-    "takes_zeros",
-]
+__all__ = ["Reader", "can_share", "loops_for", "precision_of", "read_outputs", "refuse_second_derivatives"]
 
 
-def can_share(parts: nn.Module, norms: Sequence[nn.Module], activations: Sequence[nn.Module], x: Tensor) -> bool:
+class Reader(NamedTuple):
+    """Normalisation, rectification and convolution of outputs that are kept.
+
+    Attributes:
+        norm: Normalises the channels; its running statistics follow.
+        convolution: Takes the channels, normalised and rectified.
+        links: Channels of the outputs before the newest, (l_i,), which is taken whole; None for none.
+    """
+
+    norm: nn.BatchNorm2d
+    convolution: nn.Conv2d
+    links: Tensor | None = None
+
+
+def can_share(parts: nn.Module, readers: Sequence[Reader], activations: Sequence[nn.Module], x: Tensor) -> bool:
     """Test that a module may run on shared outputs: that there are loops for it, and plain eager execution.
 
     Traces, exports, function transforms and hooks want to see every module and operator of the plain pass; another
@@ -39,20 +46,20 @@ def can_share(parts: nn.Module, norms: Sequence[nn.Module], activations: Sequenc
 
     Args:
         parts: All that would run.
-        norms: Normalisations among them that the pass stands in for.
+        readers: Those among them that the pass stands in for.
         activations: Activations among them, the same.
         x: The input.
     """
     loops = loops_for(x.device)
-    if loops is None or not norms:
+    if loops is None or not readers:
         return False
-    training = norms[0].training
+    training = readers[0].norm.training
     return (
         internals.is_plain_eager(parts, x)
         and x.numel() > 0
         and loops.available(precision_of(x))
         and (training or not torch.is_grad_enabled())
-        and all(isinstance(norm, nn.BatchNorm2d) and _is_plain(norm, training) for norm in norms)
+        and all(_is_plain(reader, training) for reader in readers)
         and all(type(activation) is nn.ReLU for activation in activations)
     )
 
@@ -63,13 +70,17 @@ def precision_of(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def _is_plain(norm: nn.BatchNorm2d, training: bool) -> bool:
+def _is_plain(reader: Reader, training: bool) -> bool:
+    norm, convolution, _ = reader
     return (
         type(norm) is nn.BatchNorm2d
         and norm.affine
         and norm.training == training
         and norm.track_running_stats
         and norm.num_batches_tracked is not None
+        and type(convolution) is nn.Conv2d
+        and convolution.padding_mode == "zeros"
+        and not isinstance(convolution.padding, str)
     )
 
 
@@ -78,168 +89,186 @@ def loops_for(device: torch.device) -> Any:
     return {"cpu": processor, "cuda": gpu}.get(device.type)
 
 
-class SharedOutputs:
-    """The outputs of some layers during one pass, read by the layers after them.
+def read_outputs(first: Sequence[Tensor], layers: Sequence[Sequence[Reader]]) -> Tensor:
+    """Run layers that read the outputs of the layers before them, where :func:`can_share` allows it.
 
     Args:
-        like: Output of the first of them, (N, w, H, W).
-        count: Outputs that will be kept.
-        scratch: Where what is read is put.
+        first: Outputs of the layers that come before, (N, w, H, W) each.
+        layers: For each layer what it is made of. Its first part reads all outputs so far, each other part only what
+            the one before it gave.
+
+    Returns:
+        Output of the last layer, (N, w, H, W), in channels_last order.
+    """
+    parameters = [parameter for layer in layers for reader in layer for parameter in _parameters(reader)]
+    output: Tensor = _SharedOutputs.apply(layers, len(first), *first, *parameters)
+    return output
+
+
+def _parameters(reader: Reader) -> tuple[Tensor | None, ...]:
+    return reader.norm.weight, reader.norm.bias, reader.convolution.weight, reader.convolution.bias
+
+
+class _Turn(NamedTuple):
+    """One reader's turn in a pass.
+
+    Attributes:
+        reader: The reader.
+        newest: Number of the output that it takes whole, among those that it reads.
+        shape: Of that output, (N, w, H, W).
+        width: Channels that enter the convolution, with those of zeros.
+        alone: Whether it reads nothing else, and no other reader reads that.
     """
 
-    def __init__(self, like: Tensor, count: int, scratch: ScratchBuffer) -> None:
-        self.loops = loops_for(like.device)
-        self.shape, width = like.shape, like.shape[1]
-        self.rows, self.scratch = like.numel() // width, scratch
-        # A single output is kept where it is.
-        values = _in_order(like.detach()).permute(0, 2, 3, 1) if count == 1 else like.new_empty(count, self.rows, width)
-        exact = torch.float64 if like.dtype == torch.float64 else torch.float32
-        mean, variance = like.new_empty(2, count * width, dtype=exact)
-        finished = scratch.counters(count * width, like)
-        self.outputs = Outputs(values.view(count, self.rows, width), mean, variance, finished)
-        self._gradients: Gradients | None = None
-        self._backward = -1
-        self.last_reader: weakref.ref | None = None
-
-    def keep(self, output: Tensor, position: int, measure: bool) -> Tensor:
-        """Store the output of a layer, (N, w_c, H, W).
-
-        Args:
-            output: What to store.
-            position: Of the layer, i.
-            measure: Whether its mean and variance are wanted.
-
-        Returns:
-            An empty tensor that stands for it in the graph of gradients.
-        """
-        return _Keep.apply(output, self, position, measure)
-
-    def enter(
-        self,
-        kept: Sequence[Tensor],
-        norm: nn.BatchNorm2d,
-        links: Tensor,
-        convolution: Callable[[Tensor], Tensor],
-        padded: bool = False,
-    ) -> Tensor:
-        """Run a layer on the newest output and the linked channels, to (N, w_c, H, W).
-
-        Args:
-            kept: What :meth:`keep` returned, for all layers before this one.
-            norm: Normalises the channels; its running statistics follow.
-            links: Channels of the earlier outputs, (l_i,).
-            convolution: Takes the channels, normalised and rectified.
-            padded: Whether it also takes channels of zeros behind them, as :func:`convolve` does.
-        """
-        reader = Reader(self, norm, len(kept) - 1, links, padded)
-        entering = _Enter.apply(reader, norm.weight, norm.bias, *kept)
-        if not torch.is_grad_enabled():
-            return convolution(entering)
-        with torch.autograd.graph.saved_tensors_hooks(reader.put_away, reader.bring_back):
-            return convolution(entering)
-
-    def gradients(self) -> Gradients:
-        """Sums of this backward pass so far."""
-        running = internals.backward_pass()
-        if self._gradients is None or running != self._backward:
-            self._backward = running
-            # Where the first layers are frozen, no step back through output 0 says that all is done.
-            internals.call_after_backward(self.finish)
-            columns = len(self.outputs.mean)
-            zeros = self.outputs.mean.new_zeros(17 * columns, dtype=torch.uint8)  # filled in one go
-            sums, touched = zeros.split([16 * columns, columns])
-            values = torch.empty_like(self.outputs.values)
-            self._gradients = Gradients(values, sums.view(torch.float64).view(2, columns), touched)
-        return self._gradients
-
-    def finish(self) -> None:
-        """Free the memory at the end of a backward pass; the values too, unless the graph is retained for another."""
-        self._gradients = None
-        reader = self.last_reader() if self.last_reader is not None else None
-        if reader is not None and not _is_retained(reader):
-            self.outputs = self.outputs._replace(values=self.outputs.values.new_empty(0))
+    reader: Reader
+    newest: int
+    shape: torch.Size
+    width: int
+    alone: bool
 
 
-class _Keep(torch.autograd.Function):
-    """Store an output and its statistics; backward, the gradient of all that read it."""
+class _Step(NamedTuple):
+    """What the way back through a reader needs.
 
+    Attributes:
+        turn: The reader's turn.
+        outputs: What was read.
+        channels: Which of their channels, and how they were normalised.
+        weight: What they were convolved with, as it was then.
+    """
+
+    turn: _Turn
+    outputs: Outputs
+    channels: Channels
+    weight: Tensor
+
+    def reading(self, scratch: ScratchBuffer) -> Reading:
+        """What enters the convolution, to be gathered in the scratch buffer."""
+        memory = scratch.take(self.outputs.values.shape[1], self.turn.width, self.outputs.values)
+        return Reading(self.outputs, self.channels, memory)
+
+
+class _SharedOutputs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, output: Tensor, shared: SharedOutputs, position: int, measure: bool) -> Tensor:
-        ctx.shared, ctx.position = shared, position
-        # Whatever was read last made this output, and on the way back its layer comes next.
-        ctx.maker = shared.scratch.reader
-        shared.loops.store(_in_order(output), shared.outputs, position, measure)
-        ctx.set_materialize_grads(False)
-        return output.new_empty(0)
-
-    @staticmethod
-    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivatives()
-        shared, maker, values = ctx.shared, ctx.maker(), ctx.shared.outputs.values
-        found = torch.empty(shared.shape, dtype=values.dtype, device=values.device, memory_format=torch.channels_last)
-        reading = maker.to_gather() if maker is not None else None
-        shared.loops.batch_norm_backward(shared.gradients(), shared.outputs, ctx.position, found, reading)
-        if ctx.position == 0:
-            shared.finish()
-        return found, None, None, None
-
-
-class _Enter(torch.autograd.Function):
-    """Gather, normalise, rectify; backward, what goes back through the normalisation's weights."""
-
-    @staticmethod
-    def forward(ctx: Any, reader: Reader, weight: Tensor, bias: Tensor, *kept: Tensor) -> Tensor:
-        ctx.reader, ctx.kept = reader, len(kept)
-        ctx.save_for_backward(weight, bias)
-        return reader.give_out()
+    def forward(ctx: Any, layers: Sequence[Sequence[Reader]], count: int, *tensors: Any) -> Tensor:
+        first, parameters = [in_order(output) for output in tensors[:count]], tensors[count:]
+        loops, scratch, training = loops_for(first[0].device), ScratchBuffer(), layers[0][0].norm.training
+        widest = max(reader.norm.num_features for layer in layers for reader in layer)
+        finished = first[0].new_zeros(widest, dtype=torch.int32)
+        kept = Outputs.like(first[0], count + len(layers) - 1, finished)
+        for position, output in enumerate(first):
+            loops.store(output, kept, position, training)
+        output, steps = first[-1], []
+        for newest, layer in enumerate(layers, count - 1):
+            if newest >= count:
+                loops.store(output, kept, newest, training)
+            for part, reader in enumerate(layer):
+                outputs, channels = kept, _channels(reader, output)
+                if part > 0:
+                    outputs = Outputs.like(output, 1, finished)
+                    loops.store(output, outputs, 0, training)
+                turn = _Turn(reader, 0 if part else newest, output.shape, channels, part > 0)
+                step, output = _read(turn, outputs, scratch)
+                steps.append(step)
+        ctx.turns, ctx.count = [step.turn for step in steps], count
+        own = ((*(step.outputs if step.turn.alone else ()), *step.channels) for step in steps)
+        ctx.save_for_backward(*parameters, *kept, *chain.from_iterable(own))
+        return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
         _refuse_many_gradients(gradient)
-        _ = ctx.saved_tensors  # raises if the weights have been changed since
-        reader, shared = ctx.reader, ctx.reader.shared
-        shared.last_reader = weakref.ref(ctx)
-        for_weight, for_bias = shared.loops.scatter(
-            _in_order(gradient), shared.outputs, reader.channels, shared.gradients()
-        )
-        return None, for_weight, for_bias, *[None] * ctx.kept
+        (kept, steps), needs, scratch = _saved(ctx), ctx.needs_input_grad, ScratchBuffer()
+        found: list[Tensor | None] = [None] * len(needs)
+        sums = Gradients.none_of(kept)
+        loops_for(gradient.device).gather(steps[-1].reading(scratch))
+        for number in reversed(range(len(steps))):
+            step, place = steps[number], 2 + ctx.count + 4 * number  # of the reader's four among the arguments
+            wanted = any(needs[: place + 2]), needs[place + 2], needs[place + 3]
+            if not any(wanted):  # all before is frozen
+                break
+            gradient, found[place + 2], found[place + 3] = _convolution_backward(step, gradient, scratch, wanted)
+            if wanted[0]:
+                # What entered the convolution before is needed next, unless its weight is frozen.
+                reading = steps[number - 1].reading(scratch) if number and needs[place - 2] else None
+                gradient, found[place], found[place + 1] = _normalisation_backward(step, gradient, sums, reading)
+        for position in range(ctx.count):
+            if needs[2 + position]:
+                is_newest, turn = position == ctx.count - 1, steps[0].turn._replace(newest=position)
+                found[2 + position] = gradient if is_newest else _of_output(kept, turn, sums, None)
+        return tuple(found)
 
 
-def normalise_and_convolve(
-    output: Tensor, norm: nn.BatchNorm2d, convolution: Callable[[Tensor], Tensor], scratch: ScratchBuffer
-) -> Tensor:
-    """Normalisation, rectification and convolution of one output, which alone is kept for the way back.
-
-    Args:
-        output: (N, w, H, W).
-        norm: Normalises it.
-        convolution: Takes it, normalised and rectified.
-        scratch: Where that is put.
-    """
-    output = _in_order(output)
-    shared = SharedOutputs(output, 1, scratch)
-    kept = shared.keep(output, 0, norm.training)
-    return shared.enter([kept], norm, torch.empty(0, dtype=torch.int64, device=output.device), convolution)
+def _read(turn: _Turn, outputs: Outputs, scratch: ScratchBuffer) -> tuple[_Step, Tensor]:
+    """Run a reader, to what the way back needs and its output."""
+    (norm, convolution, links), values = turn.reader, outputs.values
+    if links is None:
+        links = torch.empty(0, dtype=torch.int64, device=values.device)
+    memory = scratch.take(values.shape[1], turn.width, values)
+    channels = loops_for(values.device).normalise_and_gather(norm, turn.newest, links, outputs, memory)
+    weight, bias = _with_zeros(convolution.weight, turn), convolution.bias
+    if torch.is_autocast_enabled(values.device.type):
+        weight, bias = weight.to(values.dtype), None if bias is None else bias.to(values.dtype)
+    settings: Any = convolution.stride, convolution.padding, convolution.dilation, convolution.groups
+    output = in_order(F.conv2d(as_image(memory, turn.shape), weight, bias, *settings))
+    return _Step(turn, outputs, channels, convolution.weight), output
 
 
-def convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """Run a convolution on its channels and whatever channels of zeros come behind them.
-
-    Args:
-        convolution: One that :func:`takes_zeros`.
-        x: (N, C or more, H, W).
-    """
-    more = x.shape[1] - convolution.in_channels
-    if not more:
-        return convolution(x)
-    weight = F.pad(convolution.weight, [0, 0, 0, 0, 0, more])
-    return F.conv2d(x, weight, convolution.bias, convolution.stride, convolution.padding, convolution.dilation)
+def _channels(reader: Reader, like: Tensor) -> int:
+    """How many channels enter a convolution: where a device is faster so, more than it has, with zeros in them."""
+    count, is_whole = reader.norm.num_features, reader.convolution.groups == 1
+    return loops_for(like.device).stride_of(count, like.dtype) if is_whole else count
 
 
-def takes_zeros(convolution: nn.Conv2d) -> bool:
-    """Test that :func:`convolve` may be given channels of zeros: one group, and zeros around the image."""
-    return convolution.groups == 1 and convolution.padding_mode == "zeros"
+def _with_zeros(weight: Tensor, turn: _Turn) -> Tensor:
+    """Weight of a convolution, for the channels of zeros too."""
+    more = turn.width - turn.reader.convolution.in_channels
+    return F.pad(weight, [0, 0, 0, 0, 0, more]) if more else weight
+
+
+def _convolution_backward(
+    step: _Step, gradient: Tensor, scratch: ScratchBuffer, wanted: tuple[bool, bool, bool]
+) -> tuple[Any, ...]:
+    """Gradients of what entered a convolution, of its weight and of its bias, as far as they are wanted."""
+    convolution, weight = step.turn.reader.convolution, _with_zeros(step.weight, step.turn).to(gradient.dtype)
+    entered = as_image(step.reading(scratch).memory, step.turn.shape)
+    bias = None if convolution.bias is None else convolution.bias.shape
+    settings = convolution.stride, convolution.padding, convolution.dilation, False, [0, 0], convolution.groups
+    found = torch.ops.aten.convolution_backward(gradient, entered, weight, bias, *settings, wanted)
+    for_entered, for_weight, for_bias = found
+    if for_weight is not None:
+        for_weight = for_weight[:, : step.weight.shape[1]].to(step.weight.dtype)
+    return for_entered, for_weight, for_bias
+
+
+def _normalisation_backward(
+    step: _Step, gradient: Tensor, sums: Gradients, reading: Reading | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the newest output that a reader has read, and of its normalisation's weight and bias."""
+    added = Gradients.none_of(step.outputs) if step.turn.alone else sums
+    loops = loops_for(gradient.device)
+    for_weight, for_bias = loops.scatter(in_order(gradient), step.outputs, step.channels, added)
+    return _of_output(step.outputs, step.turn, added, reading), for_weight, for_bias
+
+
+def _of_output(outputs: Outputs, turn: _Turn, added: Gradients, reading: Reading | None) -> Tensor:
+    """Gradient of an output, (N, w, H, W), once all that read it have added theirs; what is to be read is gathered."""
+    like = outputs.values
+    gradient = torch.empty(turn.shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+    loops_for(like.device).batch_norm_backward(added, outputs, turn.newest, gradient, reading)
+    return gradient
+
+
+def _saved(ctx: Any) -> tuple[Outputs, list[_Step]]:
+    """The outputs that all readers share, and the readers' steps; parameters that have changed raise an error."""
+    saved = iter(ctx.saved_tensors)
+    parameters = list(islice(saved, 4 * len(ctx.turns)))
+    kept, steps = Outputs(*islice(saved, 4)), []
+    for turn, weight in zip(ctx.turns, parameters[2::4], strict=True):
+        outputs = Outputs(*islice(saved, 4)) if turn.alone else kept
+        steps.append(_Step(turn, outputs, Channels(*islice(saved, 2)), weight))
+    return kept, steps
 
 
 def refuse_second_derivatives() -> None:
@@ -254,20 +283,9 @@ def refuse_second_derivatives() -> None:
 
 def _refuse_many_gradients(gradient: Tensor) -> None:
     """The loops go back with one gradient at a time."""
-    if internals.is_batched(gradient):
+    try:
+        gradient.data_ptr()
+    except RuntimeError as error:  # a batch of gradients has no memory of its own
         raise RuntimeError(
             "Expected share_outputs=False for many gradients at once (vectorize, is_grads_batched), but it is True."
-        )
-
-
-def _in_order(image: Tensor) -> Tensor:
-    """Images whose numbers lie one position behind the other: rows (N H W, C)."""
-    return image.contiguous(memory_format=torch.channels_last)
-
-
-def _is_retained(ctx: Any) -> bool:
-    """Test for a node that has gone back and still has what it saved."""
-    try:
-        return bool(ctx.saved_tensors)
-    except RuntimeError:
-        return False
+        ) from error

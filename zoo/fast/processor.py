@@ -36,6 +36,8 @@ def store(output: Tensor, outputs: Outputs, position: int, measure: bool) -> Non
         measure: Whether mean and variance of its columns are wanted.
     """
     kept = outputs.values[position]
+    if not measure and output.data_ptr() == kept.data_ptr():
+        return
     rows, width = kept.shape
     sums = kept.new_empty(torch.get_num_threads(), 2, width, dtype=torch.float64)
     threads.run(_loops(kept.dtype).store, rows, width, output.data_ptr(), kept.data_ptr(), sums.data_ptr())

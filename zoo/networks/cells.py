@@ -1,7 +1,5 @@
 """Random-skip cells: layers that take their predecessor whole and a random sample of all earlier channels."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -9,9 +7,8 @@ from torch import Tensor, nn
 
 from nnmass.zoo.checks import require_integer
 from nnmass.zoo.fast.choice import forward_by_choice
-from nnmass.zoo.fast.outputs import SharedOutputs, can_share, convolve, precision_of, takes_zeros
+from nnmass.zoo.fast.outputs import Reader, can_share, precision_of, read_outputs
 from nnmass.zoo.fast.proof import is_proved
-from nnmass.zoo.fast.scratch import ScratchBuffer
 from nnmass.zoo.mass import MOST_LAYERS, link_counts
 from nnmass.zoo.networks.expansion import ExpansionBlock
 from nnmass.zoo.seeding import seeded
@@ -74,6 +71,14 @@ class RandomSkipLayer(nn.Module):
         if earlier is not None and len(self.links):
             previous = torch.cat([previous, earlier.index_select(1, self.links)], dim=1)
         return self.norm_out(self.conv(self.activation(self.norm_in(previous))))
+
+    @property
+    def readers(self) -> list[Reader]:
+        """Convolutions that read the outputs of earlier layers, each with the normalisation before it, for i >= 2."""
+        norm_in, conv, links = self.norm_in, self.conv, self.links
+        if isinstance(conv, ExpansionBlock):
+            return [Reader(norm_in, conv[0], links), *conv.readers]  # type: ignore[arg-type]
+        return [Reader(norm_in, conv, links)]  # type: ignore[arg-type]
 
 
 class RandomSkipCell(nn.Module):
@@ -166,52 +171,31 @@ class RandomSkipCell(nn.Module):
 
     def _can_share(self, x: Tensor) -> bool:
         layers: list[Any] = list(self.layers)
-        norms = [layer.norm_in for layer in layers[2:]]
+        readers = [reader for layer in layers[2:] for reader in layer.readers]
         activations = [layer.activation for layer in layers[1:]]
         for block in (layer.conv for layer in layers if isinstance(layer.conv, ExpansionBlock)):
-            norms += [block[1], block[4]]
+            readers += block.readers
             activations += [block[2], block[5]]
-        convolutions = [part for layer in layers for part in _convolutions(layer.conv)]
         return (
             self.depth > 2  # in fewer layers, none reads an output a second time
-            and all(type(convolution) is nn.Conv2d for convolution in convolutions)
-            and all(type(layer.norm_out) in (nn.Identity, nn.BatchNorm2d) for layer in layers[:2])
             and all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
-            and can_share(self, norms, activations, x)
+            and can_share(self, readers, activations, x)
             # Under autocast what enters may be of another precision than the weights.
-            and is_proved(_random_skip_cell, (2, 3, 5, 5), x.device, norms[0].weight.dtype, precision_of(x))
+            and is_proved(_random_skip_cell, (2, 3, 5, 5), x.device, readers[0].norm.weight.dtype, precision_of(x))
         )
 
     def forward_on_shared_outputs(self, x: Tensor) -> Tensor:
         """Compute the same with each output kept once, where :func:`zoo.fast.outputs.can_share` allows it."""
         layers: list[Any] = list(self.layers)
-        scratch = ScratchBuffer()
-        convolutions = [_convolution(layer.conv, scratch) for layer in layers]
-        output = layers[0].norm_out(convolutions[0](x))
-        shared: SharedOutputs | None = None
-        kept: list[Tensor] = []
-        for position, layer in enumerate(layers[1:]):
-            if shared is None:
-                shared = SharedOutputs(output, self.depth - 1, scratch)
-            kept.append(shared.keep(output, position, measure=layers[-1].norm_in.training))
-            if position == 0:
-                output = layer.norm_out(convolutions[1](layer.activation(output)))
-            else:
-                padded = takes_zeros(_convolutions(layer.conv)[0])
-                output = shared.enter(kept, layer.norm_in, layer.links, convolutions[position + 1], padded)
-        return output
+        first: list[Tensor] = []
+        for layer in layers[:2]:
+            entering = layer.activation(layer.norm_in(first[-1] if first else x))
+            is_block = isinstance(layer.conv, ExpansionBlock)
+            output = layer.conv.forward_on_shared_outputs(entering) if is_block else layer.conv(entering)
+            first.append(layer.norm_out(output))
+        return read_outputs(first, [layer.readers for layer in layers[2:]])
 
 
 def _random_skip_cell() -> RandomSkipCell:
     """The network on which the pass on shared outputs is proved, with all kinds of layers in a few channels."""
     return RandomSkipCell(in_channels=3, width=5, depth=5, tc=6)
-
-
-def _convolutions(convolution: Any) -> list[Any]:
-    return [convolution[i] for i in (0, 3, 6)] if isinstance(convolution, ExpansionBlock) else [convolution]
-
-
-def _convolution(convolution: Any, scratch: ScratchBuffer) -> Callable[[Tensor], Tensor]:
-    if isinstance(convolution, ExpansionBlock):
-        return partial(convolution.forward_on_shared_outputs, scratch=scratch)
-    return partial(convolve, convolution)

@@ -5,8 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nnmass.zoo.checks import require_integer
-from nnmass.zoo.fast.outputs import convolve, normalise_and_convolve
-from nnmass.zoo.fast.scratch import ScratchBuffer
+from nnmass.zoo.fast.outputs import Reader, read_outputs
 
 __all__ = ["ExpansionBlock"]
 
@@ -53,13 +52,16 @@ class ExpansionBlock(nn.Sequential):
         """Map (N, in_channels, H, W) to (N, w, H / stride, W / stride)."""
         return super().forward(x)
 
-    def forward_on_shared_outputs(self, x: Tensor, scratch: ScratchBuffer) -> Tensor:
+    @property
+    def readers(self) -> list[Reader]:
+        """The last two convolutions, each with the normalisation and activation before it."""
+        layers: list[Any] = list(self)
+        return [Reader(layers[1], layers[3]), Reader(layers[4], layers[6])]
+
+    def forward_on_shared_outputs(self, x: Tensor) -> Tensor:
         """The same function, keeping what the first two convolutions give and asking again for what enters the others.
 
         Args:
-            x: As for :meth:`forward`, and channels of zeros behind.
-            scratch: Where that is put.
+            x: As for :meth:`forward`.
         """
-        layers: list[Any] = list(self)
-        expanded = normalise_and_convolve(convolve(layers[0], x), layers[1], layers[3], scratch)
-        return normalise_and_convolve(expanded, layers[4], layers[6], scratch)
+        return read_outputs([self[0](x)], [self.readers])
