@@ -23,6 +23,7 @@ _FIT_OPTIONS = (
     "ckpt_path",
     "seed_everything",
     "checkpoint_minutes",
+    "extend",
     "tf32",
     "data",
     "model",

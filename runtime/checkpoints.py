@@ -66,8 +66,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             raise ValueError(f"Expected a Lightning checkpoint in {path}, but it has no {key}.")
     for key, kind in _KINDS.items():
         if key in checkpoint and not isinstance(checkpoint[key], kind):
-            found = type(checkpoint[key]).__name__
-            raise ValueError(f"Expected a Lightning checkpoint in {path}, but its {key} is of the type {found}.")
+            got = type(checkpoint[key]).__name__
+            raise ValueError(f"Expected a Lightning checkpoint in {path}, but its {key} is of the type {got}.")
     for name, value in checkpoint["state_dict"].items():
         if isinstance(value, torch.Tensor) and value.is_floating_point() and value.isnan().any():
             raise ValueError(f"Expected weights that are numbers in {path}, but {name} holds NaN.")

@@ -65,5 +65,5 @@ def _require_parts(value: Any, key: str, path: Path) -> None:
 
 def _require_keys(value: Any, key: str, path: Path) -> None:
     if not isinstance(value, Mapping):
-        found = "nothing" if value is None else value
-        raise ValueError(f"Expected keys and values under {key} in {path}, but it holds {found}.")
+        content = "nothing" if value is None else value
+        raise ValueError(f"Expected keys and values under {key} in {path}, but it holds {content}.")

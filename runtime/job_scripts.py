@@ -135,6 +135,6 @@ def largest_array() -> int:
     """Tasks that the cluster takes in one job array; SLURM's own default, 1000, where there is no cluster to ask."""
     if which("scontrol") is not None:
         shown = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False).stdout
-        if found := re.search(r"^MaxArraySize\s*=\s*(\d+)", shown, re.MULTILINE):
-            return max(1, int(found[1]) - 1)
+        if limit := re.search(r"^MaxArraySize\s*=\s*(\d+)", shown, re.MULTILINE):
+            return max(1, int(limit[1]) - 1)
     return 1000

@@ -69,8 +69,8 @@ def explain(error: ArgumentError, parser: ArgumentParser) -> str:
     named = set(_KEY.findall(text))
     for section in named & set(_SECTIONS) if len(named) == 1 else ():
         return f"Expected {section} to be given key by key, such as {_SECTIONS[section]}."
-    if found := _LINKED.search(text):
-        return f"Expected {found[1]} to be left to the data."
+    if match := _LINKED.search(text):
+        return f"Expected {match[1]} to be left to the data."
     return (
         _unknown(text, key, parser)
         or _lacking(text)
@@ -82,28 +82,28 @@ def explain(error: ArgumentError, parser: ArgumentParser) -> str:
 
 def _unknown(text: str, key: str, parser: ArgumentParser) -> str:
     """An option, key or argument that does not exist."""
-    if found := _UNKNOWN_OPTION.search(text) or _UNKNOWN_KEY.search(text):
-        name = found[1].removeprefix("--")
+    if match := _UNKNOWN_OPTION.search(text) or _UNKNOWN_KEY.search(text):
+        name = match[1].removeprefix("--")
         return f"Expected a known option or key, but got {name!r}{_near_option(name, parser)}"
-    if found := _UNKNOWN_WORD.search(text):
-        return f"Expected options that begin with --, but got {found[1]!r}; a configuration is named by --config."
-    if found := _UNKNOWN_ARGUMENT.search(text):
+    if match := _UNKNOWN_WORD.search(text):
+        return f"Expected options that begin with --, but got {match[1]!r}; a configuration is named by --config."
+    if match := _UNKNOWN_ARGUMENT.search(text):
         classes = _CLASS_PATH.findall(text)
         owner = classes[0] if classes else "its class"
-        near = _near(found[1], _parameters(owner))
-        return f"Expected {key} to have only arguments of {owner}, but got {found[1]!r}{near}"
+        near = _near(match[1], _parameters(owner))
+        return f"Expected {key} to have only arguments of {owner}, but got {match[1]!r}{near}"
     return ""
 
 
 def _lacking(text: str) -> str:
     """Something that should be there."""
-    if found := _NO_VALUE.search(text):
-        return f"Expected {found[1]} to be followed by a value, but got nothing."
-    if found := _INCOMPLETE.search(text):
-        return f"Expected {found[1]} to be given {found[2]}, but got nothing."
-    if found := _MISSING.search(text):
+    if match := _NO_VALUE.search(text):
+        return f"Expected {match[1]} to be followed by a value, but got nothing."
+    if match := _INCOMPLETE.search(text):
+        return f"Expected {match[1]} to be given {match[2]}, but got nothing."
+    if match := _MISSING.search(text):
         return (
-            f"Expected {found[1]} to be given, in a --config file or as options, but got nothing; "
+            f"Expected {match[1]} to be given, in a --config file or as options, but got nothing; "
             "nnmass list configs names configurations."
         )
     return ""
@@ -113,10 +113,10 @@ def _not_a_class(text: str, key: str) -> str:
     """A name that is not that of a class, where there should be one."""
     if "linked_targets" in text:
         return f"Expected {key} to be a class, but got a function; a class of your own may call it."
-    found = _NO_SUCH_CLASS.search(text)
-    if not found or (key not in _EXAMPLES and _TYPE.search(text)):
+    match = _NO_SUCH_CLASS.search(text)
+    if not match or (key not in _EXAMPLES and _TYPE.search(text)):
         return ""
-    name = next(group for group in found.groups() if group).rstrip(",")
+    name = next(group for group in match.groups() if group).rstrip(",")
     example = f", such as {_EXAMPLES[key]}," if key in _EXAMPLES else ""
     near = _near_class(name, [*_MODULES.get(key, ()), *filter(None, [name.rpartition(".")[0]])])
     if key == "model.network" and "." not in name:

@@ -63,8 +63,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"Expected each key once and plain values in {path}, but got {error}.") from error
     if not isinstance(content, dict):
-        found = "is empty" if content is None else f"holds {type(content).__name__}"
-        raise ValueError(f"Expected keys and values in {path}, but it {found}.")
+        fault = "is empty" if content is None else f"holds {type(content).__name__}"
+        raise ValueError(f"Expected keys and values in {path}, but it {fault}.")
     return content
 
 

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from nnmass.commands.main import main
+from nnmass.commands.submit import split_arguments
+from nnmass.commands.training.lightning_cli import parsed_fit
 from nnmass.runtime.config_names import CONFIG_FOLDER
 from nnmass.runtime.job_scripts import job_script, largest_array
 
@@ -20,6 +22,12 @@ def job_file(folder: Path) -> str:
 
 def submit(tmp_path: Path, *words: str, config: str = "imagenet_dense.yaml") -> int:
     return main(["submit", "fit", "--config", config, "--output_dir", str(tmp_path), "--dry-run", *words])
+
+
+def test_every_option_of_fit_is_known_as_one() -> None:
+    known = vars(parsed_fit(["--config", str(CONFIG_FOLDER / "digits_dense.yaml")]))
+    for name in known:
+        assert split_arguments([f"--{name}", "value"]) == ([f"--{name}", "value"], []), name
 
 
 def test_the_job_file_says_what_the_configuration_needs(

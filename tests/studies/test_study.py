@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from queue import Queue
@@ -95,10 +94,10 @@ def test_the_saved_study_goes_on_in_its_folder(folder: Path, capsys: pytest.Capt
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_each_row_is_the_training_that_fit_makes_of_its_file(folder: Path, tmp_path: Path, nnmass: Callable) -> None:
+def test_each_row_is_the_training_that_fit_makes_of_its_file(folder: Path, tmp_path: Path) -> None:
     row = next((folder / "rows").glob("mlp_d16_w8_t2_seed1_*"))
-    done = nnmass("fit", "--config", row / f"{row.name}.yaml", "--output_dir", tmp_path, "--trainer.accelerator", "cpu")
-    assert done.returncode == 0, done.stderr
+    words = ["fit", "--config", str(row / f"{row.name}.yaml"), "--output_dir", str(tmp_path)]
+    assert main([*words, "--trainer.accelerator", "cpu"]) == 0
     record, run = json.loads((row / "row.json").read_text()), json.loads((tmp_path / "latest" / "run.json").read_text())
     assert run["test_last"]["test/accuracy"] == pytest.approx(record["test_accuracy_last"], abs=1e-6)
     assert run["test"]["test/accuracy"] == pytest.approx(record["test_accuracy_best"], abs=1e-6)
@@ -108,13 +107,16 @@ def test_each_row_is_the_training_that_fit_makes_of_its_file(folder: Path, tmp_p
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
 
 
-def test_rows_are_trained_by_fit_and_one_that_fails_stops_no_other(tmp_path: Path, nnmass: Callable) -> None:
+def test_rows_are_trained_by_fit_and_one_that_fails_stops_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     networks = [{"depth": [4, 0], "tc": [1]}, {"depth": [3], "tc": [1]}]
     definition = write(tmp_path, engine="fit", networks=networks, seeds=[3], report={"curves": []})
-    done = nnmass("study", "run", definition, "--output_dir", tmp_path / "out", "--workers", "2")
-    assert done.returncode == 2
-    assert done.stderr == "Expected every row to come to its end, but 1 of 3 failed; see above.\n"
-    assert "Expected depth to be an integer of at least 2, but got 0." in done.stdout
+    words = ["study", "run", definition, "--output_dir", str(tmp_path / "out")]
+    assert main([*words, "--workers", "2"]) == 2
+    said = capsys.readouterr()
+    assert said.err == "Expected every row to come to its end, but 1 of 3 failed; see above.\n"
+    assert "Expected depth to be an integer of at least 2, but got 0." in said.out
     table = studies.load(tmp_path / "out").set_index("network")
     assert table["status"].to_dict() == {"depth4_tc1": "finished", "depth0_tc1": "failed", "depth3_tc1": "finished"}
     run = tmp_path / "out" / table.loc["depth4_tc1", "run_folder"]
@@ -127,12 +129,14 @@ def test_rows_are_trained_by_fit_and_one_that_fails_stops_no_other(tmp_path: Pat
     for name in ("train_accuracy_last", "val_accuracy_best", "test_accuracy_last", "test_accuracy_best"):
         assert other[name] == pytest.approx(table.loc["depth4_tc1", name], abs=1e-6), name
     # Asked again, it tries the failed row only.
-    done = nnmass("study", "run", definition.replace("other", "small"), "--output_dir", tmp_path / "out")
-    assert "depth0_tc1_seed3" in done.stdout
-    assert "depth4_tc1_seed3" not in done.stdout
+    capsys.readouterr()
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "depth0_tc1_seed3" in said.out
+    assert "depth4_tc1_seed3" not in said.out
 
 
-@pytest.mark.parametrize("engine", ["fit", "ensemble"])
+@pytest.mark.parametrize("engine", [pytest.param("fit", marks=pytest.mark.slow), "ensemble"])
 def test_a_killed_study_goes_on(engine: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     networks, changes = (
         ["mlp_d16_w8_t2"],
