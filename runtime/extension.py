@@ -11,6 +11,9 @@ from nnmass.runtime.identity import configuration_id, deciding_keys, recorded
 __all__ = ["Extension", "extended_checkpoint", "extension_of", "finished_run", "is_run_of", "require_finished"]
 
 
+_MOST = 2**31 - 1  # of anything that is counted
+
+
 class Extension(NamedTuple):
     """Epochs of an extended training.
 
@@ -43,8 +46,8 @@ def extension_of(configuration: Mapping[str, Any]) -> Extension | None:
     if given is None:
         return None
     added = given if isinstance(given, list) else [given]
-    if not added or min(added) < 1:
-        raise ValueError(f"Expected --extend to be at least 1 epoch, but got {given}.")
+    if not added or min(added) < 1 or sum(added) > _MOST:
+        raise ValueError(f"Expected --extend to be at least 1 epoch, and at most {_MOST}, but got {given}.")
     trainer = configuration.get("trainer") or {}
     epochs = trainer.get("max_epochs")
     for name, none in (("max_steps", -1), ("max_time", None), ("fast_dev_run", False)):

@@ -43,6 +43,7 @@ class FrozenPart:
 
     def __init__(self, network: nn.Module, freeze: str | Sequence[str]) -> None:
         patterns = [freeze] if isinstance(freeze, str) else list(freeze)
+        require(bool(patterns), "freeze", "name a part", freeze)
         names = [name for name, _ in network.named_parameters()]
         head = classifier_names(network) if BACKBONE in patterns else ()
         for pattern in patterns:
