@@ -69,6 +69,7 @@ def test_a_data_set_of_ones_own(tmp_path: Path, nnmass: Callable) -> None:
     assert matrix[0] == "true class,0,1,2,3,4"
 
 
+@pytest.mark.slow
 def test_fine_tuning_a_trained_network(tmp_path: Path, nnmass: Callable) -> None:
     rng = np.random.default_rng(0)
     for part, count in (("train", 8), ("test", 2)):
