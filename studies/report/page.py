@@ -3,13 +3,15 @@
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from bokeh.embed import file_html
 from bokeh.layouts import column, row
-from bokeh.models import BoxAnnotation, ColumnDataSource, CustomJS, HoverTool, Label, Model
+from bokeh.models import ColumnDataSource, CustomJS, HoverTool, Model
+from bokeh.models.annotations.geometry import BoxAnnotation
+from bokeh.models.annotations.labels import Label
 from bokeh.models.widgets import DataTable, NumberFormatter, Select, TableColumn
 from bokeh.palettes import Category10_10, Turbo256
 from bokeh.plotting import figure
@@ -28,6 +30,11 @@ _ABSCISSAE = {f"log10 {LABELS[column]}": column for column in ("nn_mass", "num_p
 }
 _SHOWN = ("config", "network", "seeds", "nn_mass", "nn_density", "num_params", "macs")
 
+_TITLES = {f"test_accuracy_{epoch}": f"test {epoch}" for epoch in ("last", "best", "late")} | {
+    "mean_singular_value": "mean singular"
+}
+_WIDTH = 1200  # of plots and tables, in px; a window of 1280 has a scroll bar and margins
+
 _PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -36,7 +43,7 @@ _PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
 {{ bokeh_css | safe }}
 {{ bokeh_js | safe }}
 <style>
-  body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #222 }
+  body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1240px; padding: 0 1em; color: #222 }
   h1, h2 { line-height: 1.2 } h2 { margin-top: 2em }
   img { max-width: 100% } pre { background: #f4f4f4; padding: 1em; overflow: auto }
 </style>
@@ -50,7 +57,8 @@ see what it is; a click on a line or on a row of the table shows it alone. Fits 
 combination alone.</p>
 {{ embed(docs[0].roots[2]) }}
 {% endif %}<h2>Every network</h2>
-<p>Point at a network to see what it is. A click on a heading of the table sorts it.</p>
+<p>Point at a network to see what it is. A click on a heading of the table sorts it. Tests last, best and late: test
+accuracy of the last epoch, of the best by validation, and the mean after the first third of all epochs.</p>
 {{ embed(docs[0].roots[0]) }}
 <h2>What explains the results</h2>
 <p>R&sup2; of a straight line, the middle 95&nbsp;% of its bootstrap over the networks, the most that could be explained
@@ -159,7 +167,7 @@ def _networks(table: pd.DataFrame, colour: str) -> Model:
     source = ColumnDataSource(shown)
     first_x, first_y = next(iter(abscissae)), next(iter(ordinates))
     plot = figure(
-        width=1060,
+        width=_WIDTH,
         height=460,
         x_axis_label=first_x,
         y_axis_label=first_y,
@@ -229,20 +237,22 @@ def _fits_table(fits: pd.DataFrame) -> Model:
 
 
 def _data_table(source: ColumnDataSource, names: Sequence[str]) -> DataTable:
+    """Make a table of these columns, as wide as their contents; one that tells nothing is left out."""
     columns = []
     for name in names:
-        numbers = pd.Series(source.data[name])
-        if not pd.api.types.is_numeric_dtype(numbers):
-            longest = int(numbers.astype(str).str.len().max())
-            columns.append(
-                TableColumn(field=name, title=name.replace("_", " "), width=20 + 7 * max(longest, len(name)))
-            )
+        values, title = pd.Series(source.data[name]), _TITLES.get(name, name.replace("_", " "))
+        if values.nunique(dropna=False) == 1 and (values.isna().all() or values.iloc[0] == "all"):
             continue
-        whole = bool((numbers.dropna() % 1 == 0).all())
-        formatter = NumberFormatter(format="0,0" if whole else "0,0.0000", text_align="right", nan_format="")
-        width = 20 + 7 * max(8, len(name))
-        columns.append(TableColumn(field=name, title=name.replace("_", " "), formatter=formatter, width=width))
-    table = DataTable(source=source, columns=columns, width=1060, height=420, autosize_mode="none")
+        options: dict[str, Any] = {}
+        if pd.api.types.is_numeric_dtype(values):
+            whole = bool((values.dropna() % 1 == 0).all())
+            formatter = NumberFormatter(format="0,0" if whole else "0,0.0000", text_align="right", nan_format="")
+            options, texts = {"formatter": formatter}, values.map(("{:,.0f}" if whole else "{:,.4f}").format)
+        else:
+            texts = values.astype(str)
+        width = round(max(14 + 6.8 * texts.str.len().max(), 18 + 6.2 * len(title)))
+        columns.append(TableColumn(field=name, title=title, width=width, **options))
+    table = DataTable(source=source, columns=columns, width=_WIDTH, height=420, autosize_mode="none")
     table.index_position, table.reorderable = None, False
     return table
 

@@ -94,6 +94,19 @@ def model(browser: Any, name: str, what: str) -> Any:
     return browser.execute_script(f"const found = {found}; return {what}")
 
 
+CUT = """
+    const cut = [];
+    function walk(root) {
+        for (const e of root.querySelectorAll('*')) {
+            if (e.classList.contains('slick-viewport') && e.clientWidth) cut.push(e.scrollWidth - e.clientWidth);
+            if (e.shadowRoot) walk(e.shadowRoot);
+        }
+    }
+    walk(document);
+    return cut;
+"""
+
+
 def test_it_is_drawn_without_a_network(browser: Any, page: Path) -> None:
     picture = page.with_name("screenshot.png")
     browser.save_screenshot(str(picture))
@@ -125,6 +138,7 @@ def test_it_fits_into_a_window(width: int, browser: Any) -> None:
             "return Math.max(...[...document.querySelectorAll('body *')].map(e => e.getBoundingClientRect().right))"
         )
         assert browser.execute_script(widest) <= width
+        assert browser.execute_script(CUT) == [0, 0]  # no column of the two tables
     finally:
         browser.set_window_size(before["width"], before["height"])
 
