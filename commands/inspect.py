@@ -29,32 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: ``inspect`` and what follows it on the command line.
     """
-    parser = Parser(
-        "nnmass inspect",
-        "Show NN-Mass and the other topology of networks: names of the zoo or of timm, checkpoints, configurations.",
-        [
-            "nnmass inspect resnet50 densenet121 --config cifar10_dense.yaml",
-            "nnmass inspect mobilenetv2_a --per-block --csv blocks.csv",
-            "nnmass inspect --config cifar10_dense.yaml --plot --degrees --output-dir figures",
-        ],
-    )
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="name in the zoo or in timm, or a checkpoint")
-    parser.add_argument("--config", "-c", action="append", default=[], help="configuration whose network to show")
-    parser.add_argument("--input-size", help="shape of one input, such as 3,224,224 (default: the network's own)")
-    parser.add_argument("--per-block", action="store_true", help="one row per block, and all that was not judged")
-    parser.add_argument("--csv", type=user_path, metavar="FILE", help="write the rows as CSV")
-    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the rows as JSON")
-    parser.add_argument(
-        "--ldi",
-        action="store_true",
-        help="singular values of every layer's Jacobian",
-    )
-    parser.add_argument("--device", type=device_name, help="--ldi: auto, cpu, cuda or cuda:N (auto: a GPU, if any)")
-    parser.add_argument("--degrees", action="store_true", help="degree distributions against Poisson: table, figure")
-    parser.add_argument("--graph", action="store_true", help="clustering and path lengths of the cells' neurons")
-    parser.add_argument("--plot", action="store_true", help="draw the cells and their links")
-    parser.add_argument("--output-dir", type=user_path, help="--plot, --degrees: folder of figures (inspected)")
-    options = parser.parse_args(list(arguments)[1:])
+    options = _parser().parse_args(list(arguments)[1:])
     if not options.networks and not options.config:
         raise ValueError("Expected inspect to be given networks or --config, but got neither.")
     if not (options.plot or options.degrees):
@@ -85,6 +60,35 @@ def run(arguments: Sequence[str]) -> int:
     if options.degrees or options.plot:
         _draw(records, options.output_dir or Path("inspected"), options.plot, options.degrees)
     return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "nnmass inspect",
+        "Show NN-Mass and the other topology of networks: names of the zoo or of timm, checkpoints, configurations.",
+        [
+            "nnmass inspect resnet50 densenet121 --config cifar10_dense.yaml",
+            "nnmass inspect mobilenetv2_a --per-block --csv blocks.csv",
+            "nnmass inspect --config cifar10_dense.yaml --plot --degrees --output-dir figures",
+        ],
+    )
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="name in the zoo or in timm, or a checkpoint")
+    parser.add_argument("--config", "-c", action="append", default=[], help="configuration whose network to show")
+    parser.add_argument("--input-size", help="shape of one input, such as 3,224,224 (default: the network's own)")
+    parser.add_argument("--per-block", action="store_true", help="one row per block, and all that was not judged")
+    parser.add_argument("--csv", type=user_path, metavar="FILE", help="write the rows as CSV")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument(
+        "--ldi",
+        action="store_true",
+        help="singular values of every layer's Jacobian",
+    )
+    parser.add_argument("--device", type=device_name, help="--ldi: auto, cpu, cuda or cuda:N (auto: a GPU, if any)")
+    parser.add_argument("--degrees", action="store_true", help="degree distributions against Poisson: table, figure")
+    parser.add_argument("--graph", action="store_true", help="clustering and path lengths of the cells' neurons")
+    parser.add_argument("--plot", action="store_true", help="draw the cells and their links")
+    parser.add_argument("--output-dir", type=user_path, help="--plot, --degrees: folder of figures (inspected)")
+    return parser
 
 
 def _write(options: "Namespace", rows: Callable[..., "pd.DataFrame"], records: Mapping[str, object]) -> None:

@@ -1,13 +1,14 @@
 """Statistics of a table of networks: intervals, partial correlations, left-out groups, differences of predictors."""
 
-from collections.abc import Callable, Hashable, Sequence
-from functools import lru_cache
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+
+from nnmass.studies.resampling import FEWEST, QUANTILE, ROUNDING, Moments, Statistic, bootstrapped
 
 __all__ = [
     "UNKNOWN",
@@ -23,19 +24,10 @@ __all__ = [
     "spearman_interval",
 ]
 
-RESAMPLES = 2000
-FEWEST = 8
-"""Networks below which no interval is given."""
-
 BOOTSTRAP_FROM = 30
 """Networks from which intervals are bootstrapped: with fewer, Fisher's transformation covers better."""
 
-_QUANTILE = float(stats.norm.ppf(0.975))
 _NAN = float("nan")
-_ROUNDING = 1e-10
-
-Statistic = Callable[[np.ndarray], np.ndarray]
-"""Function of weights (resamples, networks) that gives a number for each resample."""
 
 
 class WithInterval(NamedTuple):
@@ -62,56 +54,6 @@ UNKNOWN = WithInterval(_NAN, _NAN, _NAN)
 """An estimate that cannot be told."""
 
 
-class _Moments:
-    """Sums of each network's points, of which the covariance matrix of any resample of the networks is made."""
-
-    def __init__(self, columns: Sequence[np.ndarray], networks: np.ndarray) -> None:
-        values = np.column_stack(columns).astype(float)
-        spread = np.ptp(values, axis=0)
-        self.is_constant = bool((spread <= _ROUNDING * np.abs(values).max(axis=0)).any())
-        values = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
-        names, number = np.unique(networks, return_inverse=True)
-        self.networks = len(names)
-        self.is_one_point_each = len(names) == len(values)
-        products = values[:, :, None] * values[:, None, :]
-        self.count = np.bincount(number, minlength=len(names)).astype(float)
-        self.sums = np.zeros((len(names), values.shape[1]))
-        self.products = np.zeros((len(names), *products.shape[1:]))
-        np.add.at(self.sums, number, values)
-        np.add.at(self.products, number, products)
-
-    def covariances(self, weights: np.ndarray) -> np.ndarray:
-        """Covariance matrices (resamples, columns, columns); NaN where a column does not vary."""
-        count = weights @ self.count
-        mean = weights @ self.sums / count[:, None]
-        products = np.tensordot(weights, self.products, axes=1) / count[:, None, None]
-        covariances = products - mean[:, :, None] * mean[:, None, :]
-        varies = (np.diagonal(covariances, axis1=1, axis2=2) > _ROUNDING**1.2).all(axis=1)
-        return np.where(varies[:, None, None], covariances, np.nan)
-
-    def correlation(self, first: int, second: int) -> Statistic:
-        """Correlation of two columns."""
-
-        def of_resamples(weights: np.ndarray) -> np.ndarray:
-            matrix = self.covariances(weights)
-            variances = matrix[:, first, first] * matrix[:, second, second]
-            return matrix[:, first, second] / np.sqrt(variances)
-
-        return of_resamples
-
-    def partial_correlation(self, weights: np.ndarray) -> np.ndarray:
-        """Correlation of the first two columns, given all others."""
-        matrix = self.covariances(weights)
-        result = np.full(len(matrix), np.nan)
-        known = np.isfinite(matrix).all(axis=(1, 2))
-        scale = np.sqrt(np.diagonal(matrix[known], axis1=1, axis2=2))
-        correlations = matrix[known] / (scale[:, :, None] * scale[:, None, :])
-        regular = np.linalg.det(correlations) > _ROUNDING
-        precision = np.linalg.inv(correlations[regular])
-        result[np.flatnonzero(known)[regular]] = -precision[:, 0, 1] / np.sqrt(precision[:, 0, 0] * precision[:, 1, 1])
-        return result
-
-
 def r2_with_interval(x: np.ndarray, y: np.ndarray, networks: np.ndarray) -> WithInterval:
     """R2 of the straight line, with an interval from that of the correlation.
 
@@ -135,7 +77,7 @@ def r2_with_interval(x: np.ndarray, y: np.ndarray, networks: np.ndarray) -> With
         >>> [round(part, 3) for part in r2_with_interval(x, x + 3 * np.sin(7 * x), np.arange(12))]
         [0.717, 0.281, 0.914]
     """
-    if len(x) < 3 or (moments := _Moments([x, y], networks)).is_constant:
+    if len(x) < 3 or (moments := Moments([x, y], networks)).is_constant:
         return UNKNOWN
     value, low, high = _interval_of_correlation(moments, moments.correlation(0, 1), controls=0)
     return WithInterval(value**2, *_squared(low, high))
@@ -158,8 +100,8 @@ def partial_correlation(
     """
     if len(x) < 3 + len(controls):
         return UNKNOWN
-    varying = [column for column in controls if np.ptp(column) > _ROUNDING * np.abs(column).max()]
-    moments = _Moments([x, y, *varying], networks)
+    varying = [column for column in controls if np.ptp(column) > ROUNDING * np.abs(column).max()]
+    moments = Moments([x, y, *varying], networks)
     if moments.is_constant:
         return UNKNOWN
     return _interval_of_correlation(moments, moments.partial_correlation, controls=len(varying))
@@ -177,7 +119,7 @@ def r2_difference(first: np.ndarray, second: np.ndarray, y: np.ndarray, networks
     Returns:
         Bounds of the bias-corrected and accelerated bootstrap; NaN for fewer than eight networks.
     """
-    if len(y) < 3 or (moments := _Moments([first, second, y], networks)).is_constant:
+    if len(y) < 3 or (moments := Moments([first, second, y], networks)).is_constant:
         return UNKNOWN
     one, other = moments.correlation(0, 2), moments.correlation(1, 2)
 
@@ -185,7 +127,7 @@ def r2_difference(first: np.ndarray, second: np.ndarray, y: np.ndarray, networks
         return one(weights) ** 2 - other(weights) ** 2
 
     value = float(difference(np.ones((1, moments.networks)))[0])
-    return WithInterval(value, *_bootstrapped(difference, moments.networks))
+    return WithInterval(value, *bootstrapped(difference, moments.networks))
 
 
 def spearman_interval(rho: float, n: int) -> tuple[float, float]:
@@ -275,16 +217,16 @@ def explainable_share(table: np.ndarray) -> WithInterval:
             return np.where(variance > 0, np.clip(1 - error / variance, 0, 1), np.nan)
 
     value = float(share(np.ones((1, networks)))[0])
-    return WithInterval(value, *_bootstrapped(share, networks))
+    return WithInterval(value, *bootstrapped(share, networks))
 
 
-def _interval_of_correlation(moments: _Moments, statistic: Statistic, controls: int) -> WithInterval:
+def _interval_of_correlation(moments: Moments, statistic: Statistic, controls: int) -> WithInterval:
     value = float(statistic(np.ones((1, moments.networks)))[0])
     if moments.networks < FEWEST or not np.isfinite(value):
         return WithInterval(value, _NAN, _NAN)
     if moments.networks < BOOTSTRAP_FROM and moments.is_one_point_each:
         return WithInterval(value, *_fisher(value, 1 / np.sqrt(moments.networks - controls - 3)))
-    return WithInterval(value, *_bootstrapped(statistic, moments.networks))
+    return WithInterval(value, *bootstrapped(statistic, moments.networks))
 
 
 def _fisher(correlation: float, error: float) -> tuple[float, float]:
@@ -292,7 +234,7 @@ def _fisher(correlation: float, error: float) -> tuple[float, float]:
     if not np.isfinite(error):
         return _NAN, _NAN
     centre = np.arctanh(np.clip(correlation, -1 + 1e-15, 1 - 1e-15))
-    low, high = np.tanh([centre - _QUANTILE * error, centre + _QUANTILE * error])
+    low, high = np.tanh([centre - QUANTILE * error, centre + QUANTILE * error])
     return float(low), float(high)
 
 
@@ -300,32 +242,3 @@ def _squared(low: float, high: float) -> tuple[float, float]:
     """Bounds of a square, from those of the number."""
     ends = sorted((low**2, high**2))
     return (0.0 if low < 0 < high else ends[0]), ends[1]
-
-
-@lru_cache(maxsize=8)
-def _resamples(networks: int) -> np.ndarray:
-    """Times that each network is drawn, (resamples, networks); the same for every statistic."""
-    drawn = np.random.default_rng(0).multinomial(networks, np.full(networks, 1 / networks), RESAMPLES).astype(float)
-    drawn.setflags(write=False)
-    return drawn
-
-
-def _bootstrapped(statistic: Statistic, networks: int) -> tuple[float, float]:
-    """Bias-corrected and accelerated interval over resamples of the networks."""
-    if networks < FEWEST:
-        return _NAN, _NAN
-    with np.errstate(divide="ignore", invalid="ignore"):
-        resampled = statistic(_resamples(networks))
-        value = float(statistic(np.ones((1, networks)))[0])
-        without_one = statistic(1 - np.eye(networks))
-    resampled, without_one = resampled[np.isfinite(resampled)], without_one[np.isfinite(without_one)]
-    if not np.isfinite(value) or not len(resampled) or not len(without_one):
-        return _NAN, _NAN
-    below = ((resampled < value).mean() + (resampled <= value).mean()) / 2
-    bias = stats.norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
-    deviations = without_one.mean() - without_one
-    scale = float((deviations**2).sum() ** 1.5)
-    acceleration = float((deviations**3).sum()) / (6 * scale) if scale > 0 else 0.0
-    shifted = bias + np.array([-_QUANTILE, _QUANTILE])
-    low, high = np.quantile(resampled, stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
-    return float(low), float(high)

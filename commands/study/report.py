@@ -12,7 +12,7 @@ __all__ = ["add_to"]
 def add_to(actions: Actions) -> None:
     """Add the action ``report``."""
     examples = ["nnmass study report runs/study_mnist_mlp"]
-    parser = actions.add("report", "write table, fits, figures and report.html", _report, examples)
+    parser = actions.add("report", "write tables, fits, figures and the page, as HTML and Markdown", _report, examples)
     add_study(parser)
     add_output_dir(parser)
 

@@ -15,6 +15,7 @@ from nnmass.studies.definition import Study
 from nnmass.studies.report.baselines import baseline_table
 from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import PREDICTORS, study_fits
+from nnmass.studies.report.markdown import study_markdown
 from nnmass.studies.report.page import study_page
 from nnmass.studies.report.sweep import Sweep, draw_sweep, spread_of, sweep_of
 from nnmass.studies.rows import load, load_curves
@@ -28,7 +29,7 @@ _MOST_COMBINATIONS = 20  # in the table on the terminal
 
 
 def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
-    """Write ``results``, ``curves``, ``fits``, ``baselines``, figures and ``report.html`` into the study's folder.
+    """Write ``results``, ``curves``, ``fits``, ``baselines``, figures and the page into the study's folder.
 
     Args:
         study: The study.
@@ -69,6 +70,9 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     planned = len((folder / "rows.txt").read_text(encoding="utf-8").splitlines())
     page = study_page(study.name, results, fits, choice.colour, pictures, definition, versions, sweep, planned)
     write_atomically(folder / "report.html", page)
+    names = [picture.name for picture in pictures]
+    text = study_markdown(study.name, shown, fits, baselines, choice.endpoint, names, planned)
+    write_atomically(folder / "report.md", text)
     for explained, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
         yield _table_of_fits(f"R2 of the {explained} (mean over seeds)", part)
     for (group, networks), part in baselines.groupby(["group", "networks"], sort=False):

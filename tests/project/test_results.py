@@ -1,0 +1,135 @@
+"""What the pages of results print, computed again from the tables beside them."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from nnmass.commands.study.opened import open_study
+from nnmass.studies.report.baselines import baseline_table
+from nnmass.studies.report.fits import study_fits
+
+sys.path.insert(0, str(ROOT / "docs"))
+from result_tables import refreshed
+
+RESULTS = ROOT / "docs" / "results"
+PAGES = sorted(RESULTS.glob("*/README.md"))
+STUDIES = {
+    "cifar10_small": ("cifar10_small/results.csv", "cifar10_small/"),
+    "imagenet_resnets": ("imagenet/resnets.csv", "imagenet/resnets_"),
+    "imagenet_mobilenets": ("imagenet/mobilenets.csv", "imagenet/mobilenets_"),
+    "mlp_designs": ("mlp_designs/results.csv", "mlp_designs/"),
+    "mnist_mlp": ("mnist_mlp/results.csv", "mnist_mlp/"),
+    "synthetic_mlp": ("synthetic_mlp/results.csv", "synthetic_mlp/"),
+}
+
+
+class Numbers:
+    """The numbers of one table of results as pages print them."""
+
+    def __init__(self, file: str) -> None:
+        self.table = pd.read_csv(RESULTS / file)
+
+    def row(self, **about: object) -> dict[str, Any]:
+        about = {"networks": "all", "group": "all", "explained": "test accuracy", "epoch": "last epoch", **about}
+        chosen = self.table[(self.table[list(about)].astype(str) == pd.Series(about).astype(str)).all(axis=1)]
+        assert len(chosen) == 1, about
+        return chosen.iloc[0].to_dict()
+
+    def estimate(self, name: str, **about: object) -> str:
+        line = self.row(**about)
+        return f"{line[name]:.2f} ({line[f'{name}_low']:.2f} to {line[f'{name}_high']:.2f})"
+
+
+def printed(page: str) -> str:
+    """Read a page as one line, so that sentences need not end where its lines do."""
+    return re.sub(r"\s+", " ", (ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.parent.name for page in PAGES])
+def test_the_tables_of_a_page_are_those_of_its_files(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == refreshed(page), "python docs/result_tables.py writes them anew"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "synthetic_mlp" else ()) for name in STUDIES]
+)
+def test_fits_and_baselines_are_those_of_the_results(name: str) -> None:
+    results, prefix = STUDIES[name]
+    choice = open_study(name).study.report
+    table = pd.read_csv(RESULTS / results)
+    if table["config"].isna().all():
+        table["config"] = ""
+    for kind, computed in (
+        ("fits", study_fits(table, choice.group, choice.published)),
+        ("baselines", baseline_table(table, choice.group, choice.endpoint)),
+    ):
+        written = pd.read_csv(RESULTS / f"{prefix}{kind}.csv", dtype={"group": str})
+        numbers = computed.select_dtypes("number").columns
+        words = computed.columns.difference(numbers)
+        pd.testing.assert_frame_equal(
+            written[numbers].astype(float), computed[numbers].astype(float), rtol=1e-6, atol=1e-9
+        )
+        known = [word for word in words if word != "published"]
+        pd.testing.assert_frame_equal(written[known].astype(str), computed[known].astype(str), check_dtype=False)
+
+
+def test_the_mnist_page_prints_its_numbers() -> None:
+    page, baselines = printed("docs/results/mnist_mlp/README.md"), Numbers("mnist_mlp/baselines.csv")
+    linked = {"networks": "NN-Mass > 0"}
+    difference = baselines.estimate("mass_less_this", measure="log parameters", **linked)
+    assert f"more than log parameters, by {difference} of R2" in page
+    line = baselines.row(measure="log NN-Mass", **linked)
+    assert f"a parabola in log NN-Mass explains {line['quadratic_r2']:.2f} instead of {line['r2']:.2f}" in page
+    all_of_them = baselines.row(measure="log(1 + NN-Mass)")
+    assert f"with the chains log(1 + NN-Mass) explains {all_of_them['r2']:.2f}" in page
+    fits = Numbers("mnist_mlp/fits.csv")
+    singular = {"explained": "mean singular value", "epoch": "before training", "averaging": "single seeds"}
+    by_mass, by_size = (fits.row(explaining=name, **singular)["r2"] for name in ("NN-Mass", "parameters"))
+    assert f"R2 is {by_mass:.2f} on NN-Mass and {by_size:.2f} on parameters" in page
+
+
+def test_the_accuracies_by_epoch_on_the_mnist_page_are_those_of_the_curves() -> None:
+    page = printed("docs/results/mnist_mlp/README.md")
+    results = pd.read_csv(RESULTS / "mnist_mlp" / "results.csv").set_index("row")
+    curves = pd.read_parquet(RESULTS / "mnist_mlp" / "curves.parquet").join(results[["network", "nn_mass"]], on="row")
+    linked = curves[curves["nn_mass"] > 0]
+    means = linked.groupby(["epoch", "network"])[["nn_mass", "val/accuracy"]].mean()
+
+    def explained(epoch: int) -> str:
+        part = means.loc[epoch - 1]
+        return f"{np.corrcoef(np.log(part['nn_mass']), part['val/accuracy'])[0, 1] ** 2:.2f}"
+
+    by_epoch = {epoch: explained(epoch) for epoch in (1, 10, 30, 50, 60)}
+    sentence = "R2 is {1} after 1 epoch, {10} after 10, {30} after 30, {50} after 50 and {60} after 60"
+    assert re.sub(r"\{(\d+)\}", lambda match: by_epoch[int(match[1])], sentence) in page, by_epoch
+
+
+def test_the_synthetic_page_prints_its_numbers() -> None:
+    page = printed("docs/results/synthetic_mlp/README.md")
+    baselines, fits = Numbers("synthetic_mlp/baselines.csv"), Numbers("synthetic_mlp/fits.csv")
+    differences: dict[str, list[str]] = {"all": [], "NN-Mass > 0": []}
+    for name in ("Seg20", "Seg30", "Circle20"):
+        for networks, measure in (("all", "log(1 + NN-Mass)"), ("NN-Mass > 0", "log NN-Mass")):
+            about = {"group": f"{name.lower()}_mlp", "networks": networks}
+            mass = baselines.estimate("r2", measure=measure, **about)
+            size = baselines.estimate("r2", measure="log parameters", **about)
+            share = fits.row(explaining="log parameters", averaging="mean over seeds", **about)["explainable"]
+            (line,) = re.findall(rf"\| {re.escape(mass)} \| {re.escape(size)} \|[^|]*\| (\S+) \|", page)
+            assert line == f"{share:.2f}"
+            differences[networks].append(baselines.estimate("mass_less_this", measure="log parameters", **about))
+    for three in differences.values():
+        assert f"{three[0]}, {three[1]} and {three[2]}" in page
+
+
+def test_the_imagenet_page_prints_its_numbers() -> None:
+    page, baselines = printed("docs/results/imagenet/README.md"), Numbers("imagenet/resnets_baselines.csv")
+    difference = baselines.estimate("mass_less_this", measure="log parameters")
+    given = baselines.estimate("given_size", measure="log NN-Mass")
+    assert f"the difference of the two R2, {difference}, is not told from 0" in page
+    assert f"partial correlation of accuracy with log NN-Mass is {given}" in page
