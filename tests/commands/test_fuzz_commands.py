@@ -171,6 +171,7 @@ def base_commands(place: Place) -> dict[str, list[list[str]]]:
         "shrink": [["photographs", "copy", "--side=4", "--quality=80", "--workers=1"]],
         "check": [["--device=nothing"]],
         "export": [[checkpoint, "network.pt2"]],
+        "release": [[checkpoint, "mine", "--folder=weights", "--overwrite"]],
         "inspect": [["mlp_d24_w8_t2", "--csv=a.csv", "--json=a.json"], [checkpoint, "--input_size=1,8,8"]],
         "design": [
             ["--like=mnist_mlp", "--depth=8:12", "--tc=0:4", "--count=2", "--max-params=50K", "--output_dir=designs"]
