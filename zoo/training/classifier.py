@@ -54,8 +54,8 @@ class Classifier(OptimizedModule):
         cuda_graph: On one GPU, capture a training step of the network and replay it, which Python does not hold up.
         loss: Of training; ``binary_cross_entropy`` asks for each class by itself whether it is there. Evaluations give
             the cross-entropy with either.
-        weights: File to start a training from, or ``pretrained`` for timm's; see :func:`zoo.load_weights`. It is read
-            when the training begins, and not for an evaluation.
+        weights: File to start a training from, the name of a trained network, or ``pretrained`` for timm's; see
+            :func:`zoo.load_weights`. They are read when the training begins, and not for an evaluation.
         freeze: ``backbone`` for all but the classifier, or patterns of names; these parts do not learn, and their batch
             norms keep their running statistics.
         unfreeze_epoch: Epochs after which the frozen parts learn too, at the rate that the schedule has come to.

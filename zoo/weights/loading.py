@@ -74,8 +74,8 @@ def load_weights(
 
     Args:
         network: Any network.
-        source: A file as :func:`read_state` reads it, or what that gives; ``pretrained`` for what timm has published
-            for the network, which is downloaded.
+        source: A file or a name as :func:`read_state` takes it, or what that gives; ``pretrained`` for what timm has
+            published for the network, which is downloaded.
         classes: Names of the classes that the network shall tell apart, if they are known.
 
     Raises:
