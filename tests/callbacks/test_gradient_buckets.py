@@ -82,6 +82,27 @@ def test_training_afterwards_is_the_training_without(
     assert all(torch.equal(value, networks[1].state_dict()[name]) for name, value in networks[0].state_dict().items())
 
 
+@pytest.mark.usefixtures("alone")
+def test_a_network_that_is_wrapped_anew_gets_its_pass_before_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when frozen parameters are set free."""
+    network: Any = Network(unused=False)
+    passes: list[DistributedDataParallel] = []
+    forward = DistributedDataParallel.forward
+    monkeypatch.setattr(
+        DistributedDataParallel, "forward", lambda self, *inputs: passes.append(self) or forward(self, *inputs)
+    )
+    wrapped = [DistributedDataParallel(network) for _ in range(2)]
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(model=wrapped[0]))
+    callback = GradientBuckets()
+    callback.on_train_start(trainer, network)
+    callback.on_train_batch_start(trainer, network, None, 0)
+    assert passes == [wrapped[0]]
+    trainer.strategy.model = wrapped[1]
+    for batch in range(2):
+        callback.on_train_batch_start(trainer, network, None, batch)
+    assert passes == wrapped
+
+
 @pytest.mark.slow
 def test_two_processes_shaped_like_gpus_train_the_network_of_two_processors(tmp_path: Path, nnmass: Callable) -> None:
     """With every callback of a run, and the recorder of Jacobians."""
