@@ -72,6 +72,11 @@ class DataModule(LightningDataModule, ABC):
         """Shape of one sample as the network sees it."""
 
     @property
+    def train_input_size(self) -> tuple[int, ...]:
+        """Shape of one training sample, where it is another than that of the test."""
+        return self.input_size
+
+    @property
     def device(self) -> torch.device:
         """Device of the network; without a trainer, the processor."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")

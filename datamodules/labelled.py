@@ -89,6 +89,9 @@ class LabelledImages(PhotographDataModule, ABC):
                 rule = f"be {self.in_chans} numbers, and mean and std to be given together"
                 raise ValueError(f"Expected data.{name} to {rule}, but got {values}.")
         self.data_dir = data_folder(data_dir)
+        for name, usual in (("train_resolution", self.resolution), ("test_crop", 0.875)):
+            if in_memory and getattr(self, name) != usual:
+                raise ValueError(f"Expected no data.{name} with {where}, but got {getattr(self, name)}.")
         self.split_sizes = Split(val_size, test_size, self.val_on_test, self.split_seed)
         self.in_memory, self.augmentation = in_memory, small
         self._given = None if mean is None or std is None else (tuple(mean), tuple(std))
@@ -187,7 +190,7 @@ class LabelledImages(PhotographDataModule, ABC):
         return mean_and_std(self._images("train"), self._preparation(), cache, self.reading_processes(), name)
 
     def _preparation(self, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()) -> Preprocessing:
-        """How an image is prepared; without mean and standard deviation, all but its normalisation."""
+        """Preparation of an image; without mean and standard deviation, all but its normalisation."""
         channels, size = self.in_chans, (self.resolution, self.resolution)
         crop = None if self.in_memory else self.test_crop
         return Preprocessing(channels, size, mean or (0.0,) * channels, std or (1.0,) * channels, crop)

@@ -80,7 +80,7 @@ class PhotographAugmentation:
 
     @property
     def mixes(self) -> bool:
-        """Whether MixUp or CutMix make the labels shares of classes."""
+        """True where MixUp or CutMix make the labels shares of classes."""
         return bool(self.mixup or self.cutmix)
 
     def mix(self, images: Tensor, labels: Tensor, num_classes: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -75,6 +75,11 @@ class PhotographDataModule(DataModule, ABC):
         return (self.in_chans, self.resolution, self.resolution)
 
     @property
+    def train_input_size(self) -> tuple[int, ...]:
+        """(channels, height, width) of a training photograph, in px."""
+        return (self.in_chans, self.train_resolution, self.train_resolution)
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """The centre crop of validation and test."""
         mean, std = self.mean_and_std

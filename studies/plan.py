@@ -31,7 +31,7 @@ def planned(study: Study, rows: Sequence[Row], timed: bool = False) -> Iterator[
         (three times the MACs, for the way forward and back, of all samples of all epochs), ``published`` (data set and
         number of samples, where these are the published ones), and ``seconds`` of one training if it is timed. Both
         numbers are missing where no number of epochs is given, and where the data are needed and not at hand;
-        ``reason`` says what of these is.
+        ``reason`` says what of these is. The MACs are missing too where training images have another size.
     """
     seeds = Counter((row.config, row.network) for row in rows)
     first = {(row.config, row.network): row for row in reversed(rows)}
@@ -84,9 +84,11 @@ def _as_at_hand(study: Study, row: Row, shared: _Data, timed: bool) -> dict[str,
     if shared.loader is None:
         return (size or size_of(row)) | {"reason": shared.reason}
     samples, steps = shared.loader.sampler.num_samples, len(shared.loader)
+    # MACs are those of the test; of smaller training images they are not known.
+    same = shared.data.train_input_size == shared.data.input_size
     if not timed:
         size = size or size_of(row)
-        return size | _training_macs(row, size, samples)
+        return size | (_training_macs(row, size, samples) if same else {})
     from nnmass.studies.timing import seconds_alone, seconds_together
 
     model, _ = row.build()
@@ -94,7 +96,7 @@ def _as_at_hand(study: Study, row: Row, shared: _Data, timed: bool) -> dict[str,
     per_step = (seconds_together if study.engine == "ensemble" else seconds_alone)(model, shared.data, row)
     epochs = _epochs(row)
     seconds = {} if epochs is None else {"seconds": per_step * steps * epochs}
-    return size | _training_macs(row, size, samples) | seconds
+    return size | (_training_macs(row, size, samples) if same else {}) | seconds
 
 
 def _epochs(row: Row) -> int | None:

@@ -34,7 +34,7 @@ def seconds_alone(model: Classifier, data: DataModule, row: Row) -> float:
     parameters = list(model.parameters())
     optimizer = model.optimizer(parameters)
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(data.batch_size, *data.input_size, generator=generator).to(device)
+    inputs = torch.rand(data.batch_size, *data.train_input_size, generator=generator).to(device)
     labels = torch.randint(data.num_classes, (data.batch_size,), generator=generator).to(device)
 
     def step() -> None:

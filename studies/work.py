@@ -112,8 +112,8 @@ class Measurer:
         if config not in self.samples:
             parts: list[Tensor] = []
             seed, data.seed = data.seed, 0
-            for inputs, _ in data.training_batches():
-                parts.append(inputs)
+            for batch in data.training_batches():
+                parts.append(data.transfer_batch_to_device(batch, data.device, 0)[0])
                 if sum(map(len, parts)) >= self.choice.samples:
                     break
             data.seed = seed

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchvision.transforms import v2
 
+from nnmass.datamodules import DataModule, ImageFolder
+from nnmass.datamodules.own_augment import OwnAugmentation
 from nnmass.datamodules.photograph_augment import _NOTATION, PhotographAugmentation, PhotographSteps
+from nnmass.studies.definition import JacobianChoice
+from nnmass.studies.work import Measurer
 from nnmass.zoo.seeding import seeded
 
 MEAN = (0.485, 0.456, 0.406)
@@ -199,7 +204,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def finished(data: ThreeClasses, position: dict[str, int]) -> list[tuple[Tensor, Tensor]]:
+def finished(data: DataModule, position: dict[str, int]) -> list[tuple[Tensor, Tensor]]:
     """Batches as the network sees them, from a position on."""
     loader = data.train_dataloader()
     loader.go_to(position)
@@ -246,6 +251,7 @@ def test_the_first_of_the_repetitions_is_the_photograph_without_any(folder: Path
 def test_only_training_photographs_are_augmented_and_of_the_resolution_of_training(folder: Path) -> None:
     data, plain = make(folder, test_crop=1.0), make(folder, PhotographAugmentation(), test_crop=1.0)
     assert data.input_size == (3, 24, 24)
+    assert data.train_input_size == (3, 16, 16)
     assert data.preprocessing.crop == 1.0
     for loader, other in (
         (data.val_dataloader(), plain.val_dataloader()),
@@ -270,3 +276,33 @@ def test_only_training_photographs_are_augmented_and_of_the_resolution_of_traini
 def test_sizes_out_of_range_are_named(options: dict[str, Any], sentence: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=f"Expected {sentence}"):
         make(folder, **options)
+
+
+def test_own_photographs_are_augmented_in_the_same_way(folder: Path) -> None:
+    settings: dict[str, Any] = {"resolution": 24, "train_resolution": 16, "num_workers": 0, "batch_size": 4}
+    own = ImageFolder(
+        data_dir=str(folder / "imagenet"),
+        augmentation=OwnAugmentation(**asdict(ALL)),
+        val_on_test=True,
+        mean=list(MEAN),
+        std=list(ThreeClasses.std),
+        **settings,
+    )
+    start = {"epoch": 1, "start": 1}
+    for batch, other in zip(finished(own, start), finished(make(folder), start), strict=True):
+        assert all(map(torch.equal, batch, other))
+
+
+@pytest.mark.parametrize("options", [{"train_resolution": 16}, {"test_crop": 0.95}], ids=["resolution", "crop"])
+def test_images_in_memory_are_not_cropped(options: dict[str, Any], folder: Path) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"Expected no data.{name} with data.in_memory true, but got {value}"):
+        ImageFolder(data_dir=str(folder / "imagenet"), in_memory=True, resolution=24, **options)
+
+
+def test_a_study_measures_the_photographs_that_a_network_would_see(folder: Path) -> None:
+    data = make(folder)
+    measurer = Measurer(JacobianChoice(samples=6))
+    images = measurer._images("config", data)
+    expected = torch.cat([batch for batch, _ in finished(make(folder), {"epoch": 0, "start": 0})])[:6]
+    assert torch.equal(images, expected)
