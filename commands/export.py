@@ -1,16 +1,12 @@
 """export: a trained network for programs that have no torch, or none of this code."""
 
-import io
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
-from nnmass.commands.options.parser import Parser
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from nnmass.commands.options.files import new_file, require_new
+from nnmass.commands.options.parser import Parser, refuse_unread
 
 __all__ = ["run"]
 
@@ -26,56 +22,57 @@ def run(arguments: Sequence[str]) -> int:
     parser = Parser(
         "nnmass export",
         "Write the network of a checkpoint as ONNX (.onnx) or as a program of torch.export (.pt2), and check it.\n"
-        "It maps inputs as the data module prepares them, in batches of any size, to logits.",
+        "It maps images, in batches of any size, to probabilities; classes and preprocessing are in its metadata.",
         ["nnmass export runs/latest/checkpoints/best.ckpt network.onnx"],
     )
-    parser.add_argument("checkpoint", type=_checkpoint, help="checkpoint of a run")
-    parser.add_argument("file", type=_new_file, help="file to write: its ending decides the format")
+    parser.add_argument("checkpoint", type=_checkpoint, help="checkpoint, or a trained network's name")
+    parser.add_argument(
+        "file", type=new_file("the file", ".onnx", ".pt2"), help="file to write: its ending decides the format"
+    )
+    parser.add_argument("--input", choices=("uint8", "float"), help="images in bytes, or in [0, 1] (uint8)")
+    parser.add_argument("--raw", action="store_true", help="from normalised images to logits, as in the training")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     options = parser.parse_args(list(arguments)[1:])
-    from nnmass.commands.options.named_networks import find_network
+    if options.raw:
+        refuse_unread("--raw", "images", input=options.input)
+    require_new(options.file, options.overwrite)
+    from nnmass.commands.options.trained import find_trained
     from nnmass.runtime.files import write_atomically
     from nnmass.runtime.quiet import quieten
 
     if options.file.suffix == ".onnx":
         _require_onnx()
     quieten()
-    import torch
+    from nnmass.zoo.weights.export import exportable, largest_difference, write_onnx, write_program
 
-    named = find_network(str(options.checkpoint))
-    network = named.network.eval()
-    assert named.input_size is not None  # a run's configuration names its data
-    generator = torch.Generator().manual_seed(0)
-    batches = [torch.randn(size, *named.input_size, generator=generator) for size in (2, 1, 5)]
+    trained = find_trained(options.checkpoint)
+    if trained.transform is None and options.input is not None:
+        refuse_unread(f"the vectors of {trained.data}", "images", input=options.input)
+    part = exportable(trained, "normalised" if options.raw else options.input or "uint8")
     options.file.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch:
-        part = Path(scratch) / f"network{options.file.suffix}"
-        write = _write_onnx if options.file.suffix == ".onnx" else _write_program
-        difference = write(network, batches, part)
+        written = Path(scratch) / f"network{options.file.suffix}"
+        write = write_onnx if options.file.suffix == ".onnx" else write_program
+        difference = largest_difference(part, write(part, written))
         if not difference <= _TOLERANCE:
             raise ValueError(
                 f"Expected the exported network to answer as the network does, but it differs by {difference:.1e}."
             )
-        write_atomically(options.file, part.read_bytes())
-    shape = " x ".join(map(str, named.input_size))
+        write_atomically(options.file, written.read_bytes())
+    shape, kind = " x ".join(map(str, trained.input_size or ())), part.facts["input"]
     print(
-        f"Written to {options.file}: inputs N x {shape}; its logits differ by at most {difference:.1e} of the largest."
+        f"Written to {options.file}: {part.input_name} N x {shape} ({kind}); its {part.output_name} differ by at most "
+        f"{difference:.1e} of the largest."
     )
     return 0
 
 
 def _checkpoint(text: str) -> Path:
-    if not text.endswith(".ckpt"):
+    from nnmass.zoo.weights.pretrained import list_pretrained
+
+    if not text.endswith(".ckpt") and text not in list_pretrained():
         raise ArgumentTypeError(f"Expected a checkpoint (.ckpt) to export, but got {text}.")
     return Path(text).expanduser()
-
-
-def _new_file(text: str) -> Path:
-    path = Path(text).expanduser()
-    if path.suffix not in (".onnx", ".pt2"):
-        raise ArgumentTypeError(f"Expected the file to end in .onnx or .pt2, but got {text!r}.")
-    if path.exists():
-        raise ArgumentTypeError(f"Expected a file that does not exist yet, but {text} does.")
-    return path
 
 
 def _require_onnx() -> None:
@@ -84,37 +81,3 @@ def _require_onnx() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError(f"Expected {error.name} for ONNX; pip install 'nnmass[onnx]' brings it.") from error
-
-
-def _write_onnx(network: "nn.Module", batches: "list[Tensor]", file: Path) -> float:
-    import onnxruntime
-    import torch
-
-    dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    program = torch.onnx.export(network, (batches[0],), dynamo=True, dynamic_shapes=dynamic, verbose=False)
-    assert program is not None
-    program.save(str(file), external_data=False)
-    session = onnxruntime.InferenceSession(str(file))
-    name = session.get_inputs()[0].name
-    return _largest_difference(
-        network, batches, lambda batch: torch.from_numpy(session.run(None, {name: batch.numpy()})[0])
-    )
-
-
-def _write_program(network: "nn.Module", batches: "list[Tensor]", file: Path) -> float:
-    import torch
-
-    dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    program = io.BytesIO()  # torch's own file writer has an error of its own for each that a disk may give
-    torch.export.save(torch.export.export(network, (batches[0],), dynamic_shapes=dynamic), program)
-    file.write_bytes(program.getvalue())
-    return _largest_difference(network, batches, torch.export.load(file).module())
-
-
-def _largest_difference(network: "nn.Module", batches: "list[Tensor]", exported: Callable[..., "Tensor"]) -> float:
-    """Return the largest difference over all batches, as a share of the largest logit."""
-    import torch
-
-    with torch.inference_mode():
-        pairs = [(network(batch), exported(batch)) for batch in batches]
-    return max(float((ours - theirs).abs().max() / ours.abs().max()) for ours, theirs in pairs)

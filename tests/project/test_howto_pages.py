@@ -41,6 +41,8 @@ VERBS |= {"Start", "Sweep", "Take", "Test,", "Train", "Try", "Use", "Weigh"}
 COMMAND = re.compile(r"^(?:    )?(?:[A-Z_]+=\S+ )*(?:python cli\.py|nnmass) ([^#\n]*)", re.MULTILINE)
 # Pages whose commands a test of their own executes, as they are or with data that it makes.
 BY_ANOTHER_TEST = {
+    "evaluation.md": "tests/end_to_end/test_checkpoint_pages.py",
+    "export.md": "tests/end_to_end/test_checkpoint_pages.py",
     "export.md": "tests/commands/test_export.py",
     "fine_tuning.md": "tests/end_to_end/test_howtos.py",
     "named_networks.md": "tests/commands/test_network_names.py",

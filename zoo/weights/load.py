@@ -47,13 +47,14 @@ class TrainedNetwork:
 
 
 def load(path: str | os.PathLike[str] | State, network: nn.Module | None = None) -> TrainedNetwork:
-    """Load a trained network from a checkpoint, wherever the file lies.
+    """Load a trained network from a checkpoint, wherever the file lies, or by its name.
 
     The file is read as data. Classes of the zoo, timm and torchvision are built as it describes them; no other class is
     imported, and a network of one's own is passed.
 
     Args:
-        path: A checkpoint that ``fit`` has written; with ``network`` also another file of weights.
+        path: A checkpoint that ``fit`` has written, or the name of a trained network of the zoo; with ``network`` also
+            another file of weights.
         network: Network to load the weights into, of the same architecture.
 
     Raises:
