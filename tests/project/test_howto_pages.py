@@ -24,6 +24,7 @@ LONG = {"cluster.md", "data.md", "studies.md", "topology.md", "training.md"}
 VERBS = {"Choose", "Compare", "Continue", "Design", "Export", "Find", "Fine-tune", "Hold", "Log", "Measure", "Predict"}
 VERBS |= {
     "Build",
+    "Classify",
     "Load",
     "Make",
     "Publish",
