@@ -32,6 +32,7 @@ _NAMES_A_NETWORK = ("--model.network", "--model.network.class_path")
 # A name is the whole network: what a configuration has said of another must not go on. The arguments of one class are
 # kept for the next as far as it has them too, so a class that has none comes between the two.
 _NO_ARGUMENTS = "--model.network=torch.nn.Tanh"
+_HELP = "--model.network.help"
 _CONFIGS = ("--config", "-c")
 
 
@@ -109,6 +110,8 @@ def whole_arguments(words: Sequence[str]) -> list[str]:
         if option in _CONFIGS and _is_of_a_named_network(value):
             done.append(_NO_ARGUMENTS)
         whole = whole_class_path(value) if _takes_a_class(option) else value
+        if option == _HELP:
+            whole = _network(value).get("class_path", whole)
         done += [*written[:-1], written[-1].removesuffix(value) + whole]
     return done
 

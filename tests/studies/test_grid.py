@@ -233,7 +233,7 @@ def test_the_page_on_sweeps_is_done_as_it_is_written(
 def test_the_engine_fit_trains_the_combinations_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     content = {
-        **{"configs": ["digits_dense.yaml"], "networks": ["timm/test_convnext", "dense_digits"]},
+        **{"configs": ["digits_dense.yaml"], "networks": ["timm/test_resnet", "dense_digits"]},
         **{"changes": {"trainer": {"max_epochs": 1}}, "grid": {"model.label_smoothing": [0, 0.1]}},
     }
     (tmp_path / "smooth.yaml").write_text(yaml.safe_dump(content))
@@ -241,5 +241,5 @@ def test_the_engine_fit_trains_the_combinations_too(tmp_path: Path, monkeypatch:
     assert main(["study", "report", "smooth.yaml"]) == 0
     table = pd.read_csv(tmp_path / "runs" / "study_smooth" / "sweep.csv")
     assert sorted(zip(table["network"], table["label_smoothing"], strict=True)) == [
-        *(("dense_digits", 0.0), ("dense_digits", 0.1), ("timm/test_convnext", 0.0), ("timm/test_convnext", 0.1)),
+        *(("dense_digits", 0.0), ("dense_digits", 0.1), ("timm/test_resnet", 0.0), ("timm/test_resnet", 0.1)),
     ]
