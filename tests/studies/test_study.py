@@ -424,6 +424,7 @@ def test_a_mistake_gets_one_sentence(
         ({"changes": {"trainer": {"precision": "bf16"}}}, "no other key of the trainer"),
         ({"changes": {"model": {"optimizer": "torch.optim.AdamW"}}}, "the optimizer torch.optim.Adam"),
         ({"changes": {"model": {"schedule": "cosine"}}}, "the schedule constant"),
+        ({"changes": {"model": {"loss": "binary_cross_entropy"}}}, "the loss cross_entropy"),
         ({"changes": {"data": {"init_args": {"augmentation": {"flip": True}}}}}, "no augmentation"),
     ],
     ids=str,
