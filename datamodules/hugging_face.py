@@ -131,7 +131,7 @@ class _Images(ImageSource):
 
 
 def _loaded(folder: Path) -> Any:
-    """What ``datasets`` reads in a folder.
+    """Read a folder by ``datasets``.
 
     Raises:
         ValueError: If it is not installed, or reads nothing there.

@@ -25,8 +25,8 @@ PUBLIC = {
         pareto_front pass_in_use register_in_timm singular_value_bounds topology
     """,
     "datamodules": """
-        Augmentation CIFAR10 CIFAR100 Circle DataModule Digits FashionMNIST ImageDataModule ImageNet InMemoryDataModule
-        MNIST PhotographAugmentation Seg
+        Augmentation CIFAR10 CIFAR100 Circle DataModule Digits FashionMNIST HuggingFaceImages ImageDataModule
+        ImageFolder ImageNet ImageTable InMemoryDataModule MNIST PhotographAugmentation Seg TorchvisionImages
     """,
     "callbacks": """
         AverageNotes CheckpointDescription CompleteResume ConfusionMatrix DataWait EMAWithWarmUp EpochLines FiniteLoss
