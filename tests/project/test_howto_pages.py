@@ -104,7 +104,7 @@ def test_the_tests_that_are_said_to_execute_commands_are_there() -> None:
 
 def train_and_draw(folder: Path) -> None:
     """A trained network, a copy of its checkpoint, and images for it, as pages on checkpoints take them for granted."""
-    words = [sys.executable, str(ROOT / "cli.py"), "fit", "--config", "digits_dense.yaml", "--trainer.max_epochs", "1"]
+    words = [sys.executable, str(ROOT / "cli.py"), "fit", "--config", "digits_dense.yaml"]
     subprocess.run(words, cwd=folder, check=True, capture_output=True)
     shutil.copy(folder / "runs" / "latest" / "checkpoints" / "best.ckpt", folder)
     (folder / "photos").mkdir()
