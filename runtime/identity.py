@@ -30,6 +30,7 @@ _INCIDENTAL_KEYS = frozenset({"model.cuda_graph", "model.network.init_args.share
 # Options that came after the first runs, and the value with which a training is what it was without them.
 _ADDED: Mapping[str, Any] = {
     "model.loss": "cross_entropy",
+    "model.network.init_args.links": "uniform",
     "data.init_args.balance": "none",
     "model.weights": None,
     "model.freeze": None,

@@ -32,10 +32,10 @@ from .mass import link_counts as link_counts
 from .mass import nn_mass as nn_mass
 from .mass import singular_value_bounds as singular_value_bounds
 from .networks.cells import RandomSkipCell as RandomSkipCell
-from .networks.cells import draw_links as draw_links
 from .networks.densenet import RandomSkipDenseNet as RandomSkipDenseNet
 from .networks.expansion import ExpansionBlock as ExpansionBlock
 from .networks.initialisation import initialise as initialise
+from .networks.links import draw_links as draw_links
 from .networks.mlp import RandomSkipMLP as RandomSkipMLP
 from .networks.mobilenet import MobileNetV2 as MobileNetV2
 from .networks.resnet import ResNet as ResNet

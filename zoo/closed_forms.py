@@ -154,7 +154,7 @@ _MLP = {"depth", "width", "tc", "num_classes", "in_features"}
 _RESNET = {"depth", "width_factor", "cardinality", "base_width", "num_classes", "in_chans", "small_images"}
 # By class: the formula, the arguments that it takes, and those that change nothing of this.
 _FORMS: dict[str, tuple[Callable[[dict[str, Any], Sequence[int] | None], ClosedForm | None], set[str], set[str]]] = {
-    "RandomSkipDenseNet": (_of_densenet, _DENSENET, {"seed", "share_outputs"}),
-    "RandomSkipMLP": (_of_mlp, _MLP, {"activation", "seed", "share_outputs"}),
+    "RandomSkipDenseNet": (_of_densenet, _DENSENET, {"links", "seed", "share_outputs"}),
+    "RandomSkipMLP": (_of_mlp, _MLP, {"activation", "links", "seed", "share_outputs"}),
     "ResNet": (_of_resnet, _RESNET, {"seed"}),
 }

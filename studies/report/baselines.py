@@ -14,7 +14,7 @@ from nnmass.studies.report.fits import averages, explained_columns, groups_of, s
 from nnmass.zoo.mass import link_counts
 from nnmass.zoo.size import cell_widths
 
-__all__ = ["BASELINES", "Baseline", "baseline_table", "with_derived_columns"]
+__all__ = ["BASELINES", "Baseline", "as_lines", "baseline_table", "with_derived_columns"]
 
 _LINKED = "NN-Mass > 0"
 _BASE_WIDTHS = "16 32 64"
@@ -76,8 +76,17 @@ def with_derived_columns(table: pd.DataFrame) -> pd.DataFrame:
         table["width"] = table["width_multiplier"]
     if "family" not in table:
         table["family"] = table["network"].str.extract(r"^([a-z_]*[a-z])", expand=False).fillna("")
-    table["links_per_layer"] = [_links_per_layer(row) for row in table.to_dict("records")]
+    table["links_per_layer"] = [_links_per_layer(row) for row in as_lines(table)]
     return table
+
+
+def as_lines(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as mappings from the names of its columns.
+
+    Args:
+        table: Any.
+    """
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _numbers(value: object) -> list[int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nnmass.studies.definition import Endpoint
-from nnmass.studies.report.baselines import BASELINES, with_derived_columns
+from nnmass.studies.report.baselines import BASELINES, as_lines, with_derived_columns
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 
 __all__ = ["baselines_markdown", "fits_markdown", "study_markdown"]
@@ -36,7 +36,7 @@ def fits_markdown(fits: pd.DataFrame, explained: str, group: str = "all") -> str
             _number(line["published"]),
             _estimate(line, "explainable"),
         ]
-        for line in chosen.to_dict("records")
+        for line in as_lines(chosen)
     ]
     return _table(headings, rows)
 
@@ -63,7 +63,7 @@ def baselines_markdown(
             _number(line["left_out_depth"]),
             _estimate(line, "mass_less_this"),
         ]
-        for line in chosen.to_dict("records")
+        for line in as_lines(chosen)
     ]
     return _table(headings, rows)
 
@@ -99,7 +99,7 @@ def study_markdown(
             parts += [f"### {heading[0].upper()}{heading[1:]}", fits_markdown(fits, explained, group)]
     parts += ["### What each property explains", _LEGEND]
     epochs = baselines.drop_duplicates(["explained", "epoch"]).head(1)
-    for about in epochs[["explained", "epoch"]].to_dict("records"):
+    for about in as_lines(epochs[["explained", "epoch"]]):
         for group, networks in baselines[["group", "networks"]].drop_duplicates().itertuples(index=False):
             parts += [f"{about['explained']}, {about['epoch']}; {group}, {networks}:"]
             parts += [baselines_markdown(baselines, **about, networks=networks, group=group)]
@@ -149,7 +149,7 @@ def _answer(baselines: pd.DataFrame, endpoint: Endpoint | None) -> Iterator[str]
     if endpoint is None or primary.empty:
         yield "There is no result at a primary endpoint; the tables below are exploratory."
         return
-    line = primary.iloc[0].to_dict()
+    line = as_lines(primary)[0]
     given_size, given_depth = (_estimate(line, name) or "not known" for name in ("given_size", "given_depth"))
     yield (
         f"R2 of the {line['explained']} on {line['measure']} is {_estimate(line, 'r2')}, over {_networks(line)}; the "
@@ -158,7 +158,7 @@ def _answer(baselines: pd.DataFrame, endpoint: Endpoint | None) -> Iterator[str]
     about = ["explained", "epoch", "networks", "group"]
     same = baselines[(baselines[about] == primary.iloc[0][about]).all(axis=1)]
     others = same[same["measure"].isin([_SIZE, "log t", "depth"]) & (same["endpoint"] != "primary")]
-    for other in others.to_dict("records"):
+    for other in as_lines(others):
         difference = _estimate(other, "mass_less_this")
         yield f"On {other['measure']} it is {_estimate(other, 'r2')}. Mass less this: {difference}{_verdict(other)}."
 
@@ -185,7 +185,7 @@ def _limits(finished: pd.DataFrame, baselines: pd.DataFrame, endpoint: Endpoint 
         for networks, chosen in sets_of(part):
             yield from _collinear(chosen, endpoint, "" if group == "all" else f"{group}, ", networks)
     bent = baselines[(baselines["endpoint"] == "primary") & (baselines["quadratic_p"] < _DOUBTFUL)]
-    for line in bent.to_dict("records"):
+    for line in as_lines(bent):
         better, p_value = f"{line['quadratic_r2']:.2f}", f"{line['quadratic_p']:.1g}"
         yield f"A straight line in {line['measure']} falls short: a parabola explains {better} (F test, p = {p_value})."
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from nnmass.runtime.files import write_atomically, write_figures, write_table
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.definition import Study
-from nnmass.studies.report.baselines import baseline_table
+from nnmass.studies.report.baselines import as_lines, baseline_table
 from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import PREDICTORS, study_fits
 from nnmass.studies.report.markdown import study_markdown
@@ -77,7 +77,7 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
         yield _table_of_fits(f"R2 of the {explained} (mean over seeds)", part)
     for (group, networks), part in baselines.groupby(["group", "networks"], sort=False):
         first = part[(part["explained"] == part["explained"].iloc[0]) & (part["epoch"] == part["epoch"].iloc[0])]
-        yield _table_of_baselines(group, networks, first)
+        yield _table_of_baselines(str(group), str(networks), first)
 
 
 def _table_of_sweep(sweep: Sweep) -> Table:
@@ -123,7 +123,7 @@ def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table
             _number(line["left_out_depth"]),
             _with_interval(line, "mass_less_this"),
         ]
-        for line in table.to_dict("records")
+        for line in as_lines(table)
     ]
     filled = [any(row[column] for row in rows) for column in range(len(headings))]
     return rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])

@@ -9,37 +9,12 @@ from nnmass.zoo.checks import require_integer
 from nnmass.zoo.fast.choice import forward_by_choice
 from nnmass.zoo.fast.outputs import Reader, can_share, precision_of, read_outputs
 from nnmass.zoo.fast.proof import is_proved
-from nnmass.zoo.mass import MOST_LAYERS, link_counts
+from nnmass.zoo.mass import MOST_LAYERS
 from nnmass.zoo.networks.expansion import ExpansionBlock
+from nnmass.zoo.networks.links import Links, draw_links
 from nnmass.zoo.seeding import seeded
 
-__all__ = ["RandomSkipCell", "draw_links"]
-
-
-def draw_links(depth: int, width: int, tc: int, generator: torch.Generator) -> list[Tensor]:
-    """Draw the long-range links of one cell.
-
-    Layer i >= 2 takes l_i = min(w_c (i-1), t_c) channels, drawn uniformly without replacement from the w_c (i-1)
-    outputs of layers 0..i-2 (CVPR 2021, section 3).
-
-    Args:
-        depth: Layers in the cell, d_c.
-        width: Channels per layer, w_c.
-        tc: The most long-range channels a layer may take, t_c.
-        generator: Source of the draw.
-
-    Returns:
-        One sorted int64 tensor per layer, of shape ``(l_i,)``; entry s w_c + k means channel k of layer s.
-
-    Example:
-        >>> [links.tolist() for links in draw_links(4, 2, 9, torch.Generator().manual_seed(0))]
-        [[], [], [0, 1], [0, 1, 2, 3]]
-    """
-    counts = link_counts(depth, width, tc)
-    return [
-        torch.randperm(width * max(layer - 1, 0), generator=generator, device="cpu")[:count].sort().values
-        for layer, count in enumerate(counts)
-    ]
+__all__ = ["RandomSkipCell"]
 
 
 class RandomSkipLayer(nn.Module):
@@ -101,10 +76,12 @@ class RandomSkipCell(nn.Module):
             wherever it can be done; False never. Where hooks, traces or synchronised normalisation are used, or a small
             network shows that it does not work on this machine, the modules run one after the other. Gradients of
             gradients, and many gradients at once, are refused unless it is False.
+        links: ``uniform`` draws the links as the papers do; ``newest`` and ``oldest`` take the candidates of the latest
+            or of the earliest layers; a list per layer gives the channels one by one. NN-Mass is the same for all.
         seed: Decides the links and the initial weights; the global random state is neither read nor changed.
 
     Raises:
-        ValueError: If a size is below 1, or tc or the seed is negative.
+        ValueError: If a size is below 1, tc or the seed is negative, or the links are not those of such a cell.
 
     Example:
         >>> cell = RandomSkipCell(in_channels=3, width=4, depth=5, tc=6)
@@ -127,6 +104,7 @@ class RandomSkipCell(nn.Module):
         expansion: int | None = None,
         expand_first: bool = True,
         share_outputs: bool | None = None,
+        links: Links = "uniform",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -137,10 +115,10 @@ class RandomSkipCell(nn.Module):
         tc = require_integer("tc", tc, 0)
         self.width, self.depth, self.tc = width, depth, tc
         with seeded(seed) as generator:
-            links = draw_links(depth, width, tc, generator)
+            taken = draw_links(depth, width, tc, generator, links)
             self.layers = nn.ModuleList(
                 RandomSkipLayer(
-                    in_channels, width, i, links[i], stride if i == 0 else 1, expansion if i or expand_first else None
+                    in_channels, width, i, taken[i], stride if i == 0 else 1, expansion if i or expand_first else None
                 )
                 for i in range(depth)
             )

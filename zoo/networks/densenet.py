@@ -11,6 +11,7 @@ from nnmass.zoo.checks import require_choice, require_integer, require_memory, r
 from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass
 from nnmass.zoo.networks.cells import RandomSkipCell
 from nnmass.zoo.networks.hub import HubNetwork
+from nnmass.zoo.networks.links import Placement
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.size import cell_widths, densenet_size
 
@@ -38,6 +39,8 @@ class RandomSkipDenseNet(HubNetwork, nn.Module):
         share_outputs: Keep each output of a cell once: a fraction of the memory, to the same result. None, True and
             False mean what they mean for :class:`zoo.RandomSkipCell`.
         seed: Decides links and initial weights; the global random state is neither read nor changed.
+        links: Placement of the links in every cell, or the channels of each layer, one list of lists per cell: see
+            :class:`zoo.RandomSkipCell`.
 
     Attributes:
         nn_mass: NN-Mass of the network (Eq. 2).
@@ -70,6 +73,7 @@ class RandomSkipDenseNet(HubNetwork, nn.Module):
         expansion: int | None = None,
         share_outputs: bool | None = None,
         seed: int = 0,
+        links: Placement | Sequence[Sequence[Sequence[int]]] = "uniform",
     ) -> None:
         super().__init__()
         require_choice("stem", stem, _STEMS)
@@ -81,6 +85,7 @@ class RandomSkipDenseNet(HubNetwork, nn.Module):
             for depth in require_one_per_cell("cell_depth", cell_depth, cells)
         ]
         tcs = [require_integer("tc", number, 0) for number in require_one_per_cell("tc", tc, cells)]
+        placed = [links] * cells if isinstance(links, str) else require_one_per_cell("links", links, cells)
         num_classes = require_integer("num_classes", num_classes, 0)
         expansion = None if expansion is None else require_integer("expansion", expansion, 1)
         require_memory(densenet_size(depths, self.widths, tcs, num_classes, in_chans, expansion=expansion).num_params)
@@ -105,6 +110,7 @@ class RandomSkipDenseNet(HubNetwork, nn.Module):
                         expansion=expansion,
                         expand_first=index > 0,
                         share_outputs=share_outputs,
+                        links=placed[index],
                         seed=cell_seeds[index],
                     )
                     for index, channels in enumerate(pairwise(entering))

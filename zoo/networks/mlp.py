@@ -10,8 +10,8 @@ from nnmass.zoo.fast import internals, perceptron
 from nnmass.zoo.fast.choice import forward_by_choice
 from nnmass.zoo.fast.proof import is_proved
 from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds
-from nnmass.zoo.networks.cells import draw_links
 from nnmass.zoo.networks.hub import HubNetwork
+from nnmass.zoo.networks.links import Links, draw_links
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.size import mlp_size
 
@@ -68,6 +68,7 @@ class RandomSkipMLP(HubNetwork, nn.Module):
             done; False never. Where hooks, traces or automatic precision are in use, the modules run one after the
             other. Gradients of gradients are refused unless it is False.
         seed: Decides links and initial weights; the global random state is neither read nor changed.
+        links: How links are chosen, or which they are: see :class:`zoo.RandomSkipCell`.
 
     Attributes:
         nn_mass: NN-Mass of the network (Eq. 2).
@@ -75,7 +76,7 @@ class RandomSkipMLP(HubNetwork, nn.Module):
         average_degree: Edges per neuron, the classifier counted as w neurons.
 
     Raises:
-        ValueError: If a size is out of range or the activation unknown.
+        ValueError: If a size is out of range, the activation unknown, or the links are not those of such a cell.
 
     Source:
         Bhardwaj, Li, Marculescu, CVPR 2021, section 4.1.
@@ -98,6 +99,7 @@ class RandomSkipMLP(HubNetwork, nn.Module):
         activation: Literal["elu", "relu"] = "elu",
         share_outputs: bool | None = None,
         seed: int = 0,
+        links: Links = "uniform",
     ) -> None:
         super().__init__()
         self.share_outputs = share_outputs
@@ -120,13 +122,13 @@ class RandomSkipMLP(HubNetwork, nn.Module):
         }
         self.activation = _ACTIVATIONS[activation]()
         with seeded(seed) as generator:
-            links = draw_links(self.depth, self.width, self.tc, generator)
-            self.num_features = self.width + len(links[-1])
+            taken = draw_links(self.depth, self.width, self.tc, generator, links)
+            self.num_features = self.width + len(taken[-1])
             self.layers = nn.ModuleList(
                 RandomSkipLinear(
                     in_features if i == 0 else self.width,
                     self.num_classes if i == self.depth - 1 else self.width,
-                    links[i],
+                    taken[i],
                 )
                 for i in range(self.depth)
             )

@@ -121,14 +121,15 @@ def neuron_graph(wiring: Wiring) -> sparse.csr_array:
         wiring: The links of a cell; neurons are numbered unit by unit.
     """
     first = np.concatenate([[0], np.cumsum(wiring.widths)])
-    sources, targets = [], []
+    nothing = np.zeros(0, dtype=np.int64)
+    sources, targets = [nothing], [nothing]
     for unit, entering in enumerate(wiring.entering):
         own = np.arange(first[unit], first[unit + 1])
         for source, channels in entering.items():
             taken = first[source] + np.asarray(channels, dtype=np.int64)
             sources.append(np.repeat(taken, len(own)))
             targets.append(np.tile(own, len(taken)))
-    return _adjacency(int(first[-1]), np.concatenate(sources or [[]]), np.concatenate(targets or [[]]))
+    return _adjacency(int(first[-1]), np.concatenate(sources), np.concatenate(targets))
 
 
 def _adjacency(neurons: int, sources: np.ndarray, targets: np.ndarray) -> sparse.csr_array:
