@@ -154,7 +154,9 @@ def _ring_lattice(neurons: int, edges: int) -> sparse.csr_array:
     """Link each neuron to its nearest on a ring, as far as the edges reach; the last are spread evenly."""
     whole, rest = divmod(edges, neurons)
     everyone = np.arange(neurons)
-    sources = [np.tile(everyone, whole), everyone[np.linspace(0, neurons, rest, endpoint=False).astype(np.int64)]]
+    # Half way round, each pair is met from both ends.
+    span = neurons // 2 if 2 * (whole + 1) == neurons else neurons
+    sources = [np.tile(everyone, whole), np.linspace(0, span, rest, endpoint=False).astype(np.int64)]
     steps = [everyone + step for step in range(1, whole + 1)]
     targets = [*steps, sources[1] + whole + 1]
     return _adjacency(neurons, np.concatenate(sources), np.concatenate(targets) % neurons)
