@@ -58,7 +58,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return folder
 
 
-@pytest.mark.parametrize("place", DATA, indirect=True)
+@pytest.mark.parametrize("place", ["grey", pytest.param("colour", marks=pytest.mark.slow), "cropped"], indirect=True)
 def test_plain_onnxruntime_gives_the_classes_of_predict(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -85,7 +85,7 @@ def test_the_example_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize("place", ["grey"], indirect=True)
-@pytest.mark.parametrize("ending", ["onnx", "pt2"])
+@pytest.mark.parametrize("ending", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
 def test_each_kind_of_input_gives_the_same_probabilities(
     ending: str, place: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -47,6 +47,9 @@ class Prepared(nn.Module):
         scale: Number that stands for white.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> None:
         super().__init__()
         self.network, self.scale = network, scale
@@ -120,9 +123,14 @@ def write_onnx(part: Exportable, file: Path) -> Callable[[Tensor], Tensor]:
     """
     import onnxruntime
 
-    names = {"input_names": [part.input_name], "output_names": [part.output_name]}
     program = torch.onnx.export(
-        part.module, (part.batches[0],), dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False, **names
+        part.module,
+        (part.batches[0],),
+        input_names=[part.input_name],
+        output_names=[part.output_name],
+        dynamo=True,
+        dynamic_shapes=({0: "batch"},),
+        verbose=False,
     )
     assert program is not None
     program.model.metadata_props.update({key: json.dumps(value) for key, value in part.facts.items()})
