@@ -133,8 +133,8 @@ class LabelledImages(PhotographDataModule, ABC):
 
     def prepare_data(self) -> None:
         """Divide, decode and measure once, in one process of each machine: what is wrong shows before all else."""
-        if self.in_memory:
-            for part in self.parts.values():
+        for part in self.parts.values():
+            if self.in_memory:
                 self._in_memory(part.source)
         _ = self.mean_and_std
 

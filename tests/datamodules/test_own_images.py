@@ -251,8 +251,9 @@ def test_what_is_wrong_with_folders_is_said(parted: Path, how: str, sentence: st
     ],
 )
 def test_options_that_do_not_fit_are_refused(parted: Path, options: dict[str, Any], sentence: str) -> None:
+    statistics = {} if "mean" in options else {"mean": [0.5] * 3, "std": [0.2] * 3}
     with pytest.raises(ValueError, match=sentence):
-        folder(parted, **options).prepare_data()
+        folder(parted, **statistics, **options).prepare_data()
     with pytest.raises(ValueError, match="share between 0 and 1, but got 1.5"):
         stratified(torch.arange(30) % 3, 1.5, 0, CLASSES, "val_size", "pets")
     with pytest.raises(ValueError, match="at least 2 samples of every class of pets, .* but got 1 of owl"):
