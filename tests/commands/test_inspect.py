@@ -88,7 +88,7 @@ def test_the_input_size_may_be_given(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ((), "Expected inspect to be given networks or --config, but got neither."),
-        (("resnet5O",), "but got 'resnet5O'; did you mean resnet50?"),
+        (("resnet5O",), "but got 'resnet5O'; did you mean 'resnet50'?"),
         (("none.ckpt",), "Expected a checkpoint, but none.ckpt does not exist."),
         (("--config", "cifar10_dens"), "did you mean cifar10_dense.yaml?"),
         (("resnet18", "--input_size", "3,x"), "--input-size to be whole numbers with commas"),
