@@ -210,7 +210,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake("name", "", "Expected inspect to be given networks or --config, but got neither."),
         Mistake("name", "resnet18 --device cpu", "Expected --device with --ldi only, but got it with no --ldi."),
         Mistake("environment", "resnet18 --ldi --device cuda:1", "no CUDA device here.", "CUDA_VISIBLE_DEVICES="),
-        Mistake("name", "resnet5O", "did you mean resnet50?"),
+        Mistake("name", "resnet5O", "did you mean 'resnet50'?"),
         Mistake("name", "resnet18 --input 3", "did you mean --input-size?"),
         Mistake(
             "number", "resnet18 --input_size 3,x", "to be whole numbers with commas, such as 3,224,224, but got '3,x'."
