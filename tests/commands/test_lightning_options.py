@@ -88,7 +88,7 @@ MORE = [
     callback("ModelCheckpoint", monitor="val/loss", save_top_k=-1),
     callback("ModelCheckpoint", every_n_train_steps=3, save_top_k=-1),
     callback("ModelCheckpoint", train_time_interval="00:00:00:01"),
-    callback("ThroughputMonitor", "pytorch_lightning.callbacks.ThroughputMonitor to be given batch_size_fn, but got nothing."),
+    callback("ThroughputMonitor", "callbacks.ThroughputMonitor to be given batch_size_fn, but got nothing."),
     callback("Timer", "Expected options that Lightning can follow, but", duration="soon"),
 ]
 LOGGERS = [
