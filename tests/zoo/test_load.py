@@ -111,6 +111,16 @@ def test_foreign_classes_are_not_imported(path: str, tmp_path: Path, monkeypatch
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in trained.network.state_dict().items())
 
 
+def test_no_argument_of_a_library_that_reads_a_file_is_passed_on(tmp_path: Path) -> None:
+    network = {
+        "class_path": "nnmass.zoo.libraries.timm.resnet18",
+        "init_args": {"num_classes": 3, "checkpoint_path": str(tmp_path / "other.pth")},
+    }
+    file = save(tmp_path / "best.ckpt", build(DIGITS), {**DIGITS.as_dict(), "network": network})
+    with pytest.raises(ValueError, match="timm/resnet18 to have the argument, but got 'checkpoint_path'"):
+        zoo.load(file)
+
+
 @pytest.mark.parametrize(
     "path", ["nnmass.zoo.nn_mass", "nnmass.zoo.Nothing", "timm.models.nothing.Network", "nnmass.zoo.load"]
 )
