@@ -110,6 +110,19 @@ def test_the_accuracies_by_epoch_on_the_mnist_page_are_those_of_the_curves() -> 
     assert re.sub(r"\{(\d+)\}", lambda match: by_epoch[int(match[1])], sentence) in page, by_epoch
 
 
+def test_the_readme_prints_its_numbers() -> None:
+    page, baselines = printed("README.md"), Numbers("mnist_mlp/baselines.csv")
+    mass, size, links = (
+        round(100 * baselines.row(measure=name, networks="NN-Mass > 0")["r2"])
+        for name in ("log NN-Mass", "log parameters", "log t")
+    )
+    assert (
+        f"log NN-Mass explains {mass} % of the variance of the mean accuracy, log parameters {size} %; so does log"
+        in page
+    )
+    assert links == mass
+
+
 def test_the_synthetic_page_prints_its_numbers() -> None:
     page = printed("docs/results/synthetic_mlp/README.md")
     baselines, fits = Numbers("synthetic_mlp/baselines.csv"), Numbers("synthetic_mlp/fits.csv")

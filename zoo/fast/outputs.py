@@ -128,7 +128,7 @@ class _Turn(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """What the way back through a reader needs.
+    """Record of a reader for the way back.
 
     Attributes:
         turn: The reader's turn.
@@ -143,7 +143,7 @@ class _Step(NamedTuple):
     weight: Tensor
 
     def reading(self, scratch: ScratchBuffer) -> Reading:
-        """What enters the convolution, to be gathered in the scratch buffer."""
+        """Input of the convolution, to be gathered in the scratch buffer."""
         memory = scratch.take(self.outputs.values.shape[1], self.turn.width, self.outputs.values)
         return Reading(self.outputs, self.channels, memory)
 
@@ -216,7 +216,7 @@ def _read(turn: _Turn, outputs: Outputs, scratch: ScratchBuffer) -> tuple[_Step,
 
 
 def _channels(reader: Reader, like: Tensor) -> int:
-    """How many channels enter a convolution: where a device is faster so, more than it has, with zeros in them."""
+    """Number of channels that enter a convolution; where a device is faster so, some of zeros among them."""
     count, is_whole = reader.norm.num_features, reader.convolution.groups == 1
     return loops_for(like.device).stride_of(count, like.dtype) if is_whole else count
 
