@@ -149,9 +149,7 @@ def test_script_and_file_say_the_same(installed: Path, project: Path) -> None:
 def test_the_installed_zoo_is_ours_and_knows_no_cli(installed: Path, project: Path) -> None:
     network = "zoo.create_model('dense_40_w2_60_130_170')"
     code = f"from nnmass import zoo; print(zoo.__file__, round(zoo.topology({network}).nn_mass, 3))"
-    code += (
-        "; from nnmass.zoo.weights.pretrained import trained_network; print(trained_network('mlp_d24_w8_t2').nn_mass)"
-    )
+    code += "; print(zoo.create_model('mlp_d24_w8_t2', pretrained=True).nn_mass)"
     done = in_project(installed, project, "python", "-c", code)
     assert done.returncode == 0, done.stderr
     path, mass, trained = done.stdout.split()

@@ -124,7 +124,7 @@ def test_a_grid_may_be_nested() -> None:
         ({"seed_everything": [1]}, "grid to leave seed_everything to the study's seeds, but got seed_everything."),
         ([1], "Expected the study's grid to be options, each with a list of values, but got [1]."),
         (
-            {"trainer.max_epochs": list(range(1, 100_002))},
+            {"trainer.max_epochs": list(range(1, 402)), "data.batch_size": list(range(1, 402))},
             "Expected the study's networks, grid and seeds to make at most",
         ),
     ],
