@@ -78,23 +78,32 @@ def grid(width: int) -> list[str]:
     return [str(len(names)), str(min(layers)), str(max(layers))]
 
 
-T5 = {64: (90, 170, 300), 63: (52, 97, 151), 40: (60, 130, 170), 37: (70, 140, 180), 31: (70, 140, 200)}
+# Layers and t of the rows of ICLR-T5, from docs/results/design.md.
+T5 = (
+    (64, (90, 170, 300)),
+    (64, (52, 97, 151)),
+    (40, (60, 130, 170)),
+    (37, (70, 140, 180)),
+    (31, (70, 140, 200)),
+)
 
 
-def compressed(layers: int) -> tuple[int, int, float]:
-    """Parameters, FLOPs and mass of a row of ICLR-T5; 63 stands for the second of 64 layers."""
-    depth = [(64 if layers == 63 else layers) // 3 - 1] * 3
-    size, mass = zoo.densenet_size(depth, [32, 64, 128], T5[layers]), zoo.nn_mass(depth, [32, 64, 128], T5[layers])
-    return size.num_params, 2 * size.macs, mass
+def compressed(layers: int, tc: tuple[int, ...]) -> tuple[int, int, float]:
+    """Parameters, FLOPs and mass of a row of ICLR-T5."""
+    depth = (layers - 4) // 3
+    size = zoo.densenet_size([depth] * 3, [32, 64, 128], tc)
+    return size.num_params, 2 * size.macs, zoo.nn_mass(depth, [32, 64, 128], tc)
 
 
 def sizes() -> list[str]:
-    rows = [compressed(layers) for layers in T5]
+    """Parameters in millions, FLOPs in billions, and mass, which the papers truncate."""
+    rows = (compressed(*row) for row in T5)
     return [text for p, f, m in rows for text in (f"{p / 1e6:.2f}", f"{f / 1e9:.2f}", f"{int(m + 1e-9)}")]
 
 
 def compression() -> list[str]:
-    large, small = compressed(64), compressed(31)
+    """Layers of the first and last row, and how many times as many parameters and FLOPs the first has."""
+    large, small = compressed(*T5[0]), compressed(*T5[-1])
     return ["64", "31", f"{large[0] / small[0]:.2f}", f"{large[1] / small[1]:.2f}"]
 
 
