@@ -48,9 +48,8 @@ def singular(group: str, explaining: str) -> list[str]:
 
 
 def initial(initialisation: str, explaining: str) -> str:
-    return (
-        f"{row('gradients/mlp_fits.csv', initialisation=initialisation, rows='all', explaining=explaining)['r2']:.2f}"
-    )
+    about = {"initialisation": initialisation, "rows": "all", "explaining": explaining}
+    return f"{row('gradients/mlp_fits.csv', **about)['r2']:.2f}"
 
 
 def convolutional(width: int, explaining: str) -> str:
@@ -90,8 +89,8 @@ def mean_squares() -> list[str]:
 
 
 def linear_in_mass() -> list[str]:
-    parts_ = simulated().groupby("columns")
-    return [f"{np.corrcoef(part['nn_mass'], part['mean_singular_value'])[0, 1] ** 2:.3f}" for _, part in parts_]
+    widths = simulated().groupby("columns")
+    return [f"{np.corrcoef(part['nn_mass'], part['mean_singular_value'])[0, 1] ** 2:.3f}" for _, part in widths]
 
 
 def after(column: str, epoch: int, *networks: str) -> list[str]:
