@@ -4,7 +4,8 @@
 
 A table begins with ``<!-- fits {explained: test accuracy, group: all} -->`` or ``<!-- baselines {...} -->``. In braces
 stand arguments of :mod:`nnmass.studies.report.markdown`, and ``file``, with which the names of the CSV files beside the
-page begin. It ends with ``<!-- end -->``.
+page begin. ``<!-- means {values: test_accuracy_last, rows: [depth, tc], columns: links} -->`` gives a column of
+results.csv in percent, the mean over the seeds and their standard deviation. A table ends with ``<!-- end -->``.
 """
 
 import re
@@ -16,7 +17,20 @@ import yaml
 from nnmass.studies.report.markdown import baselines_markdown, fits_markdown
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_TABLE = re.compile(r"<!-- (fits|baselines) (\{.*?\}) -->\n(.*?)<!-- end -->", re.DOTALL)
+_TABLE = re.compile(r"<!-- (fits|baselines|means) (\{.*?\}) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+def means_markdown(results: pd.DataFrame, values: str, rows: list[str], columns: str) -> str:
+    """Write the mean and the standard deviation over seeds of a column, in percent, one cell per network."""
+    cells = 100 * results.groupby([*rows, columns], sort=False)[values].agg(["mean", "std"])
+    texts = (cells["mean"].map("{:.1f}".format) + " ± " + cells["std"].map("{:.1f}".format)).unstack(columns)
+    texts = texts[list(results[columns].unique())].sort_index()
+    lines = [[*rows, *texts.columns], ["---"] * (len(rows) + len(texts.columns))]
+    lines += [[*map(str, key), *line] for key, line in zip(texts.index, texts.to_numpy(), strict=True)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+_WRITERS = {"fits": fits_markdown, "baselines": baselines_markdown, "means": means_markdown}
 
 
 def refreshed(page: Path) -> str:
@@ -24,8 +38,9 @@ def refreshed(page: Path) -> str:
 
     def table(match: re.Match) -> str:
         kind, arguments = match[1], yaml.safe_load(match[2])
-        rows = pd.read_csv(page.parent / f"{arguments.pop('file', '')}{kind}.csv")
-        written = (fits_markdown if kind == "fits" else baselines_markdown)(rows, **arguments)
+        name = "results" if kind == "means" else kind
+        rows = pd.read_csv(page.parent / f"{arguments.pop('file', '')}{name}.csv")
+        written = _WRITERS[kind](rows, **arguments)
         return f"<!-- {kind} {match[2]} -->\n\n{written}\n\n<!-- end -->"
 
     return _TABLE.sub(table, page.read_text(encoding="utf-8"))

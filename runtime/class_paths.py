@@ -141,15 +141,18 @@ def as_recorded(value: Any) -> Any:
 
 
 def _network(name: Any) -> dict[str, Any]:
-    """Describe the network that bears a name, by class and arguments; empty if none does.
+    """Describe the network that bears a name, by class and arguments that data do not decide; empty if none does.
 
     Raises:
         ValueError: If the name is one of a library that has no such network.
     """
-    from nnmass.zoo.networks.names import named
+    from nnmass.zoo.networks.names import LEFT_TO_DATA, named
 
     found = named(name) if isinstance(name, str) else None
-    return {"class_path": found.class_path, "init_args": found.arguments} if found else {}
+    if found is None:
+        return {}
+    arguments = {key: value for key, value in found.arguments.items() if key not in LEFT_TO_DATA}
+    return {"class_path": found.class_path, "init_args": arguments}
 
 
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:

@@ -12,70 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from nnmass.runtime.class_paths import as_recorded, whole_class_paths
 from nnmass.runtime.names import require_name
+from nnmass.studies.choices import JacobianChoice, ReportChoice
 from nnmass.studies.grid import combinations, combined_name, flat_grid, merged, require_grid, with_options
-from nnmass.zoo.networks.names import named, near_names
+from nnmass.zoo.networks.names import LEFT_TO_DATA, named, near_names
 from nnmass.zoo.networks.variants import VARIANTS, list_models
 
 if TYPE_CHECKING:
     from nnmass.datamodules.base import DataModule
     from nnmass.zoo.training.classifier import Classifier
 
-__all__ = ["Endpoint", "JacobianChoice", "ReportChoice", "Row", "Study", "planned_rows", "takes_one_device"]
+__all__ = ["Row", "Study", "planned_rows", "takes_one_device"]
 
 Grid = dict[str, list]
 
 _MOST_ROWS = 100_000  # of one study; each is a folder and, with the engine fit, a training
-
-
-@dataclass(frozen=True)
-class JacobianChoice:
-    """Settings of the layerwise Jacobians that are measured before training.
-
-    Attributes:
-        samples: Training samples to measure at.
-        bn: Statistics that batch norms use, as in :func:`zoo.layer_spectra`.
-    """
-
-    samples: int = 4
-    bn: Literal["eval", "batch"] = "batch"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Primary endpoint of a study, to be declared before its trainings; every other fit is exploratory.
-
-    Attributes:
-        explained: What is explained.
-        epoch: Of it, as the tables of fits name it.
-        networks: ``all``, or ``NN-Mass > 0``, those with links.
-        measure: The property that explains it, as ``baselines.csv`` names it.
-        group: The configuration or group whose networks it is about.
-    """
-
-    explained: str = "test accuracy"
-    epoch: str = "last epoch"
-    networks: str = "all"
-    measure: str = "log NN-Mass"
-    group: str = "all"
-
-
-@dataclass(frozen=True)
-class ReportChoice:
-    """Contents of a study's report beside the figures that all reports have.
-
-    Attributes:
-        endpoint: The primary endpoint; None where all is exploratory.
-        group: Column whose values get fits of their own, such as ``width_multiplier``.
-        colour: Column that colours the points.
-        published: R2 that the papers print, by what is fitted and by predictor, as the fits name them.
-        curves: Sets of networks whose training is drawn in one panel, by the letter that the papers give each.
-    """
-
-    endpoint: Endpoint | None = None
-    group: str | None = None
-    colour: str = "depth"
-    published: dict[str, dict[str, float]] = field(default_factory=dict)
-    curves: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -216,12 +166,14 @@ def _rows(study: Study, config: str, prefix: str, base: dict[str, Any], options:
     """Plan the rows of one configuration and one combination of options."""
     combined = combined_name(options)
     about, words = (f"{config} {combined}", f"{combined}_") if combined else (config, "")
-    for name, network in _networks(study.networks, base, config):
+    for name, network, left_to_data in _networks(study.networks, base, config):
         for seed in study.seed_list:
             configuration = {**deepcopy(base), "seed_everything": seed}
             configuration["model"]["network"] = network
             called = f"{prefix if name != config else ''}{name}_{words}seed{seed}_{_digest(configuration)}"
             number = re.sub(r"[^\w.=-]+", "-", called)  # it names a folder
+            given = {key: value for key, value in network["init_args"].items() if key not in left_to_data}
+            configuration["model"]["network"] = {**network, "init_args": given}
             yield Row(number, name, about, seed, network["init_args"], configuration, options=options)
 
 
@@ -246,8 +198,13 @@ def _digest(configuration: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name, and class with arguments, of every network; those of the configuration's own class keep its arguments."""
+def _networks(
+    wanted: list[str | Grid], base: dict[str, Any], config: str
+) -> Iterator[tuple[str, dict[str, Any], frozenset[str]]]:
+    """Name, class with arguments, and those of them that the data decide, of every network.
+
+    Networks of the configuration's own class keep its arguments.
+    """
     model = base.get("model")
     own = model.get("network") if isinstance(model, Mapping) else None
     own = {"class_path": own} if isinstance(own, str) else own
@@ -256,18 +213,19 @@ def _networks(wanted: list[str | Grid], base: dict[str, Any], config: str) -> It
             f"Expected the configuration {config} to have a model.network with a class_path, but got {own}."
         )
     if not wanted:
-        yield config, {**own, "init_args": dict(own.get("init_args", {}))}
+        yield config, {**own, "init_args": dict(own.get("init_args", {}))}, frozenset()
     for entry in wanted:
         if isinstance(entry, str):
             for name in _names(entry):
                 class_path, arguments = named(name) or _unknown(name)
                 kept = own.get("init_args", {}) if own["class_path"] == class_path else {}
-                yield name, {"class_path": class_path, "init_args": {**kept, **arguments}}
+                left_to_data = LEFT_TO_DATA & arguments.keys()
+                yield name, {"class_path": class_path, "init_args": {**kept, **arguments}}, left_to_data
         else:
             for values in product(*entry.values()):
                 arguments = dict(zip(entry, values, strict=True))
                 name = "_".join(f"{key}{_word(value)}" for key, value in arguments.items())
-                yield name, {**own, "init_args": {**own.get("init_args", {}), **arguments}}
+                yield name, {**own, "init_args": {**own.get("init_args", {}), **arguments}}, frozenset()
 
 
 def _names(entry: str) -> list[str]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from nnmass.datamodules.base import DataModule
 from nnmass.runtime.device_facts import device_facts
-from nnmass.studies.definition import JacobianChoice, Row, Study
+from nnmass.studies.choices import JacobianChoice
+from nnmass.studies.definition import Row, Study
 from nnmass.studies.rows import claimed, read_row
 from nnmass.studies.sizes import size_by
 from nnmass.zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra

@@ -133,7 +133,8 @@ def _read_study(path: Path) -> "Study":
     from nnmass.runtime.config_shape import require_shape
     from nnmass.runtime.option_errors import explain
     from nnmass.runtime.strict_yaml import read_yaml
-    from nnmass.studies.definition import Endpoint, JacobianChoice, ReportChoice, Study
+    from nnmass.studies.choices import Endpoint, JacobianChoice, ReportChoice
+    from nnmass.studies.definition import Study
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--study", type=Study)

@@ -86,8 +86,11 @@ def require_as_trained(data: DataModule, described: Description) -> None:
             what = f"the data to prepare images with {name} {there}, as the checkpoint's network takes them"
             raise ValueError(f"Expected {what}, but they have {here}.")
     names = tuple(map(str, data.class_names))
+    if len(names) != len(described.classes):
+        number = len(described.classes)
+        raise ValueError(f"Expected the data to have the checkpoint's {number} classes, but they have {len(names)}.")
     numbered = any(all(name.isdigit() for name in one) for one in (names, described.classes))
-    if not numbered and names != described.classes and len(names) == len(described.classes):
+    if not numbered and names != described.classes:
         here, there = next(pair for pair in zip(names, described.classes, strict=True) if pair[0] != pair[1])
         raise ValueError(f"Expected the data's classes to be the checkpoint's, such as {there!r}, but got {here!r}.")
 

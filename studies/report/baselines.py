@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from nnmass.studies import statistics
-from nnmass.studies.definition import Endpoint
+from nnmass.studies.choices import Endpoint
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 from nnmass.zoo.mass import link_counts
 from nnmass.zoo.size import cell_widths

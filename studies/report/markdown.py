@@ -1,20 +1,28 @@
 """A study as a short page of Markdown: question, setup, figure, answer and limits, all of them from its numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nnmass.studies.definition import Endpoint
+from nnmass.studies.choices import Endpoint
 from nnmass.studies.report.baselines import BASELINES, as_lines, with_derived_columns
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 
-__all__ = ["baselines_markdown", "fits_markdown", "study_markdown"]
+__all__ = ["Progress", "baselines_markdown", "fits_markdown", "study_markdown"]
 
 _MEANS = "mean over seeds"
 _SIZE = "log parameters"
 _SAME = 0.95  # squared correlation from which two properties are nearly one
 _DOUBTFUL = 0.05
+
+
+class Progress(NamedTuple):
+    """Rows of a study that are finished, and all of them."""
+
+    finished: int
+    planned: int
 
 
 def fits_markdown(fits: pd.DataFrame, explained: str, group: str = "all") -> str:
@@ -75,7 +83,8 @@ def study_markdown(
     baselines: pd.DataFrame,
     endpoint: Endpoint | None,
     pictures: Sequence[str],
-    planned: int,
+    rows: Progress,
+    combination: str | None = None,
 ) -> str:
     """Write the page of a study.
 
@@ -86,10 +95,11 @@ def study_markdown(
         baselines: What :func:`studies.report.baselines.baseline_table` returns.
         endpoint: The primary endpoint, if the study has declared one.
         pictures: Files of its figures, relative to the page.
-        planned: Rows of the study, finished or not.
+        rows: Rows of the study.
+        combination: Of a grid's options, to which all results here belong; None without a grid.
     """
     finished = results[results["status"] == "finished"]
-    parts = [f"# {name}", "## Question", _question(endpoint, fits), "## Setup", *_setup(finished, planned)]
+    parts = [f"# {name}", "## Question", _question(endpoint, fits), "## Setup", *_setup(finished, rows, combination)]
     if pictures:
         parts += ["## Figures", *(f"![{picture.rpartition('.')[0]}]({picture})" for picture in pictures)]
     parts += ["## Answer", *_answer(baselines, endpoint)]
@@ -103,7 +113,7 @@ def study_markdown(
         for group, networks in baselines[["group", "networks"]].drop_duplicates().itertuples(index=False):
             parts += [f"{about['explained']}, {about['epoch']}; {group}, {networks}:"]
             parts += [baselines_markdown(baselines, **about, networks=networks, group=group)]
-    parts += ["## Limits", "\n".join(f"- {line}" for line in _limits(finished, baselines, endpoint, planned))]
+    parts += ["## Limits", "\n".join(f"- {line}" for line in _limits(finished, baselines, endpoint, rows))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -122,16 +132,23 @@ def _question(endpoint: Endpoint | None, fits: pd.DataFrame) -> str:
     return f"How much of the {endpoint.explained} ({endpoint.epoch}) does {endpoint.measure} explain{than}?"
 
 
-def _setup(finished: pd.DataFrame, planned: int) -> Iterator[str]:
+def _setup(finished: pd.DataFrame, rows: Progress, combination: str | None) -> Iterator[str]:
     networks = finished[["config", "network"]].drop_duplicates()
     seeds = finished.groupby(["config", "network"])["seed"].nunique()
     each = str(seeds.min()) if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     word = "seed" if seeds.max() == 1 else "seeds"
-    yield f"{len(finished):,} of {planned:,} rows are finished: {len(networks):,} networks, {each} {word} each."
+    begun = f"{rows.finished:,} of {rows.planned:,} rows are finished"
+    if combination is None:
+        yield f"{begun}: {len(networks):,} networks, {each} {word} each."
+    else:
+        yield (
+            f"{begun}. Of the grid's combinations this page is about the best by validation, {combination}: "
+            f"{len(networks):,} networks, {each} {word} each. `sweep.csv` compares all."
+        )
     names = ("data", "engine", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "precision")
     known = [column for column in names if column in finished and finished[column].notna().any()]
-    rows = [[column.replace("_", " "), ", ".join(map(str, finished[column].dropna().unique()))] for column in known]
-    yield _table(["protocol", ""], rows)
+    values = [[column.replace("_", " "), ", ".join(map(str, finished[column].dropna().unique()))] for column in known]
+    yield _table(["protocol", ""], values)
     spread = averages(finished)
     lines = []
     for (explained, epoch), column in explained_columns(finished).items():
@@ -173,9 +190,11 @@ def _verdict(line: Mapping[str, float]) -> str:
     return "; mass explains more" if low > 0 else "; mass explains less"
 
 
-def _limits(finished: pd.DataFrame, baselines: pd.DataFrame, endpoint: Endpoint | None, planned: int) -> Iterator[str]:
-    if len(finished) < planned:
-        yield f"{planned - len(finished):,} of {planned:,} rows are missing."
+def _limits(
+    finished: pd.DataFrame, baselines: pd.DataFrame, endpoint: Endpoint | None, rows: Progress
+) -> Iterator[str]:
+    if rows.finished < rows.planned:
+        yield f"{rows.planned - rows.finished:,} of {rows.planned:,} rows are missing."
     if "val_on_test" in finished and finished["val_on_test"].any():
         yield "The networks were validated on the test set, so the best epoch was chosen on it."
     if finished.groupby(["config", "network"])["seed"].nunique().max() < 2:

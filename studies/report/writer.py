@@ -15,7 +15,7 @@ from nnmass.studies.definition import Study
 from nnmass.studies.report.baselines import as_lines, baseline_table
 from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import PREDICTORS, study_fits
-from nnmass.studies.report.markdown import study_markdown
+from nnmass.studies.report.markdown import Progress, study_markdown
 from nnmass.studies.report.page import study_page
 from nnmass.studies.report.sweep import Sweep, draw_sweep, spread_of, sweep_of
 from nnmass.studies.rows import load, load_curves
@@ -71,7 +71,9 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     page = study_page(study.name, results, fits, choice.colour, pictures, definition, versions, sweep, planned)
     write_atomically(folder / "report.html", page)
     names = [picture.name for picture in pictures]
-    text = study_markdown(study.name, shown, fits, baselines, choice.endpoint, names, planned)
+    rows = Progress(int((results["status"] == "finished").sum()), planned)
+    combination = None if sweep is None else str(sweep.table["config"].iloc[0])
+    text = study_markdown(study.name, shown, fits, baselines, choice.endpoint, names, rows, combination)
     write_atomically(folder / "report.md", text)
     for explained, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
         yield _table_of_fits(f"R2 of the {explained} (mean over seeds)", part)

@@ -111,6 +111,12 @@ def test_folders_are_prepared_as_the_network_takes_them(
     assert err == "Expected the data's classes to be the checkpoint's, such as 'cat', but got 'ant'.\n"
 
 
+def test_another_number_of_classes_is_named_before_the_weights_are_compared() -> None:
+    described = Description("nnmass.zoo.ResNet", {}, (1, 8, 8), Digits().preprocessing, ("a", "b"), "Mine")
+    with pytest.raises(ValueError, match="^Expected the data to have the checkpoint's 2 classes, but they have 10"):
+        require_as_trained(Digits(), described)
+
+
 def test_classes_without_names_are_not_compared() -> None:
     prepared = Digits().preprocessing
     named = Description("nnmass.zoo.ResNet", {}, (1, 8, 8), prepared, tuple("abcdefghij"), "Mine")

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from nnmass.datamodules import DataModule, ImageFolder
 from nnmass.datamodules.own_augment import OwnAugmentation
 from nnmass.datamodules.photograph_augment import _NOTATION, PhotographAugmentation, PhotographSteps
-from nnmass.studies.definition import JacobianChoice
+from nnmass.studies.choices import JacobianChoice
 from nnmass.studies.work import Measurer
 from nnmass.zoo.seeding import seeded
 

@@ -208,3 +208,9 @@ def test_the_optimizer_of_the_papers_is_found_where_the_first_runs_had_it(tmp_pa
 def test_shipped_configurations_are_short(name: str) -> None:
     text = (CONFIG_FOLDER / name).read_text()
     assert not [folder for folder in ("nnmass.", " zoo.", " datamodules.", " callbacks.") if folder in text]
+
+
+@pytest.mark.parametrize("name", ["resnet18_cifar", "dense_digits", "imagenet_dense_48_w1p5_17_34_68_136"])
+def test_a_name_leaves_to_the_data_what_they_decide(name: str) -> None:
+    written = whole_class_paths({"model": {"network": name}})
+    assert not {"num_classes", "in_chans", "in_features"} & written["model"]["network"]["init_args"].keys()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from nnmass.studies.definition import Endpoint
+from nnmass.studies.choices import Endpoint
 from nnmass.studies.report.baselines import BASELINES, baseline_table, with_derived_columns
 from nnmass.studies.statistics import partial_correlation, r2_with_interval
 from nnmass.zoo import RandomSkipDenseNet, RandomSkipMLP, topology

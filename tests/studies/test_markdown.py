@@ -4,19 +4,18 @@ import numpy as np
 import pandas as pd
 from test_baselines import results
 
-from nnmass.studies.definition import Endpoint
+from nnmass.studies.choices import Endpoint
 from nnmass.studies.report.baselines import baseline_table
 from nnmass.studies.report.fits import study_fits
-from nnmass.studies.report.markdown import study_markdown
+from nnmass.studies.report.markdown import Progress, study_markdown
 
 LINKED = Endpoint(networks="NN-Mass > 0")
 
 
 def page(table: pd.DataFrame, endpoint: Endpoint | None = LINKED, planned: int | None = None) -> str:
     baselines = baseline_table(table, endpoint=endpoint)
-    return study_markdown(
-        "trial", table, study_fits(table), baselines, endpoint, ["accuracy.png"], planned or len(table)
-    )
+    rows = Progress(len(table), planned or len(table))
+    return study_markdown("trial", table, study_fits(table), baselines, endpoint, ["accuracy.png"], rows)
 
 
 def test_it_asks_and_answers_by_the_endpoint() -> None:
@@ -47,6 +46,15 @@ def test_without_an_endpoint_it_claims_nothing() -> None:
     assert "every fit is exploratory" in text
     assert "There is no result at a primary endpoint" in text
     assert "**" not in text
+
+
+def test_of_a_grid_it_says_which_combination_it_is_about() -> None:
+    table = results()
+    fits, baselines = study_fits(table), baseline_table(table)
+    text = study_markdown("trial", table, fits, baselines, None, [], Progress(144, 144), "c lr0.1")
+    assert "144 of 144 rows are finished. Of the grid's combinations this page is about the best by validation" in text
+    assert "c lr0.1: 36 networks, 2 seeds each." in text
+    assert "missing" not in text
 
 
 def test_what_chance_explains_is_not_told_apart() -> None:

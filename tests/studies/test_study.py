@@ -317,10 +317,12 @@ SHIPPED = {
     "cifar10_small": (6, 2),
     "cifar10_wrn": (2, 3),
     "digits_mlp": (30, 3),
+    "digits_placement": (36, 5),
     "imagenet_dense": (30, 1),
     "imagenet_mobilenets": (4, 1),
     "imagenet_resnets": (11, 1),
     "mlp_designs": (33, 5),
+    "mlp_placement": (36, 3),
     "mnist_mlp": (75, 5),
     "synthetic_mlp": (75, 15),
 }

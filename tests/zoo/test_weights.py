@@ -243,3 +243,15 @@ def test_a_checkpoint_of_a_classifier_fits_its_network(tmp_path: Path) -> None:
     network = dense(5)
     assert load_weights(network, tmp_path / "best.ckpt").initial == ("classifier.weight", "classifier.bias")
     assert torch.equal(network.cells[2].layers[3].links, model.network.cells[2].layers[3].links)  # type: ignore[union-attr, operator, index]
+
+
+def test_links_that_were_placed_do_not_give_way_to_those_of_the_weights() -> None:
+    source = create_model("dense_digits", seed=1)
+    state = State("another file", source.state_dict())
+    assert load_weights(create_model("dense_digits", seed=2), state).rewired
+    with pytest.raises(ValueError, match="Expected links to be left to the weights in another file, .* got newest"):
+        load_weights(create_model("dense_digits", links="newest"), state)
+    newest = State("newest", create_model("dense_digits", links="newest", seed=3).state_dict())
+    assert not load_weights(create_model("dense_digits", links="newest"), newest).rewired
+    with pytest.raises(ValueError, match="Expected links to be left to the weights"):
+        create_model("dense_digits", pretrained=True, links="oldest")

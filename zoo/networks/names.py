@@ -8,9 +8,12 @@ from typing import Any
 from nnmass.zoo.libraries.names import Named, library_name_of, library_named, near_name
 from nnmass.zoo.networks.variants import VARIANTS, Variant
 
-__all__ = ["name_of", "named", "near_names"]
+__all__ = ["LEFT_TO_DATA", "name_of", "named", "near_names"]
 
-_LEFT_OPEN = frozenset({"num_classes", "in_chans", "in_features", "share_outputs", "seed"})
+LEFT_TO_DATA = frozenset({"num_classes", "in_chans", "in_features"})
+"""Arguments of networks that the data decide, whatever a name says of them."""
+
+_LEFT_OPEN = LEFT_TO_DATA | {"share_outputs", "seed"}
 
 
 def named(name: str) -> Named | None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnmass.zoo.checks import require
 from nnmass.zoo.training.architecture import require_same_architecture
 from nnmass.zoo.weights.head import classifier_names, first_convolution, lies_in
 from nnmass.zoo.weights.published import published_state
@@ -81,7 +82,8 @@ def load_weights(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the weights are those of another architecture, of which the message names the first that
-            differs; if a file holds none; if nothing is published or can be downloaded.
+            differs; if a file holds none; if nothing is published or can be downloaded; if the network's links were
+            placed, and the weights have others.
 
     Example:
         >>> from nnmass.zoo import create_model
@@ -111,6 +113,10 @@ def load_weights(
     expected = {name: value for name, value in ours.items() if name not in initial}
     require_same_architecture(expected, chosen, state.source)
     rewired = sum(name.endswith("links") and not torch.equal(ours[name].cpu(), chosen[name]) for name in chosen)
+    placed = getattr(network, "init_args", {}).get("links", "uniform")
+    if rewired:  # drawn ones give way to those of the weights, as their seed does; placed ones are meant
+        source_of_links = f"left to the weights in {state.source}, which bring their own"
+        require(placed == "uniform", "links", f"be {source_of_links}", placed)
     network.load_state_dict({**ours, **chosen})
     return LoadedWeights(
         state.source, state.fingerprint, len(chosen), head, tuple(initial), (*dropped, *outside), adapted, rewired

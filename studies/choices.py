@@ -1,0 +1,57 @@
+"""Parts of a study's definition: the Jacobians that are measured, the report, and the primary endpoint."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["Endpoint", "JacobianChoice", "ReportChoice"]
+
+
+@dataclass(frozen=True)
+class JacobianChoice:
+    """Settings of the layerwise Jacobians that are measured before training.
+
+    Attributes:
+        samples: Training samples to measure at.
+        bn: Statistics that batch norms use, as in :func:`zoo.layer_spectra`.
+    """
+
+    samples: int = 4
+    bn: Literal["eval", "batch"] = "batch"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Primary endpoint of a study, to be declared before its trainings; every other fit is exploratory.
+
+    Attributes:
+        explained: What is explained.
+        epoch: Of it, as the tables of fits name it.
+        networks: ``all``, or ``NN-Mass > 0``, those with links.
+        measure: The property that explains it, as ``baselines.csv`` names it.
+        group: The configuration or group whose networks it is about.
+    """
+
+    explained: str = "test accuracy"
+    epoch: str = "last epoch"
+    networks: str = "all"
+    measure: str = "log NN-Mass"
+    group: str = "all"
+
+
+@dataclass(frozen=True)
+class ReportChoice:
+    """Contents of a study's report beside the figures that all reports have.
+
+    Attributes:
+        endpoint: The primary endpoint; None where all is exploratory.
+        group: Column whose values get fits of their own, such as ``width_multiplier``.
+        colour: Column that colours the points.
+        published: R2 that the papers print, by what is fitted and by predictor, as the fits name them.
+        curves: Sets of networks whose training is drawn in one panel, by the letter that the papers give each.
+    """
+
+    endpoint: Endpoint | None = None
+    group: str | None = None
+    colour: str = "depth"
+    published: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: list[dict[str, str]] = field(default_factory=list)
