@@ -217,13 +217,13 @@ MISTAKES: dict[str, list[Mistake]] = {
         ),
         Mistake("file", "resnet18 --csv images", "Expected the name of a file to write, but images is a folder."),
         Mistake("checkpoint", "nowhere.ckpt", "Expected a checkpoint, but nowhere.ckpt does not exist."),
-        Mistake("checkpoint", "code.ckpt", "Expected the checkpoint code.ckpt to lie in a run folder"),
-        Mistake("checkpoint", "run/checkpoints/numbers.ckpt", "is no tensor but int in the checkpoint"),
-        Mistake("checkpoint", "run/checkpoints/text.ckpt", "text.ckpt, but the file is damaged or no checkpoint."),
+        Mistake("checkpoint", "code.ckpt", "carries code (posix.system), which is not run."),
+        Mistake("checkpoint", "run/checkpoints/numbers.ckpt", "network.cells.0.layers.0.links is a int."),
+        Mistake("checkpoint", "run/checkpoints/text.ckpt", "text.ckpt, but the file is damaged or of another kind."),
     ],
     "design": [
         Mistake("config", "--like broken.yaml", "Expected YAML in broken.yaml (line 2)"),
-        Mistake("name", "", "Expected nnmass design to be given --like, but got nothing"),
+        Mistake("name", "", "Expected --max-params, --max-macs or a reference, --like, but got none of them."),
         Mistake(
             "name", "--like digits_dens", "Expected --like to name a file or a shipped configuration, but got 'digits_"
         ),
