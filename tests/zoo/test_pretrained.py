@@ -151,7 +151,7 @@ def test_what_cannot_be_found_is_said_in_one_sentence(own: Path, monkeypatch: py
         find_pretrained("dense_digit")
     with pytest.raises(FileNotFoundError, match=r"but got 'dense_digit'; did you mean 'dense_digits', a trained net"):
         load("dense_digit")
-    with pytest.raises(ValueError, match=r"but got 'resnet18'; there are dense_digits, mlp_"):
+    with pytest.raises(ValueError, match=r"but got 'resnet18'; there are dense_31_w1_small, dense_digits, mlp_"):
         find_pretrained("resnet18")
     for content in ("{", "[]", '{"name": "mine"}'):
         (own / "mine.json").write_text(content)
