@@ -72,18 +72,20 @@ class Predictor(NamedTuple):
     Attributes:
         column: Of the table.
         is_logarithm: Take its natural logarithm.
+        added: Number that is added first: 1 for logarithms of what may be 0.
     """
 
     column: str
     is_logarithm: bool = False
+    added: int = 0
 
     def is_defined(self, table: pd.DataFrame) -> bool:
         """Tell whether every row has a value: 0 has no logarithm."""
-        return not self.is_logarithm or not (table[self.column] <= 0).any()
+        return not self.is_logarithm or not (table[self.column] + self.added <= 0).any()
 
     def values(self, table: pd.DataFrame) -> np.ndarray:
         """Return the values of all rows."""
-        values = table[self.column].to_numpy(dtype=float)
+        values = table[self.column].to_numpy(dtype=float) + self.added
         return np.log(values) if self.is_logarithm else values
 
     def fit(self, table: pd.DataFrame, explained: str) -> Fit:

@@ -1,8 +1,8 @@
-"""What each property of the networks explains, and what it explains beyond size and depth."""
+"""Properties of the networks as explanations of the results: each alone, and beyond size and depth."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,49 +10,29 @@ from scipy import stats
 
 from nnmass.studies import statistics
 from nnmass.studies.choices import Endpoint
+from nnmass.studies.explain import Predictor
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 from nnmass.zoo.mass import link_counts
 from nnmass.zoo.size import cell_widths
 
-__all__ = ["BASELINES", "Baseline", "as_lines", "baseline_table", "with_derived_columns"]
+__all__ = ["BASELINES", "as_lines", "baseline_table", "known_values", "with_derived_columns"]
 
 _LINKED = "NN-Mass > 0"
 _BASE_WIDTHS = "16 32 64"
-_LEFT_OUT = {"depth": "depth", "width": "width", "family": "family"}
-
-
-class Baseline(NamedTuple):
-    """A property of networks on which an accuracy is fitted.
-
-    Attributes:
-        column: Of the table, as :func:`with_derived_columns` completes it.
-        scale: What is taken of it: itself, its natural logarithm, or that of one more.
-    """
-
-    column: str
-    scale: str = "itself"
-
-    def values(self, table: pd.DataFrame) -> np.ndarray:
-        """Return the values of all rows, NaN where there is none."""
-        values = table[self.column].to_numpy(dtype=float)
-        if self.scale == "log of 1 +":
-            return np.log1p(values)
-        if self.scale == "log":
-            return np.log(values, out=np.full_like(values, np.nan), where=values > 0)
-        return values
+_LEFT_OUT = ("depth", "width", "family")
 
 
 BASELINES = {
-    "log NN-Mass": Baseline("nn_mass", "log"),
-    "log(1 + NN-Mass)": Baseline("nn_mass", "log of 1 +"),
-    "log t": Baseline("t", "log"),
-    "links per layer": Baseline("links_per_layer"),
-    "NN-density": Baseline("nn_density"),
-    "average degree": Baseline("average_degree"),
-    "log parameters": Baseline("num_params", "log"),
-    "log MACs": Baseline("macs", "log"),
-    "depth": Baseline("depth"),
-    "layers": Baseline("num_layers"),
+    "log NN-Mass": Predictor("nn_mass", is_logarithm=True),
+    "log(1 + NN-Mass)": Predictor("nn_mass", is_logarithm=True, added=1),
+    "log t": Predictor("t", is_logarithm=True),
+    "links per layer": Predictor("links_per_layer"),
+    "NN-density": Predictor("nn_density"),
+    "average degree": Predictor("average_degree"),
+    "log parameters": Predictor("num_params", is_logarithm=True),
+    "log MACs": Predictor("macs", is_logarithm=True),
+    "depth": Predictor("depth"),
+    "layers": Predictor("num_layers"),
 }
 """Properties by the name that tables give them; t is summed over the cells."""
 
@@ -159,25 +139,35 @@ def _is_primary(table: pd.DataFrame, endpoint: Endpoint) -> pd.Series:
     return is_primary
 
 
+def known_values(predictor: Predictor, table: pd.DataFrame) -> np.ndarray | None:
+    """Return a property of all networks of a table; None where one of them has no such value.
+
+    Args:
+        predictor: The property.
+        table: As :func:`with_derived_columns` completes it.
+    """
+    if predictor.column not in table or not predictor.is_defined(table):
+        return None
+    values = predictor.values(table)
+    return values if np.isfinite(values).all() else None
+
+
 def _measured(table: pd.DataFrame, column: str) -> Iterator[dict[str, Any]]:
     known = table[table[column].notna()]
     y, networks = known[column].to_numpy(dtype=float), known["network"].to_numpy()
     mass = BASELINES["log NN-Mass" if (known["nn_mass"] > 0).all() else "log(1 + NN-Mass)"].values(known)
     for name, baseline in BASELINES.items():
-        if baseline.column not in known or not np.isfinite(x := baseline.values(known)).all():
+        if (x := known_values(baseline, known)) is None:
             continue
         line: dict[str, Any] = {"measure": name, "n": len(y)}
         line |= _named("r2", statistics.r2_with_interval(x, y, networks))
         line |= _ranks(x, y)
         for word, control in (("size", BASELINES["log parameters"]), ("depth", BASELINES["depth"])):
-            controls = [control.values(known)] if control.column in known else []
-            usable = bool(controls) and np.isfinite(controls[0]).all()
-            line |= _named(
-                f"given_{word}",
-                statistics.partial_correlation(x, y, controls if usable else [x], networks),
-            )
-        for word, group in _LEFT_OUT.items():
-            line[f"left_out_{word}"] = (
+            values = known_values(control, known)
+            given = statistics.UNKNOWN if values is None else statistics.partial_correlation(x, y, [values], networks)
+            line |= _named(f"given_{word}", given)
+        for group in _LEFT_OUT:
+            line[f"left_out_{group}"] = (
                 statistics.left_out_r2(x, y, list(known[group])) if group in known else float("nan")
             )
         parabola = statistics.quadratic_fit(x, y)

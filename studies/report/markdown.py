@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from nnmass.studies.choices import Endpoint
-from nnmass.studies.report.baselines import BASELINES, as_lines, with_derived_columns
+from nnmass.studies.report.baselines import BASELINES, as_lines, known_values, with_derived_columns
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 
-__all__ = ["Progress", "baselines_markdown", "fits_markdown", "study_markdown"]
+__all__ = ["Progress", "as_number", "baselines_markdown", "estimate", "fits_markdown", "study_markdown"]
 
 _MEANS = "mean over seeds"
 _SIZE = "log parameters"
@@ -40,9 +40,9 @@ def fits_markdown(fits: pd.DataFrame, explained: str, group: str = "all") -> str
             _networks(line),
             line["epoch"],
             line["explaining"],
-            _estimate(line, "r2"),
-            _number(line["published"]),
-            _estimate(line, "explainable"),
+            estimate(line, "r2"),
+            as_number(line["published"]),
+            estimate(line, "explainable"),
         ]
         for line in as_lines(chosen)
     ]
@@ -67,9 +67,9 @@ def baselines_markdown(
     rows = [
         [
             f"**{line['measure']}**" if line["endpoint"] == "primary" else line["measure"],
-            *(_estimate(line, name) for name in ("r2", "spearman", "given_size", "given_depth")),
-            _number(line["left_out_depth"]),
-            _estimate(line, "mass_less_this"),
+            *(estimate(line, name) for name in ("r2", "spearman", "given_size", "given_depth")),
+            as_number(line["left_out_depth"]),
+            estimate(line, "mass_less_this"),
         ]
         for line in as_lines(chosen)
     ]
@@ -167,17 +167,17 @@ def _answer(baselines: pd.DataFrame, endpoint: Endpoint | None) -> Iterator[str]
         yield "There is no result at a primary endpoint; the tables below are exploratory."
         return
     line = as_lines(primary)[0]
-    given_size, given_depth = (_estimate(line, name) or "not known" for name in ("given_size", "given_depth"))
+    given_size, given_depth = (estimate(line, name) or "not known" for name in ("given_size", "given_depth"))
     yield (
-        f"R2 of the {line['explained']} on {line['measure']} is {_estimate(line, 'r2')}, over {_networks(line)}; the "
+        f"R2 of the {line['explained']} on {line['measure']} is {estimate(line, 'r2')}, over {_networks(line)}; the "
         f"partial correlation is {given_size} given the number of parameters, {given_depth} given the depth."
     )
     about = ["explained", "epoch", "networks", "group"]
     same = baselines[(baselines[about] == primary.iloc[0][about]).all(axis=1)]
     others = same[same["measure"].isin([_SIZE, "log t", "depth"]) & (same["endpoint"] != "primary")]
     for other in as_lines(others):
-        difference = _estimate(other, "mass_less_this")
-        yield f"On {other['measure']} it is {_estimate(other, 'r2')}. Mass less this: {difference}{_verdict(other)}."
+        difference = estimate(other, "mass_less_this")
+        yield f"On {other['measure']} it is {estimate(other, 'r2')}. Mass less this: {difference}{_verdict(other)}."
 
 
 def _verdict(line: Mapping[str, float]) -> str:
@@ -212,8 +212,8 @@ def _limits(
 def _collinear(table: pd.DataFrame, endpoint: Endpoint | None, group: str, networks: str) -> Iterator[str]:
     """Name the properties that are nearly the endpoint's in these networks."""
     measure = "log NN-Mass" if endpoint is None else endpoint.measure
-    values = {name: baseline.values(table) for name, baseline in BASELINES.items() if baseline.column in table}
-    known = {name: x for name, x in values.items() if np.isfinite(x).all() and np.ptp(x) > 0}
+    values = {name: known_values(predictor, table) for name, predictor in BASELINES.items()}
+    known = {name: x for name, x in values.items() if x is not None and np.ptp(x) > 0}
     if measure not in known or len(table) < 3:
         return
     for name, x in known.items():
@@ -227,12 +227,23 @@ def _networks(line: Mapping[str, object]) -> str:
     return f"{line['n']} networks" + ("" if line["networks"] == "all" else f" with {line['networks']}")
 
 
-def _estimate(line: Mapping[str, float], name: str) -> str:
+def estimate(line: Mapping[str, float], name: str) -> str:
+    """Write an estimate and its interval, as in 0.82 (0.72 to 0.88); without the interval where there is none.
+
+    Args:
+        line: Has the estimate and, with ``_low`` and ``_high`` behind its name, its bounds.
+        name: Of the estimate.
+    """
     low, high = line[f"{name}_low"], line[f"{name}_high"]
-    return _number(line[name]) + ("" if pd.isna(low) else f" ({low:.2f} to {high:.2f})")
+    return as_number(line[name]) + ("" if pd.isna(low) else f" ({low:.2f} to {high:.2f})")
 
 
-def _number(value: float) -> str:
+def as_number(value: float) -> str:
+    """Write a number with two decimals; nothing for what is not known.
+
+    Args:
+        value: The number.
+    """
     return "" if pd.isna(value) else f"{value + 0:.2f}"
 
 

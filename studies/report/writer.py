@@ -15,7 +15,7 @@ from nnmass.studies.definition import Study
 from nnmass.studies.report.baselines import as_lines, baseline_table
 from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import PREDICTORS, study_fits
-from nnmass.studies.report.markdown import Progress, study_markdown
+from nnmass.studies.report.markdown import Progress, as_number, estimate, study_markdown
 from nnmass.studies.report.page import study_page
 from nnmass.studies.report.sweep import Sweep, draw_sweep, spread_of, sweep_of
 from nnmass.studies.rows import load, load_curves
@@ -122,7 +122,7 @@ def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table
         [
             f"{line['measure']} *" if line["endpoint"] == "primary" else line["measure"],
             *(_with_interval(line, name) for name in ("r2", "spearman", "given_size", "given_depth")),
-            _number(line["left_out_depth"]),
+            as_number(line["left_out_depth"]),
             _with_interval(line, "mass_less_this"),
         ]
         for line in as_lines(table)
@@ -132,8 +132,7 @@ def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table
 
 
 def _with_interval(line: Mapping[str, float], name: str) -> str:
-    low, high = line[f"{name}_low"], line[f"{name}_high"]
-    return _number(line[name]) + ("" if pd.isna(low) else f"\n{low:.2f} to {high:.2f}")
+    return estimate(line, name).replace(" (", "\n").removesuffix(")")
 
 
 def _row(fits: pd.DataFrame) -> list[str]:
@@ -145,20 +144,16 @@ def _row(fits: pd.DataFrame) -> list[str]:
         about.append(f"explainable: {first['explainable']:.2f}")
     lines = fits.set_index("explaining")
     lines = lines.loc[[label for label in PREDICTORS if label in lines.index]]
-    interval = lines["r2_low"].map(_number) + " to " + lines["r2_high"].map(_number)
+    interval = lines["r2_low"].map(as_number) + " to " + lines["r2_high"].map(as_number)
     interval = interval.where(lines["r2_low"].notna(), "")
     columns = (
         about,
         lines.index,
-        lines["r2"].map(_number).replace("", "too few"),
+        lines["r2"].map(as_number).replace("", "too few"),
         interval,
-        lines["published"].map(_number),
+        lines["published"].map(as_number),
     )
     return ["\n".join(map(str, column)) for column in columns]
-
-
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.2f}"
 
 
 def compared(fits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
