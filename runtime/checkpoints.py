@@ -1,8 +1,6 @@
 """Checkpoints that are whole or absent, and that are read as data, never as code."""
 
 import io
-import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from nnmass.runtime.files import write_atomically
+from nnmass.zoo.weights.state import code_in, require_undamaged
 
 __all__ = ["AtomicCheckpointIO", "read_checkpoint", "require_resumable"]
 
@@ -22,8 +21,6 @@ _KINDS: dict[str, type] = {
     "optimizer_states": list,
     "lr_schedulers": list,
 }
-
-_CODE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -50,16 +47,13 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             numbers; the message names it.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not look at the check sums
-        if damaged is not None:
-            raise zipfile.BadZipFile(damaged)
+        require_undamaged(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except OSError:
         raise
     except Exception as error:  # whatever foreign bytes provoke in the reader, the file is at fault
-        code = _CODE.search(str(error))
-        what = f"it carries code ({code[1]}), which is not run" if code else "the file is damaged or no checkpoint"
+        code = code_in(error)
+        what = f"it carries code ({code}), which is not run" if code else "the file is damaged or no checkpoint"
         raise ValueError(f"Expected a checkpoint in {path}, but {what}.") from error
     for key in ("state_dict", "global_step", "pytorch-lightning_version"):
         if not isinstance(checkpoint, dict) or key not in checkpoint:

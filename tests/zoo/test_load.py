@@ -76,7 +76,6 @@ def test_a_loaded_network_answers_as_the_one_that_was_saved(kind: str, tmp_path:
         description.input_size,
         description.data,
     )
-    assert trained.preprocessing is trained.transform
     batch = torch.randn(2, *description.input_size)
     with torch.inference_mode():
         torch.testing.assert_close(trained.network(batch), network.eval()(batch), rtol=1e-4, atol=1e-5)
@@ -117,7 +116,7 @@ def test_no_argument_of_a_library_that_reads_a_file_is_passed_on(tmp_path: Path)
         "init_args": {"num_classes": 3, "checkpoint_path": str(tmp_path / "other.pth")},
     }
     file = save(tmp_path / "best.ckpt", build(DIGITS), {**DIGITS.as_dict(), "network": network})
-    with pytest.raises(ValueError, match="timm/resnet18 to have the argument, but got 'checkpoint_path'"):
+    with pytest.raises(ValueError, match="arguments of .*timm.resnet18 in .* to be its own, but got 'checkpoint_path'"):
         zoo.load(file)
 
 

@@ -52,18 +52,7 @@ class LibraryNetwork(nn.Module):
     name: str
 
     def __new__(cls, **arguments: Any) -> Any:
-        """Build the network; arguments that are None are left to the library.
-
-        Raises:
-            ValueError: If an argument is none of the signature: a library's builder takes others that read files.
-        """
-        known = inspect.signature(cls.__init__).parameters
-        for key in arguments:
-            if key not in known:
-                near = get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "."
-                named = f"{cls.library.name}/{cls.name}"
-                raise ValueError(f"Expected {named} to have the argument, but got {key!r}{hint}")
+        """Build the network; arguments that are None are left to the library."""
         return build_network(cls.library, cls.name, **arguments)
 
 

@@ -1,5 +1,6 @@
 """Trained networks from their checkpoints alone: no configuration, no training data, no Lightning."""
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,11 +40,6 @@ class TrainedNetwork:
     classes: tuple[str, ...] | None = None
     input_size: tuple[int, ...] | None = None
     data: str | None = None
-
-    @property
-    def preprocessing(self) -> Preprocessing | None:
-        """The transform, under the name that it has in data modules."""
-        return self.transform
 
 
 def load(path: str | os.PathLike[str] | State, network: nn.Module | None = None) -> TrainedNetwork:
@@ -101,6 +97,10 @@ def _built(description: Description, source: str) -> nn.Module:
     require(builds(path), f"the network in {source}", "be of nnmass.zoo, timm or torchvision", path, hint)
     kind = _class(path)
     require(kind is not None, f"the network in {source}", "be a class that is installed here", path)
+    known = inspect.signature(kind.__init__).parameters
+    takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
+    for name in arguments:  # a library's builder takes others, which read files
+        require(takes_any or name in known, f"arguments of {path} in {source}", "be its own", repr(name))
     if "pretrained" in arguments:  # the weights are at hand
         arguments["pretrained"] = False
     try:

@@ -18,7 +18,7 @@ from torch import Tensor
 from nnmass.zoo.weights.description import DESCRIPTION_KEY, Description
 from nnmass.zoo.weights.pretrained import find_pretrained, list_pretrained
 
-__all__ = ["PRETRAINED", "State", "code_in", "read_state"]
+__all__ = ["PRETRAINED", "State", "code_in", "read_state", "require_undamaged"]
 
 PRETRAINED = "pretrained"
 """The word for the weights that the makers of a network have published."""
@@ -107,6 +107,21 @@ def code_in(error: Exception) -> str | None:
     return found[1] if found else None
 
 
+def require_undamaged(path: Path) -> None:
+    """Compare the check sums of a file of ``torch.save``, which ``torch.load`` does not look at.
+
+    Args:
+        path: The file.
+
+    Raises:
+        zipfile.BadZipFile: If one differs, or the file is none of this format.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
@@ -114,10 +129,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
             return load_file(path)
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()  # torch does not look at the check sums
-            if damaged is not None:
-                raise zipfile.BadZipFile(damaged)
+            require_undamaged(path)
         # timm's programs keep their options beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
