@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
-from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor
 
+from nnmass.datamodules.division import in_proportion
 from nnmass.datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches, mixed_seed
 from nnmass.datamodules.sample import Stage, limit_of, mixed_order
 from nnmass.zoo.weights.preprocessing import Preprocessing
@@ -156,10 +156,7 @@ class DataModule(LightningDataModule, ABC):
                 f"Expected data.val_size to take and to leave samples of every class ({len(labels)} in all, {rarest} "
                 f"of the rarest of {self.num_classes} classes), but got {val_size}; data.val_on_test needs no split."
             )
-        train, val = train_test_split(
-            range(len(labels)), test_size=val_size, stratify=labels.cpu().numpy(), random_state=self.split_seed
-        )
-        return torch.tensor(train).sort().values, torch.tensor(val).sort().values
+        return in_proportion(labels, val_size, self.split_seed)
 
     def batches(self, labels: Tensor, chosen: Tensor, stage: Stage) -> ShardedBatches:
         """This process's batches of some samples, as positions among them.

@@ -7,7 +7,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-__all__ = ["Part", "Split", "divided", "stratified"]
+__all__ = ["Part", "Split", "divided", "in_proportion", "stratified"]
 
 
 class Part(NamedTuple):
@@ -117,5 +117,21 @@ def stratified(
             f"Expected data.{option} to take and to leave samples of every class of {name} ({number:,} samples, "
             f"{len(classes):,} classes), but got {size if size is not None else taken}."
         )
-    rest, chosen = train_test_split(range(number), test_size=taken, stratify=labels.numpy(), random_state=seed)
+    return in_proportion(labels, taken, seed)
+
+
+def in_proportion(labels: Tensor, taken: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Split samples in two with the classes in proportion, where both parts have room for all classes.
+
+    Args:
+        labels: (N,).
+        taken: Samples of the second part.
+        seed: Decides which.
+
+    Returns:
+        Indices of both parts, in order.
+    """
+    rest, chosen = train_test_split(
+        range(len(labels)), test_size=taken, stratify=labels.cpu().numpy(), random_state=seed
+    )
     return torch.tensor(rest).sort().values, torch.tensor(chosen).sort().values

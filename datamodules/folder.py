@@ -14,7 +14,7 @@ PARTS = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-"""What the parts of a data set are called."""
+"""Names of the folders of a data set's parts."""
 
 
 class ImageFolder(LabelledImages):

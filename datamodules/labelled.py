@@ -1,5 +1,6 @@
 """Labelled images of the user's own: base class that finds classes, parts, mean and standard deviation."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -240,8 +241,9 @@ def in_order(labels: set[str]) -> list[str]:
     """Labels in order, by their value where all are whole numbers.
 
     Example:
-        >>> in_order({"10", "9"}), in_order({"10", "9", "b"})
-        (['9', '10'], ['10', '9', 'b'])
+        >>> in_order({"10", "9"}), in_order({"10", "9", "b"}), in_order({"1", "01", "-2"})
+        (['9', '10'], ['10', '9', 'b'], ['-2', '01', '1'])
     """
-    numbers = all(label.lstrip("+-").isdecimal() for label in labels)
-    return sorted(labels, key=int) if numbers else sorted(labels)
+    numbers = all(re.fullmatch(r"[+-]?\d+", label) for label in labels)
+    # Texts decide between equal numbers such as 1 and 01, or the order would be another in each process.
+    return sorted(labels, key=(lambda label: (int(label), label)) if numbers else None)

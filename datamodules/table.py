@@ -54,6 +54,7 @@ class ImageTable(LabelledImages):
         if not rows:
             raise ValueError(f"Expected images in {as_text(self.table)}, but it lists none.")
         self._require_each_once(rows)
+        self._listed = rows
         classes = in_order({row.label for row in rows})
         numbers = {name: number for number, name in enumerate(classes)}
         sources = {}
@@ -72,7 +73,7 @@ class ImageTable(LabelledImages):
         Raises:
             FileNotFoundError: If one is not there; the message names its line.
         """
-        for row in self._rows():
+        for row in self._listed:
             if not (self.data_dir / row.file).is_file():
                 place = f"line {row.line} of {as_text(self.table)}"
                 raise FileNotFoundError(
