@@ -151,7 +151,7 @@ def _tested(model: "Classifier", data: "DataModule") -> dict[str, Any]:
 
 
 def _without_places(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What another machine needs for the same training: no folders, and of the trainer what is not its default."""
+    """Configuration of the same training on another machine: no folders, and of the trainer only what was changed."""
     from pytorch_lightning import Trainer
 
     usual = {name: part.default for name, part in inspect.signature(Trainer).parameters.items()}

@@ -106,7 +106,7 @@ def recorded(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def evaluated(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the deciding keys that decide what an evaluation gives: on how many devices it runs does not."""
+    """Select the deciding keys that decide what an evaluation gives: the number of devices does not."""
     return {key: value for key, value in flat.items() if key not in _TRAINING_ONLY}
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from nnmass import datamodules
 from nnmass.datamodules import DataModule
 from nnmass.runtime.class_paths import whole_class_path
+from nnmass.zoo.networks.names import LEFT_TO_DATA
 from nnmass.zoo.weights.description import Description
 from nnmass.zoo.weights.preprocessing import Preprocessing
 from nnmass.zoo.weights.state import read_state
 
 __all__ = ["evaluation_words", "names_checkpoint", "require_as_trained"]
 
-_OF_THE_DATA = {"num_classes", "in_chans", "in_features", "data_shape", "seed"}
+_OF_THE_DATA = LEFT_TO_DATA | {"data_shape", "seed"}
 _INSTEAD = ("--config", "-c", "--ckpt_path")
 
 

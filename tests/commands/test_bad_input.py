@@ -348,7 +348,7 @@ FILES = {
 
 
 class Harm:
-    """What a stranger's pickle may do when it is loaded."""
+    """Harm that a stranger's pickle may do when it is loaded."""
 
     def __reduce__(self) -> tuple:
         return os.system, ("touch harm",)
@@ -379,7 +379,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("subcommand", MISTAKES)
 def test_each_gets_one_sentence(subcommand: str, folder: Path, nnmass: Callable) -> None:
     def made(mistake: Mistake) -> str:
-        """What is wrong with the answer, if anything is."""
+        """Describe what is wrong with the answer; empty if nothing is."""
         words = mistake.words.replace("CKPT", "run/checkpoints/best.ckpt").split()
         environment = dict([mistake.variable.split("=")]) if mistake.variable else {}
         done = nnmass(*[subcommand][: len(subcommand)], *words, cwd=folder, **environment)

@@ -118,7 +118,7 @@ def test_each_kind_of_input_gives_the_same_probabilities(
 
 
 def answered(file: str, batch: torch.Tensor, output: str) -> tuple[torch.Tensor, dict[str, Any]]:
-    """What a file makes of images, and its metadata."""
+    """Answer of an exported file to images, and its metadata."""
     if file.endswith(".pt2"):
         extra = {"nnmass.json": ""}
         program = torch.export.load(file, extra_files=extra)

@@ -80,7 +80,7 @@ ODD_VALUES: list[Any] = [None, True, -1, 0, 10**30, float("nan"), "", "x", [], [
 
 
 class Place(NamedTuple):
-    """Where the cases of a session work, and what they work on."""
+    """Folder in which the cases of a session work, and the run that they work on."""
 
     folder: Path
     run: Path

@@ -19,7 +19,7 @@ LR_EXPONENTS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 
 
 class OptimizedModule(LightningModule):
-    """A LightningModule with one network, one optimizer and one schedule.
+    """A LightningModule with one network, one optimizer and one schedule; a subclass calls :meth:`regulate` once.
 
     Args:
         network: The network.
@@ -52,7 +52,6 @@ class OptimizedModule(LightningModule):
         self.lr_scaling, self.warmup_epochs = lr_scaling, warmup_epochs
         self.lr: float | None = None
         self.first_epoch = 0
-        self.regulate()
 
     def regulate(
         self,
