@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from nnmass.commands.options.named_networks import NamedNetwork
-    from nnmass.zoo import Topology
+    from nnmass.zoo import Topology, Wiring
     from nnmass.zoo.closed_forms import ClosedForm
 
 __all__ = ["run"]
@@ -189,6 +189,11 @@ def _show_jacobians(
             console.print(f"{name}: mean |s - 1| of the hidden layers {hidden_isometry(spectra):.4f}")
 
 
+def _wirings(record: "Topology") -> "list[Wiring]":
+    """Return the links of the cells of concatenated units."""
+    return [block.wiring for block in record.blocks if block.wiring is not None]
+
+
 def _show_graphs(records: dict[str, "Topology"]) -> None:
     from rich.progress import track
 
@@ -197,7 +202,7 @@ def _show_graphs(records: dict[str, "Topology"]) -> None:
 
     console = terminal()
     for name, record in records.items():
-        wirings = [block.wiring for block in record.blocks if block.wiring is not None]
+        wirings = _wirings(record)
         if not wirings:
             console.print(f"{name} holds no concatenation-type skips: there is no graph of neurons.")
             continue
@@ -218,7 +223,7 @@ def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: boo
 
     console = terminal()
     for name, record in records.items():
-        wirings = [block.wiring for block in record.blocks if block.wiring is not None]
+        wirings = _wirings(record)
         if not wirings:
             console.print(f"{name} holds no concatenation-type skips: there is nothing to draw.")
             continue
@@ -240,5 +245,5 @@ def _draw(records: dict[str, "Topology"], folder: Path, plot: bool, degrees: boo
             write_figures(folder / f"{file}_degrees", draw_degrees(wirings))
         if plot:
             write_figures(folder / f"{file}_cells", draw_cells(wirings))
-    if any(block.wiring is not None for record in records.values() for block in record.blocks):
+    if any(map(_wirings, records.values())):
         console.print(f"The figures are in {folder}.")

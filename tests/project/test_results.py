@@ -13,6 +13,7 @@ from conftest import ROOT
 from nnmass.commands.study.opened import open_study
 from nnmass.studies.report.baselines import baseline_table
 from nnmass.studies.report.fits import study_fits
+from nnmass.zoo import RandomSkipMLP, graph_statistics, topology
 
 sys.path.insert(0, str(ROOT / "docs"))
 from result_tables import refreshed
@@ -123,6 +124,7 @@ def test_the_readme_prints_its_numbers() -> None:
         in page
     )
     assert links == mass
+    assert "decides up to 19 points on MNIST" in page  # which the page on the placement of links is held to
 
 
 def test_the_page_on_the_placement_of_links_prints_its_numbers() -> None:
@@ -137,9 +139,29 @@ def test_the_page_on_the_placement_of_links_prints_its_numbers() -> None:
         assert round(100 * (means.max(axis=1) - means.min(axis=1)).max()) == most
         assert best is None or (means.idxmax(axis=1) == best).all()
         assert worst is None or (means.idxmin(axis=1) == worst).all()
+    mnist = pd.read_csv(RESULTS / "mlp_placement" / "mnist_results.csv").query("depth == 32 and tc == 1")
+    of_links = mnist.groupby("links")["test_accuracy_last"].mean()
+    assert f"by {100 * (of_links['uniform'] - of_links['oldest']):.0f} points at d = 32 and t = 1" in page
     assert "differ by up to 19 points on MNIST and 60 on the digits" in page
     assert (
         "Uniform links are the best on MNIST in all twelve cases; the newest are the worst on the digits in all" in page
+    )
+
+
+def test_the_page_on_the_placement_of_links_prints_the_lengths_of_paths() -> None:
+    page = printed("docs/results/mlp_placement/README.md")
+
+    def length(depth: int, tc: int, links: Any) -> float:
+        (block,) = topology(RandomSkipMLP(depth, 8, tc, in_features=64, links=links), 64).blocks
+        assert block.wiring is not None
+        return round(graph_statistics(block.wiring).path_length, 1)
+
+    # The shortest paths are those of the lowest depth and the most links, the longest those of the other corner.
+    newest, uniform, oldest = (
+        f"{length(16, 8, links)} to {length(32, 1, links)}" for links in ("newest", "uniform", "oldest")
+    )
+    assert (
+        f"is {newest} with them and grows with depth, {uniform} with uniform links and {oldest} with the oldest" in page
     )
 
 
