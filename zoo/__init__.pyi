@@ -31,6 +31,7 @@ from .mass import cell_density as cell_density
 from .mass import link_counts as link_counts
 from .mass import nn_mass as nn_mass
 from .mass import singular_value_bounds as singular_value_bounds
+from .measures.catalogue import measure_network as measure_network
 from .networks.cells import RandomSkipCell as RandomSkipCell
 from .networks.densenet import RandomSkipDenseNet as RandomSkipDenseNet
 from .networks.expansion import ExpansionBlock as ExpansionBlock

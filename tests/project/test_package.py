@@ -21,8 +21,8 @@ PUBLIC = {
         closed_form count_macs create_model degree_distributions dense_jacobian dense_singular_values densenet_grid
         densenet_size draw_cells draw_degrees draw_links estimate_spectrum fewest_params graph_statistics
         hidden_isometry hidden_mean highest_mass initialise layer_spectra linear_singular_values link_counts list_models
-        load load_weights macs_by_operator measure_latency mlp_grid mlp_size mobilenet_grid mobilenet_size nn_mass
-        pareto_front pass_in_use register_in_timm singular_value_bounds topology
+        load load_weights macs_by_operator measure_latency measure_network mlp_grid mlp_size mobilenet_grid
+        mobilenet_size nn_mass pareto_front pass_in_use register_in_timm singular_value_bounds topology
     """,
     "datamodules": """
         Augmentation CIFAR10 CIFAR100 Circle DataModule Digits FashionMNIST HuggingFaceImages ImageDataModule

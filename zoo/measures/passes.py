@@ -1,0 +1,257 @@
+"""Passes of one network over one batch, each made at most once and shared by all measures that need it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.parameter import is_lazy
+
+from nnmass.zoo.checks import require, require_integer
+from nnmass.zoo.measures.layers import ChannelSums, layer_weights
+from nnmass.zoo.reader.macs import first_parameter
+from nnmass.zoo.reader.topology import Topology, topology
+from nnmass.zoo.seeding import kept_random_state
+from nnmass.zoo.wrappers import replica, unwrapped
+
+__all__ = ["Batch", "LossPass", "NotMeasured", "Passes"]
+
+
+class NotMeasured(ValueError):  # noqa: N818  # an answer rather than a fault
+    """A measure that has no value for this network or this batch; the message gives the reason in one sentence."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images, and their labels where they are known.
+
+    Attributes:
+        images: Inputs of the network, (N, ...), such as (N, channels, height, width).
+        labels: Class of each image, (N,), counted from 0; None where it is not known.
+
+    Raises:
+        ValueError: If there is no image, or the labels are not one whole number per image.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no batch."""
+        shape = tuple(self.images.shape)
+        require(
+            self.images.dim() > 1 and shape[0] > 0, "images", "have the shape (N, ...) with at least one image", shape
+        )
+        if self.labels is not None:
+            whole = not (self.labels.is_floating_point() or self.labels.is_complex() or self.labels.dtype == torch.bool)
+            got = f"{str(self.labels.dtype).removeprefix('torch.')} of shape {tuple(self.labels.shape)}"
+            require(whole and self.labels.shape == shape[:1], "labels", f"be {shape[0]} whole numbers", got)
+
+
+@dataclass(frozen=True)
+class LossPass:
+    """Results of one pass forward and backward over the loss.
+
+    Attributes:
+        gradients: Gradient of the mean cross-entropy by weight, named as in the network.
+        channels: For each layer by name, the sum over a channel's positions of output times gradient, (N, channels).
+    """
+
+    gradients: dict[str, Tensor]
+    channels: dict[str, Tensor]
+
+
+class Passes:
+    """Passes of one network over one batch, each made on first use, and once.
+
+    All passes run on copies, in training mode unless said otherwise: normalisation by the batch's own mean and
+    variance, dropout's noise drawn from the seed, forward and backward hooks left out, in-place operations, tied and
+    frozen weights as in the network. The network, its buffers, gradients and hooks and all random state stay as
+    they were, also after an error.
+
+    Args:
+        network: Any network, bare or wrapped as in :func:`zoo.topology`.
+        batch: Images and labels; they are moved to the network's device, and images to its precision.
+        seed: Decides all that a measure or the network draws.
+
+    Raises:
+        ValueError: If the network is no ``torch.nn.Module``, or the seed no such integer.
+    """
+
+    def __init__(self, network: nn.Module, batch: Batch, seed: int = 0) -> None:
+        require(isinstance(network, nn.Module), "network", "be a torch.nn.Module", type(network).__name__)
+        self.network = unwrapped(network)
+        self.seed = require_integer("seed", seed, 0)
+        self._batch = batch
+
+    @property
+    def number(self) -> int:
+        """Images in the batch, N."""
+        return len(self._batch.images)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The images on the network's device and in its precision, (N, ...); not to be written to."""
+        images, parameter = self._batch.images.detach(), first_parameter(self.network)
+        dtype = parameter.dtype if images.is_floating_point() and parameter.is_floating_point() else images.dtype
+        with torch.inference_mode(False):
+            return images.to(parameter.device, dtype, copy=images.is_inference())
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The labels on the network's device, (N,).
+
+        Raises:
+            NotMeasured: If there are none.
+        """
+        if self._batch.labels is None:
+            raise NotMeasured("Expected a batch with labels, but got none.")
+        with torch.inference_mode(False):
+            return self._batch.labels.detach().to(self.images.device, torch.long, copy=True)
+
+    @cached_property
+    def topology(self) -> Topology:
+        """The network's topology at the images' size.
+
+        Raises:
+            NotMeasured: If it cannot be read.
+        """
+        try:
+            return topology(self.network, tuple(self._batch.images.shape[1:]))
+        except ValueError as error:
+            raise NotMeasured(str(error)) from error
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """Weights of the network's convolutions and linear layers by name, tied ones once; not to be written to.
+
+        Raises:
+            NotMeasured: If there are none, or some are no parameters of their own.
+        """
+        try:
+            return {name: weight.detach() for name, weight in layer_weights(self.network).items()}
+        except ValueError as error:
+            raise NotMeasured(str(error)) from error
+
+    def copy(self) -> nn.Module:
+        """A copy of the network in training mode that the caller may change; all its weights require gradients.
+
+        Raises:
+            NotMeasured: If the network's weights have no values yet.
+        """
+        for name, parameter in self.network.named_parameters():
+            if is_lazy(parameter) or parameter.is_meta:
+                raise NotMeasured(f"Expected weights with values, but {name} has none yet.")
+        with torch.inference_mode(False):
+            copied = replica(self.network).train()
+            for module in copied.modules():
+                if hasattr(module, "share_outputs"):  # the fast passes have no gradients of gradients
+                    setattr(module, "share_outputs", False)  # noqa: B010  # mypy takes it for a tensor
+            for parameter in copied.parameters():
+                parameter.requires_grad_(parameter.is_floating_point())
+        return copied
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Compute within this context: gradients are on, and all draws come from the seed; it is left without a trace.
+
+        A measure's value depends on no other, because each pass begins with the same random state.
+        """
+        device = self.images.device
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(kept_random_state(device))
+            torch.default_generator.manual_seed(self.seed)
+            if device.type == "cuda":
+                stack.enter_context(torch.cuda.device(device))
+                torch.cuda.manual_seed(self.seed)
+            yield
+
+    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Run a copy of the network, and return its logits, (N, classes); of several values, those named ``logits``.
+
+        Args:
+            network: A copy.
+            images: Inputs, (N, ...).
+
+        Raises:
+            NotMeasured: If the network stops, or returns something else.
+        """
+        try:
+            returned = network(images)
+        except Exception as error:  # whatever a stranger's forward raises
+            raise stopped(error) from error
+        logits = getattr(returned, "logits", returned)
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images):
+            raise NotMeasured(f"Expected a network that returns logits of shape (N, classes), but got {got}.")
+        return logits
+
+    def loss(self, network: nn.Module, part: slice = slice(None)) -> Tensor:
+        """Mean cross-entropy of a copy of the network over the batch or a part of it.
+
+        Args:
+            network: A copy.
+            part: The images to take.
+
+        Raises:
+            NotMeasured: If there are no labels, or the network has too few classes for them.
+        """
+        labels = self.labels[part]
+        logits = self.logits(network, self.images[part])
+        classes = logits.shape[1]
+        if classes < 2 or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            span = f"{int(labels.min())} to {int(labels.max())}"
+            raise NotMeasured(f"Expected labels among at least 2 classes, but got {span} for {classes} outputs.")
+        return functional.cross_entropy(logits, labels)
+
+    def gradients(self, value: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
+        """Gradients of a scalar; zeros for what it does not depend on.
+
+        Args:
+            value: The scalar.
+            inputs: Tensors that require gradients.
+            create_graph: Whether the gradients shall have gradients.
+
+        Raises:
+            NotMeasured: If the pass backward stops.
+        """
+        try:
+            return torch.autograd.grad(
+                value, inputs, create_graph=create_graph, allow_unused=True, materialize_grads=True
+            )
+        except Exception as error:  # whatever a stranger's backward raises
+            raise stopped(error) from error
+
+    @cached_property
+    def loss_pass(self) -> LossPass:
+        """One pass forward and backward over the whole batch in training mode.
+
+        Raises:
+            NotMeasured: If the loss has no gradient.
+        """
+        names = list(self.weights)
+        with self.drawing():
+            network = self.copy()
+            weights = layer_weights(network)
+            with ChannelSums(network) as channels:
+                found = self.gradients(self.loss(network), [weights[name] for name in names])
+        return LossPass(dict(zip(names, found, strict=True)), channels.sums)
+
+
+def stopped(error: Exception) -> NotMeasured:
+    """The refusal of a measure whose network stopped with an error.
+
+    Args:
+        error: What the network's pass raised.
+    """
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return NotMeasured(
+        f"Expected a network that runs on this batch, but it stopped with '{type(error).__name__}: {line}'."
+    )
