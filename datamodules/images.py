@@ -30,7 +30,7 @@ class ImageDataModule(InMemoryDataModule, ABC):
         std: Standard deviation of each channel, on the scale 0 to 1.
     """
 
-    image_size: ClassVar[tuple[int, int]]
+    image_size: tuple[int, int]
     mean: ClassVar[Sequence[float]]
     std: ClassVar[Sequence[float]]
 

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from filelock import FileLock
+from PIL import Image
 from torch import Tensor
 
-from nnmass.datamodules.base import Split
+from nnmass.datamodules.base import Split, require_at_least
 from nnmass.datamodules.cache import cached, fingerprint
 from nnmass.datamodules.image_tree import load_image_tree
 from nnmass.datamodules.images import ImageDataModule
 from nnmass.datamodules.listing import files_of_classes, names_of_classes, say_left_out
+from nnmass.datamodules.pixels import shown
 
 __all__ = ["OfficialImages", "data_folder"]
 
@@ -32,6 +35,8 @@ class OfficialImages(ImageDataModule, ABC):
     Args:
         data_dir: Folder that holds the data; by default the environment variable ``NNMASS_DATA``, else ``data``.
         download: Fetch the official files when they are not there, or not whole.
+        resolution: Side in px to which the images are resized, as the image files of a prediction are; by default
+            they stay as they are.
 
     Attributes:
         official: The data set's class in ``torchvision.datasets``.
@@ -45,8 +50,13 @@ class OfficialImages(ImageDataModule, ABC):
     tree: ClassVar[str | None] = None
     names: ClassVar[Sequence[str]] = ()
 
-    def __init__(self, data_dir: str | None = None, download: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, data_dir: str | None = None, download: bool = False, resolution: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        if resolution is not None:
+            require_at_least(1, resolution=resolution)
+            self.image_size = (resolution, resolution)
         self.data_dir = data_folder(data_dir)
         self.download = download
 
@@ -73,6 +83,10 @@ class OfficialImages(ImageDataModule, ABC):
 
     def load(self, split: Split) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) as uint8 and labels (N,) of one split."""
+        images, labels = self._load_whole(split)
+        return (images if self.image_size == type(self).image_size else self._resized(images)), labels
+
+    def _load_whole(self, split: Split) -> tuple[Tensor, Tensor]:
         files = self.data_dir / self.folder
         if files.is_dir():
             key = f"{self.official}-{split}-{fingerprint(sorted(files.iterdir()))}"
@@ -81,7 +95,7 @@ class OfficialImages(ImageDataModule, ABC):
         tree = self._tree()
         if tree is None:
             raise FileNotFoundError(self._nothing_found())
-        return load_image_tree(tree / split, self.num_classes, self.image_size, self.data_dir / ".cache")
+        return load_image_tree(tree / split, self.num_classes, type(self).image_size, self.data_dir / ".cache")
 
     def files(self) -> list[str]:
         """Names of the official files, as torchvision knows them."""
@@ -152,6 +166,16 @@ class OfficialImages(ImageDataModule, ABC):
         images = torch.as_tensor(official.data)
         images = images.unsqueeze(1) if self.in_chans == 1 else images.permute(0, 3, 1, 2)
         return {"images": images.contiguous(), "labels": torch.as_tensor(official.targets)}
+
+    def _resized(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) of the size that the network takes, each as a file of it is decoded for a prediction."""
+        preparation = self.preprocessing
+        assert preparation is not None  # the official data are grey or in colour
+        smaller = torch.empty(len(images), *self.input_size, dtype=torch.uint8)
+        pixels = images.permute(0, 2, 3, 1).squeeze(3).numpy()
+        for index in shown(range(len(images)), len(images), "Resizing images"):
+            smaller[index] = preparation.decode(Image.fromarray(np.ascontiguousarray(pixels[index])))
+        return smaller
 
     def _nothing_found(self, download: str = "") -> str:
         tree = f" nor train/ and test/ there or in {self.tree}/ below it" if self.tree else ""

@@ -38,6 +38,7 @@ _ADDED: Mapping[str, Any] = {
     "model.layer_decay": 1.0,
     "model.decay_norms": True,
     "data.init_args.train_resolution": None,
+    "data.init_args.resolution": None,
     "data.init_args.test_crop": 0.875,
 }
 # Of photographs, that is; small images, which alone have a padding, were augmented from the first on.

@@ -55,6 +55,34 @@ def test_a_tree_is_decoded_pixel_for_pixel_and_cached(tmp_path: Path) -> None:
     assert not CIFAR10(data_dir=str(tmp_path)).load("train")[0][0].any()
 
 
+def test_images_are_resized_as_those_of_a_prediction_are(tree: Path) -> None:
+    data = CIFAR10(data_dir=str(tree), val_size=10, resolution=16)
+    assert data.input_size == (3, 16, 16)
+    images, labels = data.load_checked("train")
+    assert images.shape == (40, 3, 16, 16)
+    assert len(labels) == 40
+    files = sorted((tree / "train").glob("*/*.png"))
+    assert data.preprocessing is not None
+    assert torch.equal(images, torch.stack([data.preprocessing.decode(file) for file in files]))
+    # Antialiased: each pixel is a mean over its neighbourhood, not one pixel of it, so that noise becomes weaker.
+    whole = CIFAR10(data_dir=str(tree)).load("train")[0].float()
+    assert images.float().std() < 0.8 * whole.std()
+    # The whole images stay as they are, in the cache too.
+    assert CIFAR10(data_dir=str(tree), resolution=32).load("test")[0].shape == (40, 3, 32, 32)
+
+
+def test_grey_images_are_resized_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)
+    data = MNIST(resolution=14)
+    monkeypatch.setattr(data, "_load_whole", lambda split: (whole, torch.arange(5)))
+    assert data.load_checked("test")[0].shape == (5, 1, 14, 14)
+
+
+def test_a_resolution_below_1_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected data.resolution to be at least 1, but got 0."):
+        CIFAR10(resolution=0)
+
+
 def test_a_tree_below_cifar10_is_found(tmp_path: Path) -> None:
     make_tree(tmp_path / "cifar10")
     assert len(CIFAR10(data_dir=str(tmp_path)).load("test")[1]) == 40

@@ -138,6 +138,14 @@ def test_an_option_that_came_later_is_part_of_a_run_only_with_another_value() ->
     assert configuration_id(other) != configuration_id(CONFIGURATION)
 
 
+def test_small_images_that_are_not_resized_are_those_of_the_first_runs() -> None:
+    first, whole, half = (
+        configuration_id({**CONFIGURATION, "data": {"class_path": "nnmass.datamodules.CIFAR10", "init_args": options}})
+        for options in ({}, {"resolution": None}, {"resolution": 16})
+    )
+    assert first == whole != half
+
+
 def test_photographs_that_are_not_augmented_are_those_of_the_first_runs() -> None:
     def identity(**options: Any) -> str:
         data = {"class_path": "nnmass.datamodules.ImageNet", "init_args": {"resolution": 224, **options}}
