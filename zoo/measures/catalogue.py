@@ -8,10 +8,14 @@ from types import MappingProxyType
 
 from torch import nn
 
+from nnmass.zoo.measures.codes import naswot
+from nnmass.zoo.measures.constants import epsilon
 from nnmass.zoo.measures.definition import Measure
 from nnmass.zoo.measures.gradients import grad_norm
+from nnmass.zoo.measures.jacobians import isometry, mean_singular_value
 from nnmass.zoo.measures.passes import Batch, NotMeasured, Passes
-from nnmass.zoo.measures.structure import macs, nn_density, nn_mass, params
+from nnmass.zoo.measures.perturbation import zen
+from nnmass.zoo.measures.structure import macs, nn_degree, nn_density, nn_mass, params
 
 __all__ = ["MEASURES", "Measured", "find_measures", "measure_network"]
 
@@ -24,7 +28,13 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             macs,
             nn_mass,
             nn_density,
+            nn_degree,
+            mean_singular_value,
+            isometry,
             grad_norm,
+            naswot,
+            zen,
+            epsilon,
         )
     }
 )

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.parameter import is_lazy
 
 from nnmass.zoo.checks import require, require_integer
+from nnmass.zoo.jacobian.spectra import LayerSpectrum, layer_spectra
 from nnmass.zoo.measures.layers import ChannelSums, layer_weights
 from nnmass.zoo.reader.macs import first_parameter
 from nnmass.zoo.reader.topology import Topology, topology
@@ -123,6 +124,18 @@ class Passes:
             return topology(self.network, tuple(self._batch.images.shape[1:]))
         except ValueError as error:
             raise NotMeasured(str(error)) from error
+
+    @cached_property
+    def spectra(self) -> tuple[LayerSpectrum, ...]:
+        """Singular values of the layers' Jacobians over the first four images, as :class:`callbacks.JacobianRecorder`.
+
+        Raises:
+            NotMeasured: If the layers cannot be told.
+        """
+        try:
+            return tuple(layer_spectra(self.network, self.images[:4], probes=2, seed=self.seed))
+        except Exception as error:  # whatever a stranger's layer raises
+            raise stopped(error) from error
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
@@ -251,6 +264,8 @@ def stopped(error: Exception) -> NotMeasured:
     Args:
         error: What the network's pass raised.
     """
+    if isinstance(error, NotMeasured):  # raised within the pass by what watches it
+        return error
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return NotMeasured(
         f"Expected a network that runs on this batch, but it stopped with '{type(error).__name__}: {line}'."
