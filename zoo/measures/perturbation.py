@@ -44,7 +44,7 @@ class PooledFeatures(TorchDispatchMode):
 
 
 def _pools_positions(entering: Tensor, dims: Any) -> bool:
-    """Whether a mean over these dimensions leaves one value per channel, of images (N, C, H, W) or (N, H, W, C)."""
+    """Tell a mean over all positions of images, (N, C, H, W) or (N, H, W, C)."""
     return entering.dim() == 4 and isinstance(dims, list | tuple) and {d % 4 for d in dims} in ({2, 3}, {1, 2})
 
 
