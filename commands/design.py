@@ -38,22 +38,24 @@ def run(arguments: Sequence[str]) -> int:
     """
     options = design_parser().parse_args(list(arguments)[1:])
     from nnmass.commands.options.design_reference import find_reference, start_of
+    from nnmass.commands.options.design_study import write_study
     from nnmass.runtime.quiet import quieten
     from nnmass.runtime.tables import terminal
 
     if not options.max_latency:
         refuse_unread("no --max-latency", "--max-latency", batch=options.batch, device=options.device)
     options.batch, options.device = options.batch or 1, options.device or "cpu"
-    if options.max_latency and options.rule == "pareto-front":
-        raise ValueError("Expected --max-latency with the rule highest-mass or fewest-params, but got pareto-front.")
+    if options.max_latency and options.rule in ("pareto-front", "d-optimal"):
+        raise ValueError(f"Expected --max-latency with the rule highest-mass or fewest-params, but got {options.rule}.")
     require_budget(options)
     quieten()
     console = terminal()
     reference = find_reference(options.like) if options.like else start_of(options.family or FAMILIES[0])
     folder = _folder(options.output_dir, reference.name)
     shapes = _shapes(options, reference)
-    options.max_params = options.max_params or (reference.design.num_params if reference.is_given else inf)
-    options.max_macs = options.max_macs or (reference.design.macs if reference.is_given else inf)
+    has_budget = reference.is_given and options.rule != "d-optimal"
+    options.max_params = options.max_params or (reference.design.num_params if has_budget else inf)
+    options.max_macs = options.max_macs or (reference.design.macs if has_budget else inf)
     with console.status("Searching") as status:
         designs, sentence = _search(options, reference, shapes, status)
     if not designs:
@@ -67,11 +69,14 @@ def run(arguments: Sequence[str]) -> int:
     if len(shown) < len(rows):
         told = f"{len(shown)} of the {len(rows):,} are shown, and have a configuration (--count); designs.csv has all."
         console.print(told, highlight=False)
-    console.print(f"Written to {folder}. Train one:", highlight=False)
-    heaviest = max((design for design, _ in shown), key=lambda design: design.nn_mass)
-    chosen = heaviest if options.rule == "pareto-front" else shown[0][0]
-    file = shlex.quote(str(folder / _file(reference.name, chosen)))
-    console.print(f"nnmass fit --config {file}", highlight=False, soft_wrap=True)
+    if options.rule == "d-optimal":
+        command = f"study run {shlex.quote(str(write_study(reference, designs, folder)))}"
+    else:
+        heaviest = max((design for design, _ in shown), key=lambda design: design.nn_mass)
+        chosen = heaviest if options.rule == "pareto-front" else shown[0][0]
+        command = f"fit --config {shlex.quote(str(folder / _file(reference.name, chosen)))}"
+    console.print(f"Written to {folder}. Train {'all' if options.rule == 'd-optimal' else 'one'}:", highlight=False)
+    console.print(f"nnmass {command}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -116,7 +121,8 @@ def _search(
     options: Namespace, reference: "Reference", shapes: "list[Shape]", status: "Status"
 ) -> "tuple[list[Design], str]":
     """Return the networks that the rule chooses, the best first, and what is proved about them."""
-    from nnmass.zoo import fewest_params, highest_mass, pareto_front
+    from nnmass.commands.options.design_study import told_apart
+    from nnmass.zoo import d_optimal, fewest_params, highest_mass, pareto_front
 
     many = f"Of {sum(shape.networks for shape in shapes):,} networks"
     budget = (options.max_params, options.max_macs)
@@ -130,6 +136,9 @@ def _search(
 
         front = [design for design in pareto_front(shapes, *budget, report) if design.nn_mass >= least]
         return front, f"{many} these {len(front):,} are the front: no other has more mass, fewer parameters and MACs."
+    if options.rule == "d-optimal":
+        choice = d_optimal(shapes, options.count, *budget, least)
+        return choice.designs, f"{many}{told_apart(choice)}"
     if options.rule == "fewest-params":
         options.min_mass = options.min_mass or reference.design.nn_mass
         answer = fewest_params(shapes, options.min_mass, *budget, count)
@@ -240,7 +249,8 @@ def _report(
         ]
     ]
     mass = f", NN-Mass at least {options.min_mass:g}" if options.min_mass else ""
-    print_rows(console, f"{options.rule}: within {_budget(options)}{mass}", [*headings, *timed], lines)
+    budget = f"within {_budget(options)}" if _budget(options) else "without a budget"
+    print_rows(console, f"{options.rule}: {budget}{mass}", [*headings, *timed], lines)
 
 
 def _cell(value: Any) -> str:

@@ -29,6 +29,8 @@ class Endpoint:
         networks: ``all``, or ``NN-Mass > 0``, those with links.
         measure: The property that explains it, as ``baselines.csv`` names it.
         group: The configuration or group whose networks it is about.
+        given: Properties beside the measure, of which each is to be told from all others: the endpoint is then the
+            partial correlation given these, in place of R2.
     """
 
     explained: str = "test accuracy"
@@ -36,6 +38,7 @@ class Endpoint:
     networks: str = "all"
     measure: str = "log NN-Mass"
     group: str = "all"
+    given: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

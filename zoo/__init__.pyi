@@ -2,6 +2,9 @@ from .agreement.check import Agreement as Agreement
 from .agreement.check import check_fast_passes as check_fast_passes
 from .closed_forms import ClosedForm as ClosedForm
 from .closed_forms import closed_form as closed_form
+from .design.d_optimal import Choice as Choice
+from .design.d_optimal import Separation as Separation
+from .design.d_optimal import d_optimal as d_optimal
 from .design.grids import Choices as Choices
 from .design.grids import Shape as Shape
 from .design.grids import densenet_grid as densenet_grid

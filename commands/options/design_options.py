@@ -7,7 +7,7 @@ from nnmass.commands.options.types import amount, duration, grid
 
 __all__ = ["FAMILIES", "GRIDS", "design_parser", "option_name", "require_budget"]
 
-RULES = ("highest-mass", "fewest-params", "pareto-front")
+RULES = ("highest-mass", "fewest-params", "pareto-front", "d-optimal")
 FAMILIES = ("dense", "mlp", "mobilenetv2")
 GRIDS = ("cell_depth", "width_multiplier", "tc", "depth", "width", "repeats")
 
@@ -17,13 +17,15 @@ def design_parser() -> Parser:
     parser = Parser(
         "nnmass design",
         "Find the networks of the highest NN-Mass within a budget, or of the fewest parameters for a mass: exactly,\n"
-        "and without building or training any. Random-skip DenseNets, random-skip MLPs and MobileNetV2s.",
+        "and without building or training any. Random-skip DenseNets, random-skip MLPs and MobileNetV2s. The rule\n"
+        "d-optimal chooses the networks of a study that is to tell NN-Mass, t, parameters and depth apart.",
         [
             "nnmass design --max-params 300k --width-multiplier 1",
             "nnmass design --like cifar10_dense.yaml",
             "nnmass design --like dense_64_w2_110_215_300 --rule fewest-params",
             "nnmass design --like mobilenetv2_140 --max-params 4M --max-latency 20ms",
             "nnmass design --like mnist_mlp --rule pareto-front --depth 8:32",
+            "nnmass design --like mnist_mlp --rule d-optimal --count 24 --width 6:16:2 --depth 4,8,16,32",
         ],
     )
     parser.add_argument("--like", help="a reference, if there is one: a configuration, a checkpoint, a zoo name")
@@ -41,7 +43,7 @@ def design_parser() -> Parser:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where to time (cpu)")
     parser.add_argument("--count", type=at_least("--count", 1), default=10, help="networks to list (10)")
     parser.add_argument("--output-dir", type=user_path, help="a new folder (designs/<date>_<time>_<reference>)")
-    grids = parser.add_argument_group("what to choose from, as number, from:to or from:to:step")
+    grids = parser.add_argument_group("what to choose from, as number, from:to or from:to:step, several with commas")
     meaning = {
         "cell_depth": "layers per cell of DenseNets, d_c (4:20)",
         "width_multiplier": "w_m of DenseNets (the reference's, or 0.25:3:0.25) and MobileNetV2s (0.35:1.4:0.05)",
@@ -63,7 +65,7 @@ def require_budget(options: Namespace) -> None:
     """
     if options.like:
         refuse_unread("--like", "no --like", family=options.family)
-    elif not (options.max_params or options.max_macs):
+    elif not (options.max_params or options.max_macs or options.rule == "d-optimal"):
         raise ValueError("Expected --max-params, --max-macs or a reference, --like, but got none of them.")
     elif options.rule == "fewest-params" and not options.min_mass:
         raise ValueError("Expected --min-mass or a reference, --like, with the rule fewest-params, but got neither.")

@@ -48,14 +48,18 @@ def duration(name: str) -> Callable[[str], float]:
 
 
 def grid(name: str) -> Callable[[str], list[int | float]]:
-    """Make a type for an option: one number, or ``from:to[:step]`` with both ends; exact, so that 0.1 adds up.
+    """Make a type for an option: numbers, or ``from:to[:step]`` with both ends, or several of these with commas.
+
+    Steps are exact, so that 0.1 adds up.
 
     Example:
         >>> grid("--width-multiplier")("1:2:0.5")
         [1, 1.5, 2]
+        >>> grid("--depth")("4,8:16:4")
+        [4, 8, 12, 16]
     """
 
-    def read(text: str) -> list[int | float]:
+    def read_part(text: str) -> list[int | float]:
         try:
             numbers = [Fraction(part) for part in text.split(":")]
         except (ValueError, ZeroDivisionError):
@@ -72,5 +76,8 @@ def grid(name: str) -> Callable[[str], list[int | float]]:
         count = int((last - first) / step) + 1
         values = [first + step * index for index in range(count)]
         return [int(value) if value.denominator == 1 else float(value) for value in values]
+
+    def read(text: str) -> list[int | float]:
+        return sorted({value for part in text.split(",") for value in read_part(part)})
 
     return read

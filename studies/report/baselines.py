@@ -1,7 +1,6 @@
 """Properties of the networks as explanations of the results: each alone, and beyond size and depth."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,8 @@ def baseline_table(results: pd.DataFrame, group: str | None = None, endpoint: En
     Args:
         results: What :func:`studies.load` returns.
         group: Column whose values get rows of their own, beside those of all networks.
-        endpoint: The study's primary endpoint.
+        endpoint: The study's primary endpoint. With properties that are ``given``, a partial correlation of each
+            property is added: given all others of them and of the endpoint's measure.
 
     Returns:
         One row per explained number, set of networks and property: ``r2``, ``spearman`` and ``kendall``, the partial
@@ -109,12 +109,15 @@ def baseline_table(results: pd.DataFrame, group: str | None = None, endpoint: En
         ValueError: If the endpoint names a property, an explained number or an epoch that there is not.
     """
     table = with_derived_columns(averages(results))
+    together = [endpoint.measure, *endpoint.given] if endpoint is not None and endpoint.given else []
+    _require_known("report.endpoint.measure", [endpoint.measure] if endpoint is not None else [])
+    _require_known("report.endpoint.given", together[1:])
     rows = []
     for (explained, epoch), column in explained_columns(results).items():
         for name, part in groups_of(table, group):
             for networks, chosen in sets_of(part):
                 about = {"explained": explained, "epoch": epoch, "networks": networks, "group": name}
-                rows += [about | line | {"endpoint": "exploratory"} for line in _measured(chosen, column)]
+                rows += [about | line | {"endpoint": "exploratory"} for line in _measured(chosen, column, together)]
     result = pd.DataFrame(rows)
     if endpoint is not None:
         result.loc[_is_primary(result, endpoint), "endpoint"] = "primary"
@@ -123,11 +126,9 @@ def baseline_table(results: pd.DataFrame, group: str | None = None, endpoint: En
 
 def _is_primary(table: pd.DataFrame, endpoint: Endpoint) -> pd.Series:
     """Tell which row is the primary endpoint; none as long as its networks are not trained."""
-    if endpoint.measure not in BASELINES:
-        known = ", ".join(BASELINES)
-        raise ValueError(f"Expected report.endpoint.measure to be one of {known}, but got {endpoint.measure!r}.")
     is_primary = pd.Series(True, table.index)
-    for key, wanted in asdict(endpoint).items():
+    for key in ("explained", "epoch", "networks", "measure", "group"):
+        wanted = getattr(endpoint, key)
         matches = table[key] == wanted
         # Where all networks have links there is no set of those that have.
         if key == "networks" and not (is_primary & matches).any():
@@ -137,6 +138,12 @@ def _is_primary(table: pd.DataFrame, endpoint: Endpoint) -> pd.Series:
             raise ValueError(f"Expected report.endpoint.{key} to be one of {known}, but got {wanted!r}.")
         is_primary &= matches
     return is_primary
+
+
+def _require_known(key: str, measures: list[str]) -> None:
+    for name in measures:
+        if name not in BASELINES:
+            raise ValueError(f"Expected {key} to be one of {', '.join(BASELINES)}, but got {name!r}.")
 
 
 def known_values(predictor: Predictor, table: pd.DataFrame) -> np.ndarray | None:
@@ -152,7 +159,7 @@ def known_values(predictor: Predictor, table: pd.DataFrame) -> np.ndarray | None
     return values if np.isfinite(values).all() else None
 
 
-def _measured(table: pd.DataFrame, column: str) -> Iterator[dict[str, Any]]:
+def _measured(table: pd.DataFrame, column: str, together: list[str]) -> Iterator[dict[str, Any]]:
     known = table[table[column].notna()]
     y, networks = known[column].to_numpy(dtype=float), known["network"].to_numpy()
     mass = BASELINES["log NN-Mass" if (known["nn_mass"] > 0).all() else "log(1 + NN-Mass)"].values(known)
@@ -166,6 +173,12 @@ def _measured(table: pd.DataFrame, column: str) -> Iterator[dict[str, Any]]:
             values = known_values(control, known)
             given = statistics.UNKNOWN if values is None else statistics.partial_correlation(x, y, [values], networks)
             line |= _named(f"given_{word}", given)
+        if together:
+            others = [known_values(BASELINES[other], known) for other in together if not _is_same(other, name)]
+            controls = [values for values in others if values is not None]
+            is_known = len(controls) == len(others)
+            given = statistics.partial_correlation(x, y, controls, networks) if is_known else statistics.UNKNOWN
+            line |= _named("given_others", given)
         for group in _LEFT_OUT:
             line[f"left_out_{group}"] = (
                 statistics.left_out_r2(x, y, list(known[group])) if group in known else float("nan")
@@ -174,6 +187,10 @@ def _measured(table: pd.DataFrame, column: str) -> Iterator[dict[str, Any]]:
         line |= {"quadratic_r2": parabola.r2, "quadratic_p": parabola.p_value}
         line |= _named("mass_less_this", statistics.r2_difference(mass, x, y, networks))
         yield line
+
+
+def _is_same(one: str, other: str) -> bool:
+    return BASELINES[one].column == BASELINES[other].column
 
 
 def _ranks(x: np.ndarray, y: np.ndarray) -> dict[str, float]:

@@ -64,12 +64,15 @@ def baselines_markdown(
     about = {"explained": explained, "epoch": epoch, "networks": networks, "group": group}
     chosen = baselines[(baselines[list(about)] == pd.Series(about)).all(axis=1)]
     headings = ["property", "R2", "Spearman", "given size", "given depth", "depths left out", "mass less this"]
+    together = ["given_others"] if "given_others" in chosen else []
+    headings += ["given the others"] * len(together)
     rows = [
         [
             f"**{line['measure']}**" if line["endpoint"] == "primary" else line["measure"],
             *(estimate(line, name) for name in ("r2", "spearman", "given_size", "given_depth")),
             as_number(line["left_out_depth"]),
             estimate(line, "mass_less_this"),
+            *(estimate(line, name) for name in together),
         ]
         for line in as_lines(chosen)
     ]
@@ -120,7 +123,8 @@ def study_markdown(
 _LEGEND = (
     "R2 of a straight line and Spearman's rho; partial correlations given log parameters and given depth; R2 of "
     "predictions for depths that were left out of the fit; R2 of log NN-Mass, or of log(1 + NN-Mass) where some mass "
-    "is 0, less this one. In brackets 95 % intervals. The primary endpoint is bold; all else is exploratory."
+    "is 0, less this one; where the endpoint has several properties, the partial correlation given the others. In "
+    "brackets 95 % intervals. The primary endpoint is bold; all else is exploratory."
 )
 
 
@@ -172,6 +176,9 @@ def _answer(baselines: pd.DataFrame, endpoint: Endpoint | None) -> Iterator[str]
         f"R2 of the {line['explained']} on {line['measure']} is {estimate(line, 'r2')}, over {_networks(line)}; the "
         f"partial correlation is {given_size} given the number of parameters, {given_depth} given the depth."
     )
+    if endpoint.given:
+        given_others = estimate(line, "given_others") or "not known"
+        yield f"Given {', '.join(endpoint.given)} together it is {given_others}, which is the primary endpoint."
     about = ["explained", "epoch", "networks", "group"]
     same = baselines[(baselines[about] == primary.iloc[0][about]).all(axis=1)]
     others = same[same["measure"].isin([_SIZE, "log t", "depth"]) & (same["endpoint"] != "primary")]

@@ -18,6 +18,7 @@ from nnmass.commands.main import main
 from nnmass.commands.options.design_reference import find_reference, start_of
 from nnmass.commands.options.named_networks import network_of_config
 from nnmass.commands.options.types import amount
+from nnmass.commands.study.opened import open_study
 from nnmass.zoo import (
     Shape,
     count_macs,
@@ -282,6 +283,25 @@ def test_a_budget_alone_is_enough(
     assert topology(named.network, named.input_size).nn_mass in designs["nn_mass"].to_list()
 
 
+def test_the_rule_d_optimal_writes_a_study(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = "--like mnist_mlp --rule d-optimal --count 7 --depth 4,8,16 --width 4:8:2 --tc 1,2,4,8,16"
+    assert main(["design", *words.split(), "--output-dir", str(tmp_path / "found")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Of 45 networks" in out
+    assert "The largest correlation among those chosen is" in out
+    assert "of log NN-Mass and log t; variance inflation: log NN-Mass" in out
+    assert "d-optimal: without a budget" in out
+    opened = open_study(str(tmp_path / "found" / "mnist_mlp_d_optimal.yaml"))
+    designs = pd.read_csv(tmp_path / "found" / "designs.csv")
+    assert len(opened.rows) == 3 * len(designs) == 21
+    for (_, design), row in zip(designs.iterrows(), opened.rows[::3], strict=True):
+        assert {name: row.arguments[name] for name in ("depth", "width", "tc")} == dict(
+            design[["depth", "width", "tc"]]
+        )
+    assert main(["design", *words.split(), "--max-latency", "1ms"]) == 2
+    assert "with the rule highest-mass or fewest-params, but got d-optimal." in capsys.readouterr().err
+
+
 def test_a_search_without_a_limit_is_refused(capsys: pytest.CaptureFixture) -> None:
     for words, sentence in (
         ("", "Expected --max-params, --max-macs or a reference, --like, but got none of them."),
@@ -347,7 +367,7 @@ def test_a_checkpoint_is_a_reference(tmp_path: Path, nnmass: Callable) -> None:
         ("--like cifar10_dense --repeats 1:2", "(--cell-depth, --width-multiplier, --tc), but got --repeats."),
         (
             "--like cifar10_dense --rule best",
-            "Expected --rule to be one of highest-mass, fewest-params, pareto-front, but got 'best'",
+            "Expected --rule to be one of highest-mass, fewest-params, pareto-front, d-optimal, but got 'best'",
         ),
     ],
 )

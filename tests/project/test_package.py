@@ -14,15 +14,16 @@ from nnmass import zoo
 # What other projects may rely on; a name that is added, renamed or taken away here stands in the changelog.
 PUBLIC = {
     "zoo": """
-        Agreement Answer Block Choices Classifier ClosedForm DegreeDistribution Design Estimate ExpansionBlock
+        Agreement Answer Block Choice Choices Classifier ClosedForm DegreeDistribution Design Estimate ExpansionBlock
         GraphStatistics Joint Latency LayerSpectrum LoadedWeights MacCount MobileNetV2 Preprocessing RandomSkipCell
-        RandomSkipDenseNet RandomSkipMLP ResNet Shape Size Spectrum Topology TrainedNetwork Wiring average_degree
-        average_degree_approximation cell_density cell_size check_fast_passes circular_convolution_singular_values
-        closed_form count_macs create_model degree_distributions dense_jacobian dense_singular_values densenet_grid
-        densenet_size draw_cells draw_degrees draw_links estimate_spectrum fewest_params graph_statistics
-        hidden_isometry hidden_mean highest_mass initialise layer_spectra linear_singular_values link_counts list_models
-        load load_weights macs_by_operator measure_latency measure_network mlp_grid mlp_size mobilenet_grid
-        mobilenet_size nn_mass pareto_front pass_in_use register_in_timm singular_value_bounds topology
+        RandomSkipDenseNet RandomSkipMLP ResNet Separation Shape Size Spectrum Topology TrainedNetwork Wiring
+        average_degree average_degree_approximation cell_density cell_size check_fast_passes
+        circular_convolution_singular_values closed_form count_macs create_model d_optimal degree_distributions
+        dense_jacobian dense_singular_values densenet_grid densenet_size draw_cells draw_degrees draw_links
+        estimate_spectrum fewest_params graph_statistics hidden_isometry hidden_mean highest_mass initialise
+        layer_spectra linear_singular_values link_counts list_models load load_weights macs_by_operator measure_latency
+        measure_network mlp_grid mlp_size mobilenet_grid mobilenet_size nn_mass pareto_front pass_in_use
+        register_in_timm singular_value_bounds topology
     """,
     "datamodules": """
         Augmentation CIFAR10 CIFAR100 Circle DataModule Digits FashionMNIST HuggingFaceImages ImageDataModule

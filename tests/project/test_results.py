@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from sklearn.linear_model import LinearRegression
 
 from nnmass.commands.study.opened import open_study
 from nnmass.studies.report.baselines import baseline_table
 from nnmass.studies.report.fits import study_fits
-from nnmass.zoo import RandomSkipMLP, graph_statistics, topology
+from nnmass.studies.statistics import partial_correlation
+from nnmass.zoo import RandomSkipMLP, d_optimal, graph_statistics, mlp_grid, mlp_size, topology
 
 sys.path.insert(0, str(ROOT / "docs"))
 from result_tables import refreshed
@@ -25,6 +28,8 @@ STUDIES = {
     "imagenet_resnets": ("imagenet/resnets.csv", "imagenet/resnets_"),
     "imagenet_mobilenets": ("imagenet/mobilenets.csv", "imagenet/mobilenets_"),
     "digits_placement": ("mlp_placement/digits_results.csv", "mlp_placement/digits_"),
+    "digits_decorrelated": ("mlp_decorrelated/digits_results.csv", "mlp_decorrelated/digits_"),
+    "mlp_decorrelated": ("mlp_decorrelated/mnist_results.csv", "mlp_decorrelated/mnist_"),
     "mlp_designs": ("mlp_designs/results.csv", "mlp_designs/"),
     "mlp_placement": ("mlp_placement/mnist_results.csv", "mlp_placement/mnist_"),
     "mnist_mlp": ("mnist_mlp/results.csv", "mnist_mlp/"),
@@ -69,7 +74,11 @@ def test_fits_and_baselines_are_those_of_the_results(name: str) -> None:
     if table["config"].isna().all():
         table["config"] = ""
     for kind, computed in (
-        *([] if "placement" in name else [("fits", study_fits(table, choice.group, choice.published))]),
+        *(
+            []
+            if name.endswith(("placement", "decorrelated"))
+            else [("fits", study_fits(table, choice.group, choice.published))]
+        ),
         ("baselines", baseline_table(table, choice.group, choice.endpoint)),
     ):
         written = pd.read_csv(RESULTS / f"{prefix}{kind}.csv", dtype={"group": str})
@@ -146,6 +155,47 @@ def test_the_page_on_the_placement_of_links_prints_its_numbers() -> None:
     assert (
         "Uniform links are the best on MNIST in all twelve cases; the newest are the worst on the digits in all" in page
     )
+
+
+@pytest.mark.parametrize(("study", "name", "inputs"), [("mlp", "mnist", 784), ("digits", "digits", 64)])
+def test_the_page_on_networks_told_apart_prints_its_numbers(study: str, name: str, inputs: int) -> None:
+    page, baselines = (
+        printed("docs/results/mlp_decorrelated/README.md"),
+        Numbers(f"mlp_decorrelated/{name}_baselines.csv"),
+    )
+    results = pd.read_csv(RESULTS / "mlp_decorrelated" / f"{name}_results.csv")
+    means = results.groupby("network", as_index=False, sort=False).mean(numeric_only=True)
+    columns = [np.log(means["nn_mass"]), np.log(means["num_params"]), means["depth"], np.log(means["tc"])]
+    mass, *others = [((column - column.mean()) / column.std()).to_numpy(dtype=float) for column in columns]
+    y, networks = means["test_accuracy_last"].to_numpy(), means["network"].to_numpy()
+    bent = partial_correlation(mass, y, [*others, *(column**2 for column in others)], networks)
+    given = baselines.estimate("given_others", measure="log NN-Mass")
+    assert f"{given}; with the squares of the other three, {bent[0]:.2f} ({bent[1]:.2f} to {bent[2]:.2f})" in page
+    size, depth, t = others
+    shares = [linear_r2(part, y) for part in ([size, depth], [size, depth, t], [size, depth, mass])]
+    assert "{:.2f} alone, {:.2f} with log t and {:.2f} with log NN-Mass".format(*shares) in page
+    grid = mlp_grid(
+        [4, 6, 8, 12, 16, 24, 32],
+        [6, 8, 10, 12, 16],
+        [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64],
+        partial(mlp_size, in_features=inputs),
+    )
+    choice = d_optimal(grid, 48)
+    listed = [row.arguments for row in open_study(f"{study}_decorrelated").rows[:: len(results) // 48]]
+    assert [{key: row[key] for key in ("depth", "width", "tc")} for row in listed] == [
+        d.arguments for d in choice.designs
+    ]
+    assert set(zip(means["depth"], means["width"], means["tc"], strict=True)) == {
+        tuple(design.arguments.values()) for design in choice.designs
+    }
+    largest, factor = choice.separation.correlations[0, 3], choice.separation.inflation[0]
+    assert f"{largest:.2f} on {name.replace('mnist', 'MNIST')}" in page
+    assert f"inflation of the variance of mass {factor:.0f}" in page
+
+
+def linear_r2(columns: list[np.ndarray], y: np.ndarray) -> float:
+    table = np.column_stack(columns)
+    return float(LinearRegression().fit(table, y).score(table, y))
 
 
 def test_the_page_on_the_placement_of_links_prints_the_lengths_of_paths() -> None:

@@ -93,6 +93,19 @@ def test_its_numbers_are_those_of_the_statistics_on_means_over_seeds() -> None:
     assert tuple(row[["given_size", "given_size_low", "given_size_high"]]) == pytest.approx(given)
 
 
+def test_each_property_of_the_endpoint_is_told_from_all_others() -> None:
+    given = ["log parameters", "depth"]
+    table = baseline_table(results(chains=False), endpoint=Endpoint(given=given)).set_index("measure")
+    means = results(chains=False).groupby("network", as_index=False, sort=False).mean(numeric_only=True)
+    mass, size = (np.log(means[column].to_numpy()) for column in ("nn_mass", "num_params"))
+    depth, y = means["depth"].to_numpy(dtype=float), means["test_accuracy_last"].to_numpy()
+    names = ["given_others", "given_others_low", "given_others_high"]
+    for name, x, others in (("log NN-Mass", mass, [size, depth]), ("depth", depth, [mass, size])):
+        told = partial_correlation(x, y, others, means["network"].to_numpy())
+        assert tuple(table.loc[name, names]) == pytest.approx(told, rel=1e-6)
+    assert "given_others" not in baseline_table(results(chains=False), endpoint=Endpoint())
+
+
 def test_where_all_networks_have_links_the_endpoint_is_about_all() -> None:
     table = baseline_table(results(chains=False), endpoint=Endpoint(networks="NN-Mass > 0"))
     assert table[table["endpoint"] == "primary"][["networks", "measure"]].to_numpy().tolist() == [
@@ -106,6 +119,7 @@ def test_where_all_networks_have_links_the_endpoint_is_about_all() -> None:
     ("endpoint", "sentence"),
     [
         (Endpoint(measure="mass"), "report.endpoint.measure to be one of log NN-Mass, .* but got 'mass'"),
+        (Endpoint(given=["size"]), "report.endpoint.given to be one of log NN-Mass, .* but got 'size'"),
         (Endpoint(epoch="first"), "report.endpoint.epoch to be one of last epoch, but got 'first'"),
         (Endpoint(explained="loss"), "report.endpoint.explained to be one of test accuracy, but got 'loss'"),
     ],

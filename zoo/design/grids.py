@@ -88,12 +88,13 @@ def densenet_grid(
         base = size(every, widths, [0] * len(widths))
         cells = []
         for index, width in enumerate(widths):
+            numbers = _within_reach(choices, depth, width)
             # Costs are linear in the links, so one channel for each layer that may take any tells them all.
             one = size(every, widths, [int(index == other) for other in range(len(widths))])
-            links = np.array([sum(link_counts(depth, width, number)) for number in choices])
+            links = np.array([sum(link_counts(depth, width, number)) for number in numbers])
             layers = max(depth - 2, 1)
             params, macs = (one.num_params - base.num_params) // layers, (one.macs - base.macs) // layers
-            cells.append(_by_gain(choices, links, params * links, macs * links))
+            cells.append(_by_gain(numbers, links, params * links, macs * links))
         arguments = {"cell_depth": depth, "width_multiplier": multiplier}
         shapes.append(Shape(arguments, "tc", _mass_of_a_link(depth), 0.0, base, cells, len(choices) ** len(widths)))
     return shapes
@@ -124,9 +125,10 @@ def mlp_grid(
     choices, shapes = _numbers("tc", tc, 0), []
     for depth, width in product(_numbers("depths", depths, 2), _numbers("widths", widths, 1)):
         base = size(depth, width, 0)
-        links = np.array([sum(link_counts(depth, width, number)) for number in choices])
-        sizes = np.array([size(depth, width, number) for number in choices]) - np.array(base)
-        cells = [_by_gain(choices, links, *sizes.T)]
+        numbers = _within_reach(choices, depth, width)
+        links = np.array([sum(link_counts(depth, width, number)) for number in numbers])
+        sizes = np.array([size(depth, width, number) for number in numbers]) - np.array(base)
+        cells = [_by_gain(numbers, links, *sizes.T)]
         arguments = {"depth": depth, "width": width}
         shapes.append(Shape(arguments, "tc", _mass_of_a_link(depth), 0.0, base, cells, len(choices)))
     return shapes
@@ -188,12 +190,17 @@ def _numbers(name: str, values: Iterable[int], least: int) -> list[int]:
     return [require_integer(name, value, least) for value in _some(name, values)]
 
 
+def _within_reach(tc: Sequence[int], depth: int, width: int) -> list[int]:
+    """The lowest t of the same links: no layer has more candidates than the last one, w (d - 2)."""
+    return sorted({min(number, width * max(depth - 2, 0)) for number in tc})
+
+
 def _mass_of_a_link(depth: int) -> float:
     """NN-Mass of one long-range link in a cell of this depth: each adds as much as any other."""
     return nn_mass(depth, 1, 1) / max(depth - 2, 1)
 
 
 def _by_gain(values: Sequence[int], gain: np.ndarray, params: np.ndarray, macs: np.ndarray) -> Choices:
-    """The lowest of all values that bring the same gain, as t_c beyond the candidates do."""
+    """The lowest of all values that bring the same gain."""
     gain, first = np.unique(gain, return_index=True)
     return Choices(np.array(values)[first], gain, params[first], macs[first])

@@ -16,7 +16,7 @@ from nnmass.zoo.design.grids import Choices, Shape
 from nnmass.zoo.design.knapsack import Bound, front_of_cells, left_at_least, most_gain, nondominated
 from nnmass.zoo.size import Size
 
-__all__ = ["Answer", "Design", "fewest_params", "highest_mass", "pareto_front"]
+__all__ = ["Answer", "Design", "design_of", "fewest_params", "highest_mass", "pareto_front"]
 
 
 class Design(NamedTuple):
@@ -85,7 +85,7 @@ def highest_mass(
         if len(designs) >= count and -negative < (1 - 1e-12) * designs[count - 1].nn_mass:
             bound = max(bound, -negative)
             break
-        design = _design(grid[index], most_gain(grid[index].cells, limits) or [])
+        design = design_of(grid[index], most_gain(grid[index].cells, limits) or [])
         bound = max(bound, design.nn_mass)
         insort(designs, design, key=lambda one: (-_rounded(one.nn_mass), one.num_params))
     return Answer(designs[:count], bound)
@@ -185,7 +185,7 @@ def pareto_front(
         front, makers = front[keep], makers[keep]
         if report is not None:
             report(index + 1, len(front))
-    return [_design(grid[index], _values(grid[index].cells, paths[index][row])) for index, row in makers]
+    return [design_of(grid[index], _values(grid[index].cells, paths[index][row])) for index, row in makers]
 
 
 def _rounded(mass: Any) -> Any:
@@ -201,8 +201,13 @@ def _values(cells: Sequence[Choices], picks: Sequence[int]) -> list[int]:
     return [int(cell.values[pick]) for cell, pick in zip(cells, picks, strict=True)]
 
 
-def _design(shape: Shape, values: Sequence[int]) -> Design:
-    """The network of a shape with these choices."""
+def design_of(shape: Shape, values: Sequence[int]) -> Design:
+    """Make the network of a shape with these choices.
+
+    Args:
+        shape: Of a grid.
+        values: The open argument's for each cell or stage, such as t_c.
+    """
     picks = [int(np.searchsorted(cell.values, value)) for cell, value in zip(shape.cells, values, strict=True)]
     gain, params, macs = (
         sum(int(column[pick]) for column, pick in zip(columns, picks, strict=True))
@@ -249,7 +254,7 @@ def _smallest(shape: Shape, needed: int, least: int, most: float, max_macs: floa
         limit = min(low + step, most)
         values = most_gain(shape.cells, _limits(shape, limit, max_macs), needed - 1)
         if values is not None:
-            best = _design(shape, values)
+            best = design_of(shape, values)
         elif limit == most or step > 2**50:
             return None
         else:
@@ -260,5 +265,5 @@ def _smallest(shape: Shape, needed: int, least: int, most: float, max_macs: floa
         if values is None:
             low = middle
         else:
-            best = _design(shape, values)
+            best = design_of(shape, values)
     return best
