@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from nnmass.commands.options.parser import Actions, Parser
-from nnmass.commands.study import compare, plan, report, status, submit
+from nnmass.commands.study import benchmark, compare, plan, report, status, submit
 from nnmass.commands.study import run as running
 
 __all__ = ["run"]
@@ -25,7 +25,7 @@ def run(arguments: Sequence[str]) -> int:
         ],
     )
     actions = Actions(parser, "action")
-    for module in (plan, running, submit, status, report, compare):
+    for module in (plan, running, submit, status, report, compare, benchmark):
         module.add_to(actions)
     options = parser.parse_args(list(arguments)[1:])
     options.run(options)

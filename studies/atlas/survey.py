@@ -15,6 +15,7 @@ from nnmass.studies.explain import fits_by_group
 
 __all__ = [
     "EXPLAINING",
+    "best_accuracies",
     "explained",
     "join_accuracies",
     "read_architecture",
@@ -165,13 +166,30 @@ def join_accuracies(atlas: pd.DataFrame, accuracies: Path) -> pd.DataFrame:
     Raises:
         ValueError: If a column or all rows are missing, or an accuracy is no number.
     """
+    best = best_accuracies(accuracies)
+    readable = atlas[atlas["nn_mass"].notna()]
+    return readable.merge(best, on="name")
+
+
+def best_accuracies(accuracies: Path) -> pd.DataFrame:
+    """Return the best accuracy of each architecture that a table names.
+
+    Args:
+        accuracies: As in :func:`join_accuracies`.
+
+    Returns:
+        Columns ``top1`` and ``top1_in1k`` as there, the latter NaN where there are no such weights; the index is
+        ``name``.
+
+    Raises:
+        ValueError: If a column or all rows are missing, or an accuracy is no number.
+    """
     table = require_accuracies(accuracies)
     name, _, tag = zip(*(str(model).partition(".") for model in table["model"]), strict=True)
     table = table.assign(name=name, plain=[not _MORE_THAN_IN1K.search(part) for part in tag])
     best = table.groupby("name")["top1"].max().rename("top1")
     best_plain = table[table["plain"]].groupby("name")["top1"].max().rename("top1_in1k")
-    readable = atlas[atlas["nn_mass"].notna()]
-    return readable.merge(best, on="name").merge(best_plain, on="name", how="left")
+    return pd.concat([best, best_plain.reindex(best.index)], axis=1)
 
 
 def explained(joined: pd.DataFrame) -> pd.DataFrame:
