@@ -26,7 +26,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Module:
-    """Copy a network in eval mode, without forward hooks, which only observe.
+    """Copy a network in eval mode, without forward and backward hooks, which only observe.
 
     Args:
         network: Any network, also one that keeps what it has computed, of which there can be no deep copy.
@@ -44,7 +44,8 @@ def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Modu
                 copies.setdefault(id(value), value.detach())
     copied = copy.deepcopy(network, copies).eval()
     for module in copied.modules():
-        module._forward_hooks.clear()
+        for hooks in (module._forward_hooks, module._backward_pre_hooks, module._backward_hooks):
+            hooks.clear()
     return copied
 
 

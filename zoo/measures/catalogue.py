@@ -11,11 +11,13 @@ from torch import nn
 from nnmass.zoo.measures.codes import naswot
 from nnmass.zoo.measures.constants import epsilon
 from nnmass.zoo.measures.definition import Measure
-from nnmass.zoo.measures.gradients import grad_norm
+from nnmass.zoo.measures.gradients import fisher, grad_norm, grasp, snip, zico
+from nnmass.zoo.measures.jacobian import jacob_cov
 from nnmass.zoo.measures.jacobians import isometry, mean_singular_value
 from nnmass.zoo.measures.passes import Batch, NotMeasured, Passes
 from nnmass.zoo.measures.perturbation import zen
 from nnmass.zoo.measures.structure import macs, nn_degree, nn_density, nn_mass, params
+from nnmass.zoo.measures.synflow import synflow
 
 __all__ = ["MEASURES", "Measured", "find_measures", "measure_network"]
 
@@ -32,8 +34,14 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             mean_singular_value,
             isometry,
             grad_norm,
+            snip,
+            grasp,
+            synflow,
+            fisher,
+            jacob_cov,
             naswot,
             zen,
+            zico,
             epsilon,
         )
     }

@@ -197,7 +197,7 @@ class Passes:
             NotMeasured: If the network stops, or returns something else.
         """
         try:
-            returned = network(images)
+            returned = network(images.clone())  # the first operation may be in place
         except Exception as error:  # whatever a stranger's forward raises
             raise stopped(error) from error
         logits = getattr(returned, "logits", returned)

@@ -1,0 +1,58 @@
+"""SynFlow: a measure of the absolute weights alone."""
+
+import torch
+from torch import nn
+
+from nnmass.zoo.measures.definition import measure
+from nnmass.zoo.measures.layers import layer_weights
+from nnmass.zoo.measures.passes import NotMeasured, Passes
+
+__all__ = ["synflow"]
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@measure(
+    title="log SynFlow",
+    equation="log sum over weights w of |w dR/dw|; R: sum of the outputs for one image of ones, with all weights and "
+    "biases replaced by their absolute values and without batch normalisation",
+    source="Tanaka, Kunin, Yamins, Ganguli, NeurIPS 2020, Eq. 1 and 2; summed: Abdelfattah, Mehrotra, Dudziak, Lane, "
+    "ICLR 2021, Eq. 1",
+    forwards=1,
+    backwards=1,
+)
+def synflow(passes: Passes) -> float:
+    """Natural logarithm of the synaptic flow through all weights, in double precision and eval mode.
+
+    Its passes are over one image, whatever the batch. As in zero-cost-nas's code batch normalisation is left out, other
+    normalisations stay, and the weights are those of convolutions, linear layers and attention's projections. The
+    gradients are those of log R, so that only R itself must lie below 1.8e308.
+    """
+    with passes.drawing():
+        network = passes.copy().double().eval()
+        _make_linear(network)
+        weights = list(layer_weights(network).values())
+        ones = torch.ones_like(passes.images[:1], dtype=torch.float64)
+        flow = passes.logits(network, ones).sum()
+        size = float(flow.detach().abs())
+        if not 0 < size < float("inf"):
+            raise NotMeasured(f"Expected a flow that double precision holds, but got {size}.")
+        gradients = passes.gradients(flow / size, weights)
+        sums = [(weight.detach() * one).abs().sum() for weight, one in zip(weights, gradients, strict=True)]
+    return float(torch.stack(sums).sum().log()) + float(torch.tensor(size, dtype=torch.float64).log())
+
+
+@torch.no_grad()
+def _make_linear(network: nn.Module) -> None:
+    """Replace weights by their absolute values, and let batch normalisation in eval mode pass its input on."""
+    for tensor in [*network.parameters(), *network.buffers()]:
+        if tensor.is_floating_point():
+            tensor.abs_()
+    for module in network.modules():
+        if isinstance(module, _BATCH_NORMS):
+            like = next(network.parameters())
+            module.running_mean = like.new_zeros(module.num_features)
+            module.running_var = like.new_full((module.num_features,), 1 - module.eps)
+            if module.affine:
+                module.weight.fill_(1)
+                module.bias.zero_()
