@@ -236,7 +236,22 @@ def test_an_optimizer_without_weight_decay_has_none_to_spare() -> None:
         fit(Classifier(network(), partial(Rprop, lr=0.1), decay_norms=False))
 
 
-def test_a_training_starts_from_weights_and_an_evaluation_needs_none(
+def test_weights_are_evaluated_without_a_training_and_never_after_a_checkpoint(tmp_path: Path) -> None:
+    torch.save(network(seed=5).state_dict(), tmp_path / "weights.pt")
+    model = Classifier(network(), weights=str(tmp_path / "weights.pt"))
+    trainer = Trainer(**QUIET, enable_checkpointing=False, accelerator="cpu")
+    trainer.test(model, loader(), verbose=False)
+    torch.testing.assert_close(model.network.state_dict(), network(seed=5).state_dict(), rtol=0, atol=0)
+    trained = Classifier(network(seed=6), partial(SGD, lr=0.0))
+    fit(trained).save_checkpoint(tmp_path / "last.ckpt")
+    loaded = Classifier.load_from_checkpoint(
+        tmp_path / "last.ckpt", network=network(), weights=str(tmp_path / "weights.pt"), weights_only=True
+    )
+    trainer.test(loaded, loader(), verbose=False)
+    torch.testing.assert_close(loaded.network.state_dict(), trained.network.state_dict(), rtol=0, atol=0)
+
+
+def test_a_training_starts_from_weights_and_an_evaluation_of_a_checkpoint_needs_none(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     torch.save(network(seed=5).state_dict(), tmp_path / "weights.pt")

@@ -55,7 +55,8 @@ class Classifier(OptimizedModule):
         loss: Of training; ``binary_cross_entropy`` asks for each class by itself whether it is there. Evaluations give
             the cross-entropy with either.
         weights: File to start a training from, the name of a trained network, or ``pretrained`` for timm's; see
-            :func:`zoo.load_weights`. They are read when the training begins, and not for an evaluation.
+            :func:`zoo.load_weights`. They are read when the first training or evaluation begins, unless it loads a
+            checkpoint, which brings its own.
         freeze: ``backbone`` for all but the classifier, or patterns of names; these parts do not learn, and their batch
             norms keep their running statistics.
         unfreeze_epoch: Epochs after which the frozen parts learn too, at the rate that the schedule has come to.
@@ -146,7 +147,17 @@ class Classifier(OptimizedModule):
 
     def setup(self, stage: str) -> None:
         """Load the weights to start from, before the training."""
-        if stage == "fit" and self.weights is not None:
+        if stage == "fit":
+            self._start_from_weights()
+
+    def on_validation_start(self) -> None:
+        """Load the weights to evaluate, if nothing else has been loaded; so do tests and predictions."""
+        self._start_from_weights()
+
+    on_test_start = on_predict_start = on_validation_start
+
+    def _start_from_weights(self) -> None:
+        if self.weights is not None:
             loaded = self.load_weights(getattr(getattr(self.trainer, "datamodule", None), "class_names", None))
             rank_zero_only(print)(loaded)
 
@@ -261,6 +272,7 @@ class Classifier(OptimizedModule):
             ValueError: If a name or a shape differs, of which the message names the first, or metrics are foreign.
         """
         require_same_architecture(self.state_dict(), checkpoint["state_dict"])
+        self.weights = None  # the checkpoint's follow from them
         self.unfrozen_by(checkpoint.get("epoch", 0))  # Lightning begins no epoch anew that was interrupted
         try:
             self._load_train_metrics(checkpoint.get("train_figures", {}))
