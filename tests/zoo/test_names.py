@@ -149,3 +149,8 @@ def test_networks_of_torchvision_with_auxiliary_classifiers_are_without_them(nam
     with torch.device("meta"):
         network = zoo.create_model(f"torchvision/{name}", num_classes=3).train()
         assert network(torch.zeros(2, 3, 96, 96)).shape == (2, 3)
+
+
+def test_a_network_of_torchvision_that_computes_its_widths_is_found_by_name() -> None:
+    network = zoo.create_model("torchvision/regnet_x_400mf", num_classes=7)
+    assert network.fc.out_features == 7

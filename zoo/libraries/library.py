@@ -144,8 +144,12 @@ def require_name(library: Library, name: str) -> None:
 @cache
 def _parameters(library: Library, name: str) -> dict[str, inspect.Parameter]:
     """Return the named parameters of the class that a network is of, and of its bases as far as it passes others on."""
-    with seeded(0), torch.device("meta"):
-        kind = type(library.build(name, "", False, {}))
+    try:
+        with seeded(0), torch.device("meta"):
+            kind = type(library.build(name, "", False, {}))
+    except NotImplementedError:  # the builder computes with values, as that of torchvision's RegNets
+        with seeded(0), torch.device("cpu"):
+            kind = type(library.build(name, "", False, {}))
     found: dict[str, inspect.Parameter] = {}
     for base in kind.__mro__:
         if "__init__" not in vars(base):
