@@ -100,8 +100,14 @@ def test_a_network_may_take_the_whole_memory_but_no_more(monkeypatch: pytest.Mon
 
 
 def test_no_other_file_of_the_zoo_defines_a_check_of_arguments() -> None:
-    # Of weights with weights, of what a trace has shown, of a name with a library's, of a trainer's strategy, of a file.
-    compared = {"require_same_architecture", "_require_cells", "require_name", "require_unfreezing", "require_undamaged"}
+    # Of weights with weights, of what a trace has shown, of a library's names, of a trainer's strategy, of a file.
+    compared = {
+        "require_same_architecture",
+        "_require_cells",
+        "require_name",
+        "require_unfreezing",
+        "require_undamaged",
+    }
     found = {
         node.name
         for path in (ROOT / "zoo").rglob("*.py")
