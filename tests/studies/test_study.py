@@ -312,6 +312,7 @@ def test_rows_follow_from_the_definition() -> None:
 
 SHIPPED = {
     "cifar100_dense": (20, 3),
+    "cifar10_decorrelated": (24, 3),
     "cifar10_dense": (60, 3),
     "cifar10_dsconv": (20, 3),
     "cifar10_half": (20, 2),
