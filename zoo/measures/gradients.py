@@ -98,7 +98,7 @@ def fisher(passes: Passes) -> float:
     for name, sums in found.channels.items():
         if len(sums) != passes.number:
             raise NotMeasured(f"Expected layers with one output per image, but {name} gives {len(sums)} of them.")
-        weights: Tensor = modules[name].weight  # type: ignore[assignment]
+        weights: Tensor = modules[name].weight
         total += weights.numel() / sums.shape[1] * float(sums.double().square().mean(dim=0).sum()) / 2
     return total
 
