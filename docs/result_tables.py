@@ -5,19 +5,22 @@
 A table begins with ``<!-- fits {explained: test accuracy, group: all} -->`` or ``<!-- baselines {...} -->``. In braces
 stand arguments of :mod:`nnmass.studies.report.markdown`, and ``file``, with which the names of the CSV files beside the
 page begin. ``<!-- means {values: test_accuracy_last, rows: [depth, tc], columns: links} -->`` gives a column of
-results.csv in percent, the mean over the seeds and their standard deviation. A table ends with ``<!-- end -->``.
+results.csv in percent, the mean over the seeds and their standard deviation. ``<!-- benchmark {benchmark: timm} -->``
+and ``<!-- untold {} -->`` are those of :mod:`nnmass.studies.benchmark.report`. A table ends with ``<!-- end -->``.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from nnmass.studies.benchmark.report import benchmark_markdown, untold_markdown
 from nnmass.studies.report.markdown import baselines_markdown, fits_markdown
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_TABLE = re.compile(r"<!-- (fits|baselines|means) (\{.*?\}) -->\n(.*?)<!-- end -->", re.DOTALL)
+_TABLE = re.compile(r"<!-- (fits|baselines|means|benchmark|untold) (\{.*?\}) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
 def means_markdown(results: pd.DataFrame, values: str, rows: list[str], columns: str) -> str:
@@ -30,7 +33,13 @@ def means_markdown(results: pd.DataFrame, values: str, rows: list[str], columns:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-_WRITERS = {"fits": fits_markdown, "baselines": baselines_markdown, "means": means_markdown}
+_WRITERS: dict[str, Callable[..., str]] = {
+    "fits": fits_markdown,
+    "baselines": baselines_markdown,
+    "means": means_markdown,
+    "benchmark": benchmark_markdown,
+    "untold": untold_markdown,
+}
 
 
 def refreshed(page: Path) -> str:
