@@ -10,9 +10,9 @@ from torch import nn
 
 from nnmass.zoo.measures.codes import naswot
 from nnmass.zoo.measures.constants import epsilon
+from nnmass.zoo.measures.covariance import jacob_cov
 from nnmass.zoo.measures.definition import Measure
 from nnmass.zoo.measures.gradients import fisher, grad_norm, grasp, snip, zico
-from nnmass.zoo.measures.jacobian import jacob_cov
 from nnmass.zoo.measures.jacobians import isometry, mean_singular_value
 from nnmass.zoo.measures.passes import Batch, NotMeasured, Passes
 from nnmass.zoo.measures.perturbation import zen
