@@ -314,6 +314,7 @@ SHIPPED = {
     "cifar100_dense": (20, 3),
     "cifar10_decorrelated": (24, 3),
     "cifar10_dense": (60, 3),
+    "cifar10_depths": (12, 3),
     "cifar10_dsconv": (20, 3),
     "cifar10_half": (20, 2),
     "cifar10_small": (6, 2),

@@ -56,6 +56,14 @@ def closed(name: str) -> zoo.ClosedForm:
     return form
 
 
+def further_depths() -> list[str]:
+    """Layers per cell, and the least and greatest mass of the networks of each stated mass."""
+    names = [f"dense_{layers}_w2_m{{}}" for layers in (28, 43, 52, 58)]
+    masses = [ends(closed(name.format(near)).nn_mass for name in names) for near in (500, 750, 1000)]
+    layers = [str(VARIANTS[name.format(500)].arguments["cell_depth"]) for name in names]
+    return layers + [f"{mass:.0f}" for pair in masses for mass in pair]
+
+
 def ends(values: Iterable[float]) -> tuple[float, float]:
     values = list(values)
     return min(values), max(values)
@@ -237,5 +245,5 @@ NUMBERS: dict[str, Callable[[], list[str]]] = {
     "ICLR-T3": lambda: grid(3),
     "ICLR-T4": samples,
     "ICLR appendix C": dispersions,
-    "ICLR-N3": lambda: [str((layers - 4) // 3) for layers in (28, 43, 52, 58)],
+    "ICLR-N3": further_depths,
 }

@@ -125,3 +125,14 @@ def test_no_library_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_further_depths_of_the_papers_have_the_masses_of_their_names() -> None:
+    names = [name for name in VARIANTS if "_w2_m" in name]
+    assert len(names) == 12
+    for name in names:
+        form = closed_form(VARIANTS[name].builder, VARIANTS[name].arguments)
+        assert form is not None
+        depth, mass = name.removeprefix("dense_").split("_w2_m")
+        assert form.nn_mass == pytest.approx(int(mass), rel=0.012), name
+        assert 3 * VARIANTS[name].arguments["cell_depth"] + 4 == int(depth)

@@ -43,6 +43,14 @@ _ICLR_ROWS: dict[tuple[int, int], list[list[int]]] = {
 }
 _ICLR_TABLE = {2: "table 1", 1: "table 2", 3: "table 3"}
 
+# The submission's further depths (its appendix G.2), without their t_c: t_c = (a, 2a, 3a), by the mass that this gives.
+_FURTHER_DEPTHS: dict[int, dict[int, int]] = {
+    28: {500: 37, 750: 58, 1000: 82},
+    43: {500: 39, 750: 60, 1000: 82},
+    52: {500: 39, 750: 60, 1000: 82},
+    58: {500: 40, 750: 60, 1000: 82},
+}
+
 # Ours, because none are published: a row gives networks of unlike depth masses within 4 % of each other.
 _IMAGENET_ROWS: dict[float, list[list[int]]] = {
     1.5: [[17, 34, 68, 136], [34, 69, 138, 276], [60, 120, 240, 480]],
@@ -87,6 +95,14 @@ for (_width, _layers), _rows in _ICLR_ROWS.items():
                     {**_arguments, "expansion": _expansion},
                     "ICLR 2021 submission, section 4.3; the layer is ours",
                 )
+
+for _layers, _first in _FURTHER_DEPTHS.items():
+    for _mass, _t in _first.items():
+        VARIANTS[f"dense_{_layers}_w2_m{_mass}"] = Variant(
+            _DENSE,
+            {"cell_depth": (_layers - 4) // 3, "width_multiplier": 2, "tc": [_t, 2 * _t, 3 * _t]},
+            "ICLR 2021 submission, appendix G.2; t is ours",
+        )
 
 for _multiplier, _rows in _IMAGENET_ROWS.items():
     for _layers in (48, 56, 60, 64, 68):
