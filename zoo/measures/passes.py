@@ -150,14 +150,7 @@ class Passes:
             raise NotMeasured(str(error)) from error
 
     def copy(self) -> nn.Module:
-        """A copy of the network in training mode that the caller may change; all its weights require gradients.
-
-        Raises:
-            NotMeasured: If the network's weights have no values yet.
-        """
-        for name, parameter in self.network.named_parameters():
-            if is_lazy(parameter) or parameter.is_meta:
-                raise NotMeasured(f"Expected weights with values, but {name} has none yet.")
+        """A copy of the network in training mode that the caller may change; all its weights require gradients."""
         with torch.inference_mode(False):
             copied = replica(self.network).train()
             for module in copied.modules():
@@ -172,7 +165,13 @@ class Passes:
         """Compute within this context: gradients are on, and all draws come from the seed; it is left without a trace.
 
         A measure's value depends on no other, because each pass begins with the same random state.
+
+        Raises:
+            NotMeasured: If the network's weights have no values yet.
         """
+        for name, parameter in self.network.named_parameters():
+            if is_lazy(parameter) or parameter.is_meta:
+                raise NotMeasured(f"Expected weights with values, but {name} has none yet.")
         device = self.images.device
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
