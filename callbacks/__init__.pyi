@@ -8,6 +8,7 @@ from .finite_loss import FiniteLoss as FiniteLoss
 from .finite_loss import NonFiniteLossError as NonFiniteLossError
 from .gradient_buckets import GradientBuckets as GradientBuckets
 from .jacobian_recorder import JacobianRecorder as JacobianRecorder
+from .measure_recorder import MeasureRecorder as MeasureRecorder
 from .metrics_table import MetricsHistory as MetricsHistory
 from .metrics_table import MetricsTable as MetricsTable
 from .moving_average import EMAWithWarmUp as EMAWithWarmUp

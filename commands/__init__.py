@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "export": Subcommand("nnmass.commands.export", "write a checkpoint's network as ONNX or torch.export"),
     "release": Subcommand("nnmass.commands.release", "write trained weights for create_model, with a model card"),
     "inspect": Subcommand("nnmass.commands.inspect", "show the topology of networks, without training"),
+    "measure": Subcommand("nnmass.commands.measure", "compare training-free measures of networks, over seeds"),
     "design": Subcommand("nnmass.commands.design", "find the networks of the highest NN-Mass within a budget"),
     "gradients": Subcommand(
         "nnmass.commands.gradients", "ask whether the initial Jacobians' singular values follow NN-Mass"

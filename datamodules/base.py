@@ -9,6 +9,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Generator, Tensor
 
 from nnmass.datamodules.division import in_proportion
+from nnmass.datamodules.drawn import first_samples
 from nnmass.datamodules.loader import MemoryLoader, ResumableLoader, ShardedBatches, mixed_seed
 from nnmass.datamodules.sample import Stage, limit_of, mixed_order
 from nnmass.zoo.weights.preprocessing import Preprocessing
@@ -118,6 +119,10 @@ class DataModule(LightningDataModule, ABC):
             self._training.go_to(self._position)
             self._position = None
         return self._training
+
+    def first_samples(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Inputs (N, ...) and labels (N,) that a seed would train on first: see :mod:`datamodules.drawn`."""
+        return first_samples(self, count, seed)
 
     def decode(self, path: Path) -> Tensor:
         """One image file as bytes (C, H, W) of the size that the network takes.

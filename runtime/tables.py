@@ -9,7 +9,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["calls", "network_title", "print_rows", "results_table", "rich_table", "terminal", "topology_table"]
+__all__ = [
+    "as_measured",
+    "calls",
+    "measure_rows",
+    "network_title",
+    "print_rows",
+    "results_table",
+    "rich_table",
+    "terminal",
+    "topology_table",
+]
 
 _HEADINGS = ("quantity", "value")
 
@@ -44,7 +54,8 @@ def results_table(
     if run:
         rows += [("epochs", str(run.get("epochs", 0))), ("wall time (s)", f"{run.get('wall_time_s', 0):.1f}")]
     title = f"{network_title(run)} on {run.get('data')}" if run else "Results"
-    return rich_table(title, _HEADINGS, rows + _topology_rows(run.get("topology", {})))
+    rows += _topology_rows(run.get("topology", {}))
+    return rich_table(title, _HEADINGS, rows + measure_rows(run.get("measures", {})))
 
 
 def network_title(run: Mapping[str, Any]) -> str:
@@ -82,6 +93,26 @@ def _topology_rows(topology: dict[str, Any]) -> list[tuple[str, str]]:
         ("input (px)", " x ".join(map(str, topology["input_size"]))),
         *(("note", note) for note in topology.get("notes", ())),
     ]
+
+
+def measure_rows(measures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write the measures of a network as rows of a table, those without a value too.
+
+    Args:
+        measures: The entry ``measures`` in a run's ``run.json``; empty where nothing was measured.
+    """
+    values = [(name, as_measured(value)) for name, value in measures.get("values", {}).items()]
+    return values + [(name, "not measured") for name in measures.get("not_measured", {})]
+
+
+def as_measured(value: float) -> str:
+    """Write the value of a measure: whole numbers with all of their digits, others with six.
+
+    Example:
+        >>> as_measured(11689512.0), as_measured(-3.14159265)
+        ('11,689,512', '-3.14159')
+    """
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 10**15 else f"{value:.6g}"
 
 
 def calls(operators: Mapping[str, int]) -> str:

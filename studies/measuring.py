@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,11 @@ def measure_subjects(
         # A subject is sent to a process when that is free, so that ending early leaves little behind.
         parallel = Parallel(workers, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
         with closing(parallel(tasks)) as rows:
-            yield from rows
+            try:
+                yield from rows
+            except BrokenProcessPool as error:
+                why = "a process was ended, for lack of memory as a rule; take fewer workers or images"
+                raise RuntimeError(f"Expected every process to measure to its end, but {why}.") from error
 
 
 def missing_of(

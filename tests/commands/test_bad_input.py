@@ -221,6 +221,17 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake("checkpoint", "run/checkpoints/numbers.ckpt", "network.cells.0.layers.0.links is a int."),
         Mistake("checkpoint", "run/checkpoints/text.ckpt", "text.ckpt, but the file is damaged or of another kind."),
     ],
+    "measure": [
+        Mistake("config", "broken.yaml", "Expected YAML in broken.yaml (line 2)"),
+        Mistake("name", "", "Expected nnmass measure to be given NETWORK, but got nothing"),
+        Mistake("name", "resnet18", "Expected --data with the network resnet18"),
+        Mistake("name", "resnet5O --data noise", "did you mean 'resnet50'?"),
+        Mistake("name", "resnet18 --data noise --measures synflaw", "Expected the name of a measure"),
+        Mistake("number", "resnet18 --data noise --seeds 0", "Expected --seeds to be a whole number of at least 1"),
+        Mistake("file", "resnet18 --data noise --output a.txt", "Expected --output to end in .csv or .json"),
+        Mistake("checkpoint", "nowhere.ckpt --data noise", "Expected a checkpoint, but nowhere.ckpt does not exist."),
+        Mistake("checkpoint", "code.ckpt --data noise", "carries code (posix.system), which is not run."),
+    ],
     "design": [
         Mistake("config", "--like broken.yaml", "Expected YAML in broken.yaml (line 2)"),
         Mistake("name", "", "Expected --max-params, --max-macs or a reference, --like, but got none of them."),

@@ -173,6 +173,10 @@ def base_commands(place: Place) -> dict[str, list[list[str]]]:
         "export": [[checkpoint, "network.pt2"]],
         "release": [[checkpoint, "mine", "--folder=weights", "--overwrite"]],
         "inspect": [["mlp_d24_w8_t2", "--csv=a.csv", "--json=a.json"], [checkpoint, "--input_size=1,8,8"]],
+        "measure": [
+            ["mlp_d16_w8_t2", "--data=noise", "--measures=params,nn_mass", "--seeds=2", "--images=2", "--workers=1"],
+            [checkpoint, "--data=noise", "--measures=params", "--images=2", "--output=measures.csv"],
+        ],
         "design": [
             ["--like=mnist_mlp", "--depth=8:12", "--tc=0:4", "--count=2", "--max-params=50K", "--output_dir=designs"]
         ],

@@ -51,6 +51,7 @@ def test_an_option_of_another_action_is_refused_by_its_name(words: str, message:
         "gradients mlp",
         "list runs",
         "inspect",
+        "measure",
         "design",
         "atlas",
         "shrink",

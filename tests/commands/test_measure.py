@@ -1,0 +1,143 @@
+"""measure: mean and spread over seeds, values that are kept, and mistakes in one sentence."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nnmass.commands.main import main
+from nnmass.commands.options.measured import find_measured
+from nnmass.datamodules import Digits
+from nnmass.zoo import RandomSkipDenseNet
+from nnmass.zoo.measures import Batch, measure_network
+
+
+def measure(*arguments: object) -> int:
+    return main(["measure", *map(str, arguments)])
+
+
+def test_a_network_by_name_is_the_one_that_fit_would_train(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "measures.csv"
+    chosen = ("--data", "Digits", "--measures", "nn_mass,grad_norm", "--seeds", 2, "--images", 16, "--output", file)
+    assert measure("dense_digits", *chosen) == 0
+    table = pd.read_csv(file).set_index(["seed", "measure"])
+    data = Digits()
+    data.prepare_data()
+    for seed in (0, 1):
+        network = RandomSkipDenseNet(4, 1, [8, 16, 32], in_chans=1, seed=seed)
+        batch = Batch(*data.first_samples(16, seed))
+        expected = measure_network(network, batch, ["nn_mass", "grad_norm"], seed)
+        assert table.loc[(seed, "nn_mass"), "value"] == expected["nn_mass"].value
+    out = capsys.readouterr().out
+    mean = table.xs("grad_norm", level="measure")["value"].mean()
+    spread = table.xs("grad_norm", level="measure")["value"].std()
+    assert f"{mean:.6g}" in out
+    assert f"{spread:.3g}" in out
+    assert "Digits" in out
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_what_a_file_holds_is_not_measured_again(ending: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / f"measures.{ending}"
+    common = ("--data", "noise", "--images", 2, "--output", file)
+    assert measure("dense_digits", *common, "--measures", "params,grad_norm") == 0
+    text = file.read_text()
+    file.write_text(text.replace("218490.0", "-7.0"))  # tells what was measured again
+    assert measure("dense_digits", "mlp_d16_w8_t2", *common, "--measures", "params,grad_norm,nn_mass") == 0
+    table = pd.read_csv(file) if ending == "csv" else pd.DataFrame(json.loads(file.read_text()))
+    values = table.set_index(["network", "measure"])["value"]
+    assert values["dense_digits", "params"] == -7
+    assert pd.isna(values["dense_digits", "grad_norm"])
+    assert len(values) == 6
+    out = capsys.readouterr().out
+    assert "dense_digits: grad_norm is not measured: Expected a batch with labels, but got none." in out
+    assert "1 networks and seeds were in it before" in out
+    assert measure("dense_digits", *common[:3], 3, *common[4:], "--measures", "params") == 0  # other images
+    assert "218" in file.read_text()
+
+
+def test_a_configuration_has_its_own_network_and_data(capsys: pytest.CaptureFixture) -> None:
+    assert measure("digits_dense.yaml", "dense_digits", "--data", "digits_dense", "--measures", "grad_norm") == 0
+    lines = [line.split("│") for line in capsys.readouterr().out.splitlines() if "grad_norm" in line]
+    assert lines[0][3] == lines[1][3]  # of the same mean
+    assert find_measured("digits_dense", None, 8, 1).data == "Digits"
+    assert measure("digits_dense", "--data", "noise", "--measures", "params") == 0
+    assert "independent standard normal numbers" in capsys.readouterr().out
+
+
+def test_the_setting_tells_networks_data_and_numbers_of_images_apart() -> None:
+    settings = [
+        find_measured(*given).subjects[0].setting
+        for given in (
+            ("digits_dense", None, 8, 1),
+            ("digits_dense", None, 9, 1),
+            ("digits_dense", "noise", 8, 1),
+            ("dense_digits", "Digits", 8, 1),
+        )
+    ]
+    assert len(set(settings)) == 4
+
+
+def test_a_network_that_cannot_be_built_is_named_and_the_others_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    network = {"class_path": "RandomSkipMLP", "init_args": {"depth": 0, "width": 8, "tc": 1}}
+    file = tmp_path / "flat.yaml"
+    file.write_text(json.dumps({"model": {"network": network}, "data": {"class_path": "Digits"}}))
+    assert measure(file, "mlp_d16_w8_t2", "--data", "Digits", "--measures", "params", "--images", 2) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("flat, seed 0: ValueError: ")
+    assert captured.err.count("\n") == 1
+    assert "1,846" in captured.out
+
+
+def test_a_checkpoints_seeds_draw_the_images_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    limits = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1")
+    recorder = ("--trainer.callbacks+=MeasureRecorder", "--trainer.callbacks.measures=[params,grad_norm]")
+    assert main(["fit", "--config", "digits_dense.yaml", "--output_dir", str(tmp_path), *limits, *recorder]) == 0
+    run = json.loads((tmp_path / "latest" / "run.json").read_text())
+    assert set(run["measures"]["values"]) == {"params", "grad_norm"}
+    checkpoint = tmp_path / "latest" / "checkpoints" / "last.ckpt"
+    capsys.readouterr()
+    assert measure(checkpoint, "--measures", "params,grad_norm", "--seeds", 2, "--images", 8) == 0
+    out = capsys.readouterr().out
+    assert "its weights are fixed; the seeds draw the images and probes alone." in out
+    assert "Digits" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("resnet18", "Expected --data with the network resnet18, such as --data CIFAR10, or --data noise"),
+        (
+            "resnet81 --data noise",
+            "Expected a network of the zoo, timm or torchvision, a configuration or a checkpoint",
+        ),
+        ("dense_digits --data CIFAR11", "Expected --data to be noise, one of CIFAR10, CIFAR100, Circle"),
+        ("dense_digits --data .", "Expected --data to be"),
+        ("dense_digits --data Digits --seeds 0", "Expected --seeds to be a whole number of at least 1, but got 0."),
+        ("dense_digits --data Digits --images 0", "Expected --images to be a whole number of at least 1, but got 0."),
+        ("dense_digits --data Digits --workers 0", "Expected --workers to be a whole number of at least 1, but got 0."),
+        (
+            "dense_digits --data Digits --measures synflux",
+            "Expected the name of a measure, but got 'synflux'; the near",
+        ),
+        ("dense_digits --data Digits --output a.txt", "Expected --output to end in .csv or .json, but got 'a.txt'."),
+        ("dense_digits --data Digits --output other.csv", "Expected --output to be new or written by nnmass measure"),
+        ("dense_digits --data CIFAR10 --data-dir nowhere", "Expected"),
+        ("absent.ckpt --data noise", "Expected a checkpoint, but absent.ckpt does not exist."),
+        ("--data noise", "Expected nnmass measure to be given"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    words: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NNMASS_DATA", str(tmp_path))
+    Path("other.csv").write_text("name,age\nEve,7\n")
+    assert measure(*words.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(sentence)
+    assert captured.err.count("\n") == 1
+    assert not captured.out
