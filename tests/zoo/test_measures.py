@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -283,6 +284,24 @@ def test_the_measures_stand_in_one_order_and_say_all_of_themselves() -> None:
         assert isinstance(one, Measure)
         assert all((one.title, one.equation, one.source, one.compute.__doc__))
         assert min(one.forwards, one.backwards) >= 0
+
+
+def test_the_page_says_of_each_measure_what_it_needs_and_costs() -> None:
+    page = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8").partition("## What they are")[2]
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ([^|]*) \| (\d+), (\d+) \|$", page, re.MULTILINE)
+    assert [name for name, *_ in rows] == list(MEASURES)
+    for name, needs, forwards, backwards in rows:
+        one = MEASURES[name]
+        assert (one.forwards, one.backwards) == (int(forwards), int(backwards))
+        assert one.needs_labels == ("labels" in needs)
+        assert one.least_images == int(next(iter(re.findall(r"(\d+) images", needs)), 1))
+
+
+def test_networks_may_begin_in_place() -> None:
+    batch = four()
+    before = batch.images.clone()
+    assert all(value is not None for value in values(nn.Sequential(nn.ReLU(inplace=True), *tiny()), batch).values())
+    assert torch.equal(batch.images, before)
 
 
 def test_without_labels_the_measures_that_need_them_have_a_reason() -> None:
