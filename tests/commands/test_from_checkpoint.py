@@ -67,7 +67,7 @@ def test_what_contradicts_a_checkpoint_is_refused(
         ("old.ckpt", "Expected old.ckpt to describe its network, but found neither that nor a config.yaml in a run"),
         ("pets.ckpt", "Expected --data for pets.ckpt, which was trained on Pets, but got none."),
         ("copy.ckpt --data.standardise true", "to prepare images with mean [0.0], as the checkpoint's network takes"),
-        ("copy.ckpt --data MNIST", "to prepare images with size [8, 8], as the checkpoint's network takes them, but"),
+        ("copy.ckpt --data CIFAR10", "to prepare images with channels 1, as the checkpoint's network takes them, but"),
     ):
         assert main(["test", *words.split()]) == 2, words
         err = capsys.readouterr().err

@@ -31,8 +31,8 @@ PUBLIC = {
     """,
     "callbacks": """
         AverageNotes CheckpointDescription CompleteResume ConfusionMatrix DataWait EMAWithWarmUp EpochLines FiniteLoss
-        GradientBuckets JacobianRecorder KeptIntegers LearningCurves MetricsHistory MetricsTable NonFiniteLossError
-        RandomState ResumeCheckpoint RunRecorder StepProtocol TolerantLogger TopologyRecorder TrainingStopped
+        GradientBuckets JacobianRecorder KeptIntegers LearningCurves MeasureRecorder MetricsHistory MetricsTable
+        NonFiniteLossError RandomState ResumeCheckpoint RunRecorder StepProtocol TolerantLogger TopologyRecorder TrainingStopped
         log_picture
     """,
 }
