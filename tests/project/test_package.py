@@ -32,8 +32,8 @@ PUBLIC = {
     "callbacks": """
         AverageNotes CheckpointDescription CompleteResume ConfusionMatrix DataWait EMAWithWarmUp EpochLines FiniteLoss
         GradientBuckets JacobianRecorder KeptIntegers LearningCurves MeasureRecorder MetricsHistory MetricsTable
-        NonFiniteLossError RandomState ResumeCheckpoint RunRecorder StepProtocol TolerantLogger TopologyRecorder TrainingStopped
-        log_picture
+        NonFiniteLossError RandomState ResumeCheckpoint RunRecorder StepProtocol TolerantLogger TopologyRecorder
+        TrainingStopped log_picture
     """,
 }
 
