@@ -50,7 +50,7 @@ bench: .venv/ready  ## ratios against named baselines
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/jacobian.py --large
-	$(BIN)/python benchmarks/measures.py
+	$(BIN)/python benchmarks/measures.py --memory
 	$(BIN)/python benchmarks/cells.py
 	$(BIN)/python benchmarks/mlp.py
 	$(BIN)/python benchmarks/overhead.py
