@@ -4,8 +4,8 @@
 backward pass of the mean cross-entropy to all parameters, of the same network and batch; in double precision for the
 measures that compute in it, and of one image for SynFlow. Times are those of the processor in one thread, which other
 programs stretch little. *memory* is the peak of what is allocated beyond the network and the batch, over that of one
-plain pass forward and backward. Measures
-without passes over the batch are left out: size and mass need none, and of Jacobians benchmarks/jacobian.py tells.
+plain pass forward and backward. Measures without passes over the batch are left out: size and mass need none, and of
+Jacobians benchmarks/jacobian.py tells.
 
 Run: python benchmarks/measures.py [--network NAME] [--side PX] [--images N] [--memory]. Nothing is asserted; compare
 ratios of one run, never absolute times.
