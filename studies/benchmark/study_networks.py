@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import pandas as pd
-import torch
 from torch import nn
 
 from nnmass.studies.benchmark.images import Images
@@ -20,7 +19,7 @@ _ACCURACY = "test_accuracy_last"
 
 @dataclass(frozen=True, eq=False)
 class StudyImages:
-    """The first training samples of a study's row, prepared as for its training.
+    """The first training samples of a study's row, as :meth:`datamodules.DataModule.first_samples` takes them.
 
     Attributes:
         row: The row, whose data set must be there.
@@ -47,14 +46,7 @@ class StudyImages:
 def _first_samples(images: StudyImages) -> Batch:
     _, data = images.row.build()
     data.prepare_data()
-    samples: list[torch.Tensor] = []
-    labels: list[torch.Tensor] = []
-    for batch in data.training_batches():
-        samples.append(batch[0])
-        labels.append(batch[1])
-        if sum(map(len, labels)) >= images.number:
-            return Batch(torch.cat(samples)[: images.number], torch.cat(labels)[: images.number])
-    raise ValueError(f"Expected {images.row.config} to have {images.number} training samples, but it has fewer.")
+    return Batch(*data.first_samples(images.number, images.row.seed))
 
 
 def study_networks(
