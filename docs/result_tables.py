@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from nnmass.studies.benchmark.report import benchmark_markdown, untold_markdown
-from nnmass.studies.report.markdown import baselines_markdown, fits_markdown
+from nnmass.studies.report.markdown import baselines_markdown, fits_markdown, markdown_table
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _TABLE = re.compile(r"<!-- (fits|baselines|means|benchmark|untold) (\{.*?\}) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -28,9 +28,8 @@ def means_markdown(results: pd.DataFrame, values: str, rows: list[str], columns:
     cells = 100 * results.groupby([*rows, columns], sort=False)[values].agg(["mean", "std"])
     texts = (cells["mean"].map("{:.1f}".format) + " ± " + cells["std"].map("{:.1f}".format)).unstack(columns)
     texts = texts[list(results[columns].unique())].sort_index()
-    lines = [[*rows, *texts.columns], ["---"] * (len(rows) + len(texts.columns))]
-    lines += [[*map(str, key), *line] for key, line in zip(texts.index, texts.to_numpy(), strict=True)]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    lines = [[*map(str, key), *line] for key, line in zip(texts.index, texts.to_numpy(), strict=True)]
+    return markdown_table([*rows, *texts.columns], lines)
 
 
 _WRITERS: dict[str, Callable[..., str]] = {

@@ -12,6 +12,7 @@ from rich.table import Table
 from nnmass.runtime.files import write_atomically, write_figures, write_table
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.benchmark.summary import summary
+from nnmass.studies.report.markdown import as_number, markdown_table
 from nnmass.zoo.measures import MEASURES
 
 __all__ = ["benchmark_markdown", "draw_ranks", "untold_markdown", "write_benchmark"]
@@ -57,7 +58,8 @@ def benchmark_markdown(ranked: pd.DataFrame, benchmark: str) -> str:
         ranked: What :func:`studies.benchmark.summary.summary` returns.
         benchmark: Its name.
     """
-    return _markdown(_lines(ranked, benchmark))
+    headings, *lines = _lines(ranked, benchmark)
+    return markdown_table(headings, lines)
 
 
 def untold_markdown(untold: pd.DataFrame, benchmark: str | None = None) -> str:
@@ -69,11 +71,7 @@ def untold_markdown(untold: pd.DataFrame, benchmark: str | None = None) -> str:
     """
     chosen = untold if benchmark is None else untold[untold["benchmark"] == benchmark]
     columns = ["benchmark", "measure", "networks", "reason"]
-    return _markdown([columns, *chosen[columns].astype(str).to_numpy().tolist()])
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]])
+    return markdown_table(columns, chosen[columns].astype(str).to_numpy().tolist())
 
 
 def _lines(ranked: pd.DataFrame, benchmark: str) -> list[list[str]]:
@@ -86,8 +84,8 @@ def _lines(ranked: pd.DataFrame, benchmark: str) -> list[list[str]]:
             str(row["networks"]),
             str(row["untold"]),
             *(_estimate(row, name) for name in _ESTIMATES),
-            _number(row["regret"]),
-            _number(row["seconds"]),
+            as_number(row["regret"]),
+            as_number(row["seconds"]),
         ]
         for row in table.to_dict("records")
     ]
@@ -103,10 +101,6 @@ def _estimate(row: dict, name: str) -> str:
     if not isfinite(value):
         return ""
     return f"{value:.2f} ({low:.2f} to {high:.2f})" if isfinite(low) else f"{value:.2f}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}" if isfinite(value) else ""
 
 
 def draw_ranks(ranked: pd.DataFrame) -> Figure:

@@ -10,7 +10,15 @@ from nnmass.studies.choices import Endpoint
 from nnmass.studies.report.baselines import BASELINES, as_lines, known_values, with_derived_columns
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 
-__all__ = ["Progress", "as_number", "baselines_markdown", "estimate", "fits_markdown", "study_markdown"]
+__all__ = [
+    "Progress",
+    "as_number",
+    "baselines_markdown",
+    "estimate",
+    "fits_markdown",
+    "markdown_table",
+    "study_markdown",
+]
 
 _MEANS = "mean over seeds"
 _SIZE = "log parameters"
@@ -46,7 +54,7 @@ def fits_markdown(fits: pd.DataFrame, explained: str, group: str = "all") -> str
         ]
         for line in as_lines(chosen)
     ]
-    return _table(headings, rows)
+    return markdown_table(headings, rows)
 
 
 def baselines_markdown(
@@ -76,7 +84,7 @@ def baselines_markdown(
         ]
         for line in as_lines(chosen)
     ]
-    return _table(headings, rows)
+    return markdown_table(headings, rows)
 
 
 def study_markdown(
@@ -152,7 +160,7 @@ def _setup(finished: pd.DataFrame, rows: Progress, combination: str | None) -> I
     names = ("data", "engine", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "precision")
     known = [column for column in names if column in finished and finished[column].notna().any()]
     values = [[column.replace("_", " "), ", ".join(map(str, finished[column].dropna().unique()))] for column in known]
-    yield _table(["protocol", ""], values)
+    yield markdown_table(["protocol", ""], values)
     spread = averages(finished)
     lines = []
     for (explained, epoch), column in explained_columns(finished).items():
@@ -162,7 +170,7 @@ def _setup(finished: pd.DataFrame, rows: Progress, combination: str | None) -> I
             lines.append([f"{explained}, {epoch}", f"{low:.4f}", f"{middle:.4f}", f"{high:.4f}"])
     if lines:
         yield "Standard deviation over the seeds of a network:"
-        yield _table(["", "smallest", "median", "largest"], lines)
+        yield markdown_table(["", "smallest", "median", "largest"], lines)
 
 
 def _answer(baselines: pd.DataFrame, endpoint: Endpoint | None) -> Iterator[str]:
@@ -254,6 +262,18 @@ def as_number(value: float) -> str:
     return "" if pd.isna(value) else f"{value + 0:.2f}"
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Write a table of Markdown.
+
+    Args:
+        headings: Of the columns.
+        rows: Entries, line by line.
+
+    Example:
+        >>> print(markdown_table(["measure", "rho"], [["NN-Mass", 0.8]]))
+        | measure | rho |
+        | --- | --- |
+        | NN-Mass | 0.8 |
+    """
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
