@@ -104,10 +104,11 @@ def _chosen(options: Namespace) -> "list[tuple[KnownNetwork, Images]]":
     for networks, images in (pair for name in options.benchmarks for pair in _listed(name, options)):
         looked = sampled(networks, options.networks, options.max_macs)
         title = f"Choosing of {networks[0].benchmark}"
-        for network, reason in track(looked, title, total=len(networks), console=console, transient=True):
+        console.print(f"{networks[0].benchmark}: measured at {images}.", highlight=False, markup=False)
+        for network, reason, is_broken in track(looked, title, total=len(networks), console=console, transient=True):
             if reason is None:
                 chosen.append((resized(network, options.size), images))
-            elif "too many" not in reason:
+            elif is_broken:
                 console.print(
                     f"{network.benchmark}/{network.name} is left out: {reason}", highlight=False, markup=False
                 )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from nnmass.datamodules.imagenet import ImageNet
 from nnmass.zoo.measures import Batch
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.weights.images import FORMAT_OF
@@ -16,13 +17,9 @@ from nnmass.zoo.weights.preprocessing import Preprocessing
 
 __all__ = ["FolderImages", "Images", "Noise", "images_of"]
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-"""Of ImageNet, which timm's, torchvision's and pytorchcv's networks were trained with."""
-
 
 class Images(Protocol):
-    """What makes a batch for a network; processes pass it on."""
+    """A way to make a batch for a network; processes pass it on."""
 
     def __call__(self, input_size: tuple[int, ...], num_classes: int) -> Batch:
         """Make the batch, the same for each call.
@@ -45,6 +42,9 @@ class Noise:
     number: int
     seed: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.number} images of noise with random labels, seed {self.seed}"
+
     def __call__(self, input_size: tuple[int, ...], num_classes: int) -> Batch:
         """Draw the batch."""
         with seeded(self.seed):
@@ -64,6 +64,9 @@ class FolderImages:
     folder: Path
     number: int
     seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.number} images of {self.folder}, seed {self.seed}"
 
     def __call__(self, input_size: tuple[int, ...], num_classes: int) -> Batch:
         """Read the batch; whole images are resized to the network's size and normalised as for ImageNet.
@@ -108,6 +111,5 @@ def _read(images: FolderImages, input_size: tuple[int, ...], num_classes: int) -
     if len(chosen) < images.number:
         raise ValueError(f"Expected {images.folder} to hold {images.number} images, but it holds {len(chosen)}.")
     channels, height, width = input_size
-    mean, std = (_MEAN, _STD) if channels == 3 else ((0.5,), (0.5,))
-    prepare = Preprocessing(channels=channels, size=(height, width), mean=mean, std=std)
+    prepare = Preprocessing(channels, (height, width), ImageNet.mean, ImageNet.std)
     return Batch(torch.stack([prepare(path) for path, _ in chosen]), torch.tensor([label for _, label in chosen]))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -15,12 +15,26 @@ from nnmass.studies.measuring import Row, Subject
 from nnmass.zoo.measures import Batch
 from nnmass.zoo.reader.macs import count_macs
 
-__all__ = ["measured_table", "resized", "sampled", "subject_of"]
+__all__ = ["Considered", "measured_table", "resized", "sampled", "subject_of"]
+
+
+class Considered(NamedTuple):
+    """A network that was looked at for a sample.
+
+    Attributes:
+        network: The network.
+        reason: Why it is left out; None if it is chosen.
+        is_broken: Whether that is because it could not be built or counted.
+    """
+
+    network: KnownNetwork
+    reason: str | None = None
+    is_broken: bool = False
 
 
 def sampled(
     networks: Iterable[KnownNetwork], number: int, max_macs: float | None, seed: int = 0
-) -> Iterator[tuple[KnownNetwork, str | None]]:
+) -> Iterator[Considered]:
     """Choose networks of as many families as there are, within a budget.
 
     Args:
@@ -30,25 +44,25 @@ def sampled(
         seed: Decides which.
 
     Yields:
-        Each network that was looked at before enough were chosen, and why it is left out; None if it is chosen.
+        Each network that was looked at before enough were chosen.
     """
     chosen = 0
     for network in one_of_each_family(networks, seed):
         if chosen >= number:
             return
-        reason = _unaffordable(network, max_macs)
-        chosen += reason is None
-        yield network, reason
+        considered = _considered(network, max_macs)
+        chosen += considered.reason is None
+        yield considered
 
 
-def _unaffordable(network: KnownNetwork, max_macs: float | None) -> str | None:
+def _considered(network: KnownNetwork, max_macs: float | None) -> Considered:
     if max_macs is None:
-        return None
+        return Considered(network)
     try:
         macs = _macs(network)
     except Exception as error:  # a stranger's network may fail in any way: the reason is the result
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-    return None if macs <= max_macs else f"its {macs:,} MACs are too many"
+        return Considered(network, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300], is_broken=True)
+    return Considered(network, None if macs <= max_macs else f"its {macs:,} MACs are too many")
 
 
 def _macs(network: KnownNetwork) -> int:

@@ -1,4 +1,4 @@
-"""What the networks' properties explain, against sums by hand and the statistics that they are made of."""
+"""Shares of accuracy that the networks' properties explain, against sums by hand and their statistics."""
 
 from typing import Any
 
