@@ -25,7 +25,7 @@ from nnmass.zoo.measures import Batch
 from nnmass.zoo.networks import names
 from nnmass.zoo.seeding import seeded
 
-__all__ = ["NOISE", "MeasuredNetwork", "find_data", "find_measured"]
+__all__ = ["NOISE", "MeasuredNetwork", "find_measured"]
 
 NOISE = "noise"
 """The word for images of independent standard normal numbers, of the network's input size, without labels."""
@@ -46,7 +46,7 @@ class MeasuredNetwork(NamedTuple):
     is_trained: bool = False
 
 
-def find_data(text: str) -> Content | None:
+def _find_data(text: str) -> Content | None:
     """Find the data that ``--data`` means; None for noise.
 
     Args:
@@ -81,7 +81,7 @@ def find_measured(name: str, data: str | None, images: int, seeds: int) -> Measu
         ValueError: If nothing bears the name, or it needs ``--data``.
         FileNotFoundError: If a checkpoint does not exist.
     """
-    chosen = None if data is None else find_data(data)
+    chosen = None if data is None else _find_data(data)
     if name.endswith(".ckpt"):
         path = Path(name).expanduser()
         find_trained(path)  # what is wrong with it shows before anything is measured

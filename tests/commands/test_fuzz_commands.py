@@ -126,7 +126,7 @@ def bounded() -> Iterator[None]:
 
 
 class Complaints(list[str]):
-    """What was wrong with the commands of a test, all of it: one run tells more than its first finding."""
+    """All that was wrong with the commands of a test: one run tells more than its first finding."""
 
     def __init__(self, place: Place, capsys: pytest.CaptureFixture) -> None:
         self.place, self.capsys = place, capsys

@@ -1,4 +1,4 @@
-"""What the page on measures against known accuracies prints, computed again from the tables beside it."""
+"""Numbers that the page on measures against known accuracies prints, computed again from the tables beside it."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""What the pages of results print, computed again from the tables beside them."""
+"""Numbers that the pages of results print, computed again from the tables beside them."""
 
 import re
 import sys
