@@ -274,7 +274,9 @@ MISTAKES: dict[str, list[Mistake]] = {
         ),
         Mistake("name", "", "Expected nnmass study to be given action, but got nothing"),
         Mistake(
-            "name", "rnu digits_mlp", "to be one of plan, run, submit, status, report, compare, benchmark, but got 'rnu'; did you"
+            "name",
+            "rnu digits_mlp",
+            "to be one of plan, run, submit, status, report, compare, benchmark, but got 'rnu'; did you",
         ),
         Mistake("name", "run digits_mpl", "did you mean digits_mlp.yaml?"),
         Mistake("name", "run no_network.yaml", "of the zoo, of timm or torchvision, but got 'mlp_x'"),
