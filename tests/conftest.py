@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,21 @@ def gpu() -> torch.device:
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The processor, and a GPU with the mark ``gpu``."""
     return request.getfixturevalue("gpu") if request.param == "gpu" else torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Leave the process to the next test as it was found.
+
+    Lightning keeps ``LOCAL_RANK`` in the environment once it has started processes, which a command must take for
+    another launcher's; a run of W&B that is not finished is told of every package imported later, and fails with that.
+    """
+    environment = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()
 
 
 @pytest.fixture(autouse=True)
