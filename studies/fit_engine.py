@@ -30,7 +30,11 @@ _LOOK_S = 1.0  # between looks at how far a training is
 
 
 def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """Train each row by ``nnmass fit`` in a process of its own, which goes on where an earlier one was stopped."""
+    """Train each row by ``nnmass fit`` in a process of its own, which goes on where an earlier one was stopped.
+
+    Every network is trained once before any is trained with a second seed: a study that ends early has told of all.
+    """
+    rows = sorted(rows, key=lambda row: work.study.seed_list.index(row.seed))
     measure, stop = Measurer(work.study.jacobian), Event()
     gpus: Queue[str] = Queue()  # those that no row is trained on; more workers than GPUs share them
     for gpu in islice(cycle(visible_gpus()), work.workers):

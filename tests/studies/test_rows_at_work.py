@@ -33,9 +33,9 @@ sys.exit(1)
 """
 
 
-def study_of(engine: str, seeds: int) -> tuple[Study, list[Row]]:
+def study_of(engine: str, seeds: int, depths: tuple[int, ...] = (3,)) -> tuple[Study, list[Row]]:
     changes: dict[str, Any] = {"data": {"class_path": "nnmass.datamodules.Digits"}, "trainer": {"max_epochs": EPOCHS}}
-    networks = [{"depth": [3], "tc": [1]}]
+    networks = [{"depth": list(depths), "tc": [1]}]
     study = Study("small", engine=engine, configs=["mnist_mlp"], networks=networks, seeds=seeds, changes=changes)
     return study, planned_rows(study, {"mnist_mlp": BASE})
 
@@ -71,6 +71,18 @@ def test_the_epochs_of_a_process_are_told_while_it_trains(tmp_path: Path, preten
         pass
     for row in rows:
         assert [how for name, *how in told if name == row.id and how[0]] == [[1, 0.25], [2, 0.5]]
+
+
+def test_every_network_is_trained_once_before_any_with_a_second_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_engine, "program", lambda: [sys.executable, "-c", "raise SystemExit(1)"])
+    study, rows = study_of("fit", 2, depths=(3, 4))
+    in_turn = [
+        (row.seed, row.configuration["model"]["network"]["init_args"]["depth"])
+        for row, _ in run_study(study, rows, tmp_path, 1)
+    ]
+    assert in_turn == [(0, 3), (0, 4), (1, 3), (1, 4)]
 
 
 @pytest.mark.parametrize(("user", "computing"), [(None, "2"), ("1", "1"), ("3", "3")])
