@@ -1,11 +1,10 @@
-"""Bad input of six kinds for each subcommand: an exit status and exactly one sentence, from a process of its own.
+"""Bad input of six kinds for each subcommand: an exit status and exactly one sentence.
 
 What a library function says of its arguments is tested beside it.
 """
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -389,20 +388,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("subcommand", MISTAKES)
-def test_each_gets_one_sentence(subcommand: str, folder: Path, nnmass: Callable) -> None:
-    def made(mistake: Mistake) -> str:
-        """Describe what is wrong with the answer; empty if nothing is."""
-        words = mistake.words.replace("CKPT", "run/checkpoints/best.ckpt").split()
-        environment = dict([mistake.variable.split("=")]) if mistake.variable else {}
-        done = nnmass(*[subcommand][: len(subcommand)], *words, cwd=folder, **environment)
-        said = done.stderr.strip()
-        right = done.returncode == 2 and mistake.sentence in said and len(said.splitlines()) == 1
-        return "" if right and "Traceback" not in done.stdout else f"{mistake.words}: {done.returncode}, {said}"
+def wrong(mistake: Mistake, status: int, out: str, err: str) -> str:
+    """Describe what is wrong with the answer; empty if nothing is."""
+    said = err.strip()
+    right = status == 2 and mistake.sentence in said and len(said.splitlines()) == 1 and "Traceback" not in out
+    return "" if right else f"{mistake.words}: {status}, {said}"
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        wrong = [answer for answer in pool.map(made, MISTAKES[subcommand]) if answer]
-    assert not wrong, "\n".join(wrong)
+
+@pytest.mark.parametrize("subcommand", MISTAKES)
+def test_each_gets_one_sentence(
+    subcommand: str, folder: Path, nnmass: Callable, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of each subcommand, and those of the environment, in a process of their own."""
+    answers = []
+    monkeypatch.chdir(folder)
+    for number, mistake in enumerate(MISTAKES[subcommand]):
+        words = mistake.words.replace("CKPT", "run/checkpoints/best.ckpt").split()
+        words = [*[subcommand][: len(subcommand)], *words]
+        if number == 0 or mistake.variable:
+            environment = dict([mistake.variable.split("=")]) if mistake.variable else {}
+            done = nnmass(*words, cwd=folder, **environment)
+            answers.append(wrong(mistake, done.returncode, done.stdout, done.stderr))
+        else:
+            answers.append(wrong(mistake, main(words), *capsys.readouterr()))
+    assert not any(answers), "\n".join(filter(None, answers))
     assert not (folder / "harm").exists()
 
 
