@@ -1,9 +1,13 @@
-"""Parts of a study's definition: the Jacobians that are measured, the report, and the primary endpoint."""
+"""Parts of a study's definition: what is measured before training, the report, and the primary endpoint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Endpoint", "JacobianChoice", "ReportChoice"]
+__all__ = ["Endpoint", "JacobianChoice", "ReportChoice", "chosen_measures"]
+
+# Columns that every study has, and those that its ``jacobian`` gives.
+_COLUMNS = ("params", "macs", "nn_mass", "nn_density", "mean_singular_value", "isometry")
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,25 @@ class ReportChoice:
     colour: str = "depth"
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     curves: list[dict[str, str]] = field(default_factory=list)
+
+
+def chosen_measures(names: Sequence[str]) -> list[str]:
+    """Return the measures that a study names, each once.
+
+    Args:
+        names: Names; ``all`` stands for all that are no columns of the table anyway.
+
+    Raises:
+        ValueError: If a measure is unknown, or is a column anyway.
+    """
+    from nnmass.zoo.measures import find_measures  # loads torch, for studies with measures alone
+
+    try:
+        found = [one.name for one in find_measures(names)]
+    except ValueError as error:
+        raise ValueError(f"Expected the study's measures to have known names; {error}") from error
+    for name in names:
+        if name in _COLUMNS:
+            columns = f"to be none of {', '.join(_COLUMNS)}, which have columns of their own"
+            raise ValueError(f"Expected the study's measures {columns}, but got {name}.")
+    return [name for name in found if name not in _COLUMNS]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from nnmass.runtime.class_paths import as_recorded, whole_class_paths
 from nnmass.runtime.names import require_name
-from nnmass.studies.choices import JacobianChoice, ReportChoice
+from nnmass.studies.choices import JacobianChoice, ReportChoice, chosen_measures
 from nnmass.studies.grid import combinations, combined_name, flat_grid, merged, require_grid, with_options
 from nnmass.zoo.networks.names import LEFT_TO_DATA, named, near_names
 from nnmass.zoo.networks.variants import VARIANTS, list_models
@@ -45,6 +45,8 @@ class Study:
         seeds: Seeds, or their number.
         accuracies: Top-1 accuracy of each network in percent, for the engine ``published``.
         jacobian: How the Jacobians are measured; None for not at all.
+        measures: Training-free measures of the networks, as columns of the table; ``all`` stands for all that the
+            table does not have anyway.
         report: What the report shows.
     """
 
@@ -57,6 +59,7 @@ class Study:
     seeds: int | list[int] = 1
     accuracies: dict[str, float] = field(default_factory=dict)
     jacobian: JacobianChoice | None = None
+    measures: list[str] = field(default_factory=list)
     report: ReportChoice = field(default_factory=ReportChoice)
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class Study:
             for key in ("configs", "networks", "changes"):
                 _require(not getattr(self, key), key, "to be absent with the engine published", getattr(self, key))
             _require(self.jacobian is None, "jacobian", "to be absent with the engine published", "one")
+            hint = "to be absent with the engine published, which has no data; nnmass study benchmark draws noise"
+            _require(not self.measures, "measures", hint, ", ".join(self.measures))
             unknown = [name for name in self.accuracies if name not in VARIANTS]
             _require(not unknown, "accuracies", "to name networks of the zoo", ", ".join(unknown))
         else:
@@ -81,6 +86,8 @@ class Study:
         if self.jacobian is not None:
             samples = self.jacobian.samples
             _require(1 <= samples <= _MOST_ROWS, "jacobian.samples", f"to lie in 1 to {_MOST_ROWS:,}", samples)
+        if self.measures:
+            object.__setattr__(self, "measures", chosen_measures(self.measures))
         for entry in (entry for entry in self.networks if not isinstance(entry, str)):
             for key, choices in entry.items():
                 _require(isinstance(choices, list) and bool(choices), f"networks.{key}", "to list choices", choices)

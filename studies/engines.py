@@ -7,9 +7,10 @@ from typing import Any
 from nnmass.studies.definition import Row, Study
 from nnmass.studies.ensemble.engine import fill_together
 from nnmass.studies.fit_engine import fill_by_fit
-from nnmass.studies.rows import write_row
+from nnmass.studies.measurer import Measurer
+from nnmass.studies.rows import read_row, write_row
 from nnmass.studies.sizes import size_of
-from nnmass.studies.work import Watch, Work, begun, now
+from nnmass.studies.work import Watch, Work, begun, failed, measured_by, now
 
 __all__ = ["run_study"]
 
@@ -40,7 +41,29 @@ def run_study(
     """
     engine = {"fit": fill_by_fit, "ensemble": fill_together, "published": _published}[study.engine]
     work = Work(study, folder, workers, now(), limit, **({"watch": watch} if watch else {}))
-    yield from engine(work, [row for row in rows if not work.is_done(row)])
+    rows = [row for row in rows if not work.is_done(row)]
+    yield from _measured_again(work, [row for row in rows if work.is_trained(row)])
+    yield from engine(work, [row for row in rows if not work.is_trained(row)])
+
+
+def _measured_again(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Measure trained networks, as they were before, by what the study did not ask for then."""
+    measure = Measurer(work.study.jacobian, work.study.measures)
+    for row in rows:
+        with work.ours([row]) as ours:
+            if not ours:
+                continue
+            record = read_row(work.folder, row)
+            try:
+                model, data = row.build()
+                data.prepare_data()
+                new = measure(row, model, data) | measured_by(work.study)
+            except Exception as error:  # the row stays as it is on disk: its training is not in doubt
+                yield row, failed(record, error)
+                continue
+            record = {name: value for name, value in record.items() if name != "not_measured"} | new
+            write_row(work.folder, row, record)
+            yield row, record
 
 
 def _published(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:

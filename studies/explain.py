@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["LABELS", "Fit", "Predictor", "explain", "fits_by_group", "fits_on", "predictors"]
+__all__ = [
+    "LABELS",
+    "Fit",
+    "Predictor",
+    "explain",
+    "fits_by_group",
+    "fits_on",
+    "measure_columns",
+    "measure_predictors",
+    "predictors",
+]
 
 LABELS = {
     "nn_mass": "NN-Mass",
@@ -106,6 +116,36 @@ def predictors(logarithms: Sequence[str], plain: Sequence[str]) -> dict[str, Pre
     """
     logarithmic = {f"log {LABELS[column]}": Predictor(column, is_logarithm=True) for column in logarithms}
     return logarithmic | {LABELS[column]: Predictor(column) for column in plain}
+
+
+def measure_columns(table: pd.DataFrame) -> list[str]:
+    """List the training-free measures of a study's results, which its column ``measures`` names.
+
+    Args:
+        table: One row per training or network.
+
+    Example:
+        >>> measure_columns(pd.DataFrame({"measures": ["zen naswot", None], "zen": [1.5, None]}))
+        ['zen']
+    """
+    texts = list(table["measures"].dropna()) if "measures" in table else []
+    named = dict.fromkeys(name for text in texts for name in str(text).split())
+    return [name for name in named if name in table and table[name].notna().any()]
+
+
+def measure_predictors(table: pd.DataFrame) -> dict[str, Predictor]:
+    """Name the measures of a study's results as predictors: each as it is, and its logarithm.
+
+    Args:
+        table: One row per training or network.
+
+    Example:
+        >>> list(measure_predictors(pd.DataFrame({"measures": ["zen"], "zen": [1.5]})))
+        ['zen', 'log zen']
+    """
+    columns = measure_columns(table)
+    plain = {name: Predictor(name) for name in columns}
+    return plain | {f"log {name}": Predictor(name, is_logarithm=True) for name in columns}
 
 
 def fits_on(table: pd.DataFrame, explained: str, chosen: Mapping[str, Predictor]) -> Iterator[dict[str, Any]]:

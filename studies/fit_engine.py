@@ -20,8 +20,9 @@ from nnmass.runtime.program import program
 from nnmass.runtime.signals import COME_BACK, STAY_STOPPED
 from nnmass.studies.cores import available_cores, visible_gpus
 from nnmass.studies.definition import Row, takes_one_device
+from nnmass.studies.measurer import Measurer
 from nnmass.studies.rows import is_locked, prepare, row_folder, runs_of, write_curve, write_row
-from nnmass.studies.work import Measurer, Work, begun, failed, protocol, reached_by
+from nnmass.studies.work import Work, begun, failed, protocol, reached_by
 
 __all__ = ["fill_by_fit", "one_device"]
 
@@ -35,7 +36,7 @@ def fill_by_fit(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str
     Every network is trained once before any is trained with a second seed: a study that ends early has told of all.
     """
     rows = sorted(rows, key=lambda row: work.study.seed_list.index(row.seed))
-    measure, stop = Measurer(work.study.jacobian), Event()
+    measure, stop = Measurer(work.study.jacobian, work.study.measures), Event()
     gpus: Queue[str] = Queue()  # those that no row is trained on; more workers than GPUs share them
     for gpu in islice(cycle(visible_gpus()), work.workers):
         gpus.put(gpu)

@@ -1,31 +1,27 @@
-"""Parts that the engines of a study share: the choice of rows, the measurement of networks, the records."""
+"""Parts that the engines of a study share: the choice of rows, and their records."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nnmass.datamodules.base import DataModule
 from nnmass.runtime.device_facts import device_facts
-from nnmass.studies.choices import JacobianChoice
 from nnmass.studies.definition import Row, Study
 from nnmass.studies.rows import claimed, read_row
-from nnmass.studies.sizes import size_by
-from nnmass.zoo.jacobian.spectra import hidden_isometry, hidden_mean, layer_spectra
 from nnmass.zoo.training.classifier import Classifier
 
 __all__ = [
-    "Measurer",
     "Watch",
     "Work",
     "begun",
     "failed",
+    "measured_by",
     "now",
     "protocol",
     "reached_by",
@@ -64,7 +60,15 @@ class Work(NamedTuple):
         record = read_row(self.folder, row)
         if record.get("status") == "failed":
             return record["began"] >= self.began
-        return record.get("status") == "finished" and record.get("jacobian") == _jacobian_word(self.study)
+        return record.get("status") == "finished" and self._is_measured(record)
+
+    def is_trained(self, row: Row) -> bool:
+        """Tell whether a row needs no training, though it may lack a measurement."""
+        return read_row(self.folder, row).get("status") == "finished"
+
+    def _is_measured(self, record: Mapping[str, Any]) -> bool:
+        measured = str(record.get("measures") or "").split()
+        return record.get("jacobian") == _jacobian_word(self.study) and set(self.study.measures) <= set(measured)
 
     @contextmanager
     def ours(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -83,45 +87,6 @@ def _jacobian_word(study: Study) -> str | None:
     return None if study.jacobian is None else f"{study.jacobian.samples} samples, bn {study.jacobian.bn}"
 
 
-class Measurer:
-    """Topology and Jacobians of one row after another; topology is read once per architecture, samples once per data.
-
-    Tracing is not for several threads at once: whoever measures holds the lock.
-    """
-
-    def __init__(self, choice: JacobianChoice | None) -> None:
-        self.choice = choice
-        self.lock = Lock()
-        self.sizes: dict[tuple[str, str], dict[str, Any]] = {}
-        self.samples: dict[str, Tensor] = {}
-
-    def __call__(self, row: Row, model: Classifier, data: DataModule) -> dict[str, Any]:
-        """Topology and size of the row's network, and its Jacobians' mean singular value where it is wanted."""
-        key = (row.config, row.network)
-        if key not in self.sizes:
-            self.sizes[key] = size_by(row, model, data)
-        record = dict(self.sizes[key])
-        if self.choice is not None:
-            spectra = list(layer_spectra(model.network, self._images(row.config, data), self.choice.bn, seed=row.seed))
-            record["mean_singular_value"] = hidden_mean(spectra)
-            record["isometry"] = hidden_isometry(spectra)
-        return record
-
-    def _images(self, config: str, data: DataModule) -> Tensor:
-        """Return the first samples that the seed 0 would train on, the same for all rows of a configuration."""
-        assert self.choice is not None
-        if config not in self.samples:
-            parts: list[Tensor] = []
-            seed, data.seed = data.seed, 0
-            for batch in data.training_batches():
-                parts.append(data.transfer_batch_to_device(batch, data.device, 0)[0])
-                if sum(map(len, parts)) >= self.choice.samples:
-                    break
-            data.seed = seed
-            self.samples[config] = torch.cat(parts)[: self.choice.samples]
-        return self.samples[config]
-
-
 def begun(study: Study, row: Row) -> dict[str, Any]:
     """Return the record of a row before its network is built."""
     words = {
@@ -129,7 +94,16 @@ def begun(study: Study, row: Row) -> dict[str, Any]:
     }
     facts = {"study": study.name, "row": row.id, "engine": study.engine, "config": row.config, "network": row.network}
     words |= {key: value if isinstance(value, int | float | str) else str(value) for key, value in row.options.items()}
-    return {**facts, "seed": row.seed, **words, "status": "running", "began": now(), "jacobian": _jacobian_word(study)}
+    return {**facts, "seed": row.seed, **words, "status": "running", "began": now(), **measured_by(study)}
+
+
+def measured_by(study: Study) -> dict[str, str | None]:
+    """Describe how the networks of a study are measured, for a row's record.
+
+    Args:
+        study: The study.
+    """
+    return {"jacobian": _jacobian_word(study)} | ({"measures": " ".join(study.measures)} if study.measures else {})
 
 
 def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, Any]) -> dict[str, Any]:

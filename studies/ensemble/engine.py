@@ -16,8 +16,9 @@ from nnmass.studies.definition import Row, takes_one_device
 from nnmass.studies.ensemble.arrays import Samples
 from nnmass.studies.ensemble.batched import train_batched
 from nnmass.studies.ensemble.trainer import EpochResult, train_together
+from nnmass.studies.measurer import Measurer
 from nnmass.studies.rows import prepare, write_curve, write_row, write_weights
-from nnmass.studies.work import Measurer, Work, begun, failed, protocol, reached_by, rounds_to_tf32
+from nnmass.studies.work import Work, begun, failed, protocol, reached_by, rounds_to_tf32
 from nnmass.zoo.networks.mlp import RandomSkipMLP
 from nnmass.zoo.precision import tf32
 from nnmass.zoo.training.classifier import Classifier
@@ -29,7 +30,7 @@ _MEMBERS_PER_WORKER = 8  # that a process claims at once
 
 def fill_together(work: Work, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Train MLPs together, configuration by configuration, since the members of an ensemble see the same data."""
-    measure, on_gpu = Measurer(work.study.jacobian), torch.cuda.is_available()
+    measure, on_gpu = Measurer(work.study.jacobian, work.study.measures), torch.cuda.is_available()
     for config in dict.fromkeys(row.config for row in rows):
         same = [row for row in rows if row.config == config]
         _, data = same[0].build()

@@ -1,6 +1,6 @@
 """Properties of the networks as explanations of the results: each alone, and beyond size and depth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,12 @@ from scipy import stats
 
 from nnmass.studies import statistics
 from nnmass.studies.choices import Endpoint
-from nnmass.studies.explain import Predictor
+from nnmass.studies.explain import Predictor, measure_predictors
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 from nnmass.zoo.mass import link_counts
 from nnmass.zoo.size import cell_widths
 
-__all__ = ["BASELINES", "as_lines", "baseline_table", "known_values", "with_derived_columns"]
+__all__ = ["BASELINES", "as_lines", "baseline_table", "known_values", "properties_of", "with_derived_columns"]
 
 _LINKED = "NN-Mass > 0"
 _BASE_WIDTHS = "16 32 64"
@@ -34,6 +34,15 @@ BASELINES = {
     "layers": Predictor("num_layers"),
 }
 """Properties by the name that tables give them; t is summed over the cells."""
+
+
+def properties_of(table: pd.DataFrame) -> dict[str, Predictor]:
+    """Return :data:`BASELINES` and the measures that the study has taken.
+
+    Args:
+        table: The study's results, or means of them.
+    """
+    return BASELINES | measure_predictors(table)
 
 
 def with_derived_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,14 +119,18 @@ def baseline_table(results: pd.DataFrame, group: str | None = None, endpoint: En
     """
     table = with_derived_columns(averages(results))
     together = [endpoint.measure, *endpoint.given] if endpoint is not None and endpoint.given else []
-    _require_known("report.endpoint.measure", [endpoint.measure] if endpoint is not None else [])
-    _require_known("report.endpoint.given", together[1:])
+    properties = properties_of(table)
+    _require_known("report.endpoint.measure", [endpoint.measure] if endpoint is not None else [], properties)
+    _require_known("report.endpoint.given", together[1:], properties)
     rows = []
     for (explained, epoch), column in explained_columns(results).items():
         for name, part in groups_of(table, group):
             for networks, chosen in sets_of(part):
                 about = {"explained": explained, "epoch": epoch, "networks": networks, "group": name}
-                rows += [about | line | {"endpoint": "exploratory"} for line in _measured(chosen, column, together)]
+                rows += [
+                    about | line | {"endpoint": "exploratory"}
+                    for line in _explained_by(properties, chosen, column, together)
+                ]
     result = pd.DataFrame(rows)
     if endpoint is not None:
         result.loc[_is_primary(result, endpoint), "endpoint"] = "primary"
@@ -140,10 +153,10 @@ def _is_primary(table: pd.DataFrame, endpoint: Endpoint) -> pd.Series:
     return is_primary
 
 
-def _require_known(key: str, measures: list[str]) -> None:
-    for name in measures:
-        if name not in BASELINES:
-            raise ValueError(f"Expected {key} to be one of {', '.join(BASELINES)}, but got {name!r}.")
+def _require_known(key: str, names: list[str], properties: Mapping[str, Predictor]) -> None:
+    for name in names:
+        if name not in properties:
+            raise ValueError(f"Expected {key} to be one of {', '.join(properties)}, but got {name!r}.")
 
 
 def known_values(predictor: Predictor, table: pd.DataFrame) -> np.ndarray | None:
@@ -159,12 +172,14 @@ def known_values(predictor: Predictor, table: pd.DataFrame) -> np.ndarray | None
     return values if np.isfinite(values).all() else None
 
 
-def _measured(table: pd.DataFrame, column: str, together: list[str]) -> Iterator[dict[str, Any]]:
+def _explained_by(
+    properties: Mapping[str, Predictor], table: pd.DataFrame, column: str, together: list[str]
+) -> Iterator[dict[str, Any]]:
     known = table[table[column].notna()]
     y, networks = known[column].to_numpy(dtype=float), known["network"].to_numpy()
     mass = BASELINES["log NN-Mass" if (known["nn_mass"] > 0).all() else "log(1 + NN-Mass)"].values(known)
-    for name, baseline in BASELINES.items():
-        if (x := known_values(baseline, known)) is None:
+    for name, one in properties.items():
+        if (x := known_values(one, known)) is None:
             continue
         line: dict[str, Any] = {"measure": name, "n": len(y)}
         line |= _named("r2", statistics.r2_with_interval(x, y, networks))
@@ -174,7 +189,9 @@ def _measured(table: pd.DataFrame, column: str, together: list[str]) -> Iterator
             given = statistics.UNKNOWN if values is None else statistics.partial_correlation(x, y, [values], networks)
             line |= _named(f"given_{word}", given)
         if together:
-            others = [known_values(BASELINES[other], known) for other in together if not _is_same(other, name)]
+            others = [
+                known_values(properties[other], known) for other in together if properties[other].column != one.column
+            ]
             controls = [values for values in others if values is not None]
             is_known = len(controls) == len(others)
             given = statistics.partial_correlation(x, y, controls, networks) if is_known else statistics.UNKNOWN
@@ -187,10 +204,6 @@ def _measured(table: pd.DataFrame, column: str, together: list[str]) -> Iterator
         line |= {"quadratic_r2": parabola.r2, "quadratic_p": parabola.p_value}
         line |= _named("mass_less_this", statistics.r2_difference(mass, x, y, networks))
         yield line
-
-
-def _is_same(one: str, other: str) -> bool:
-    return BASELINES[one].column == BASELINES[other].column
 
 
 def _ranks(x: np.ndarray, y: np.ndarray) -> dict[str, float]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from nnmass.studies.drawing import draw_line, scatter
-from nnmass.studies.explain import LABELS, Predictor
+from nnmass.studies.explain import LABELS, Predictor, measure_columns
 from nnmass.studies.report.fits import averages, explained_columns
 from nnmass.studies.statistics import FEWEST
 
@@ -48,6 +48,8 @@ def study_figures(
         name = {"test_accuracy_last": "accuracy", "mean_singular_value": "singular_values"}.get(column)
         if name is not None:
             yield name, draw_scatter(table, column, label, colour, group)
+            if measures := [Predictor(measure) for measure in measure_columns(table)]:
+                yield f"{name}_by_measures", draw_scatter(table, column, label, colour, group, measures)
     if {"mean_singular_value", "test_accuracy_last"} <= set(explained.values()):
         figure = Figure(figsize=(6, 4.5), layout="constrained")
         axes = figure.subplots()
@@ -60,7 +62,14 @@ def study_figures(
         yield "curves", draw_curves(results, curves, panels)
 
 
-def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, group: str | None) -> Figure:
+def draw_scatter(
+    table: pd.DataFrame,
+    column: str,
+    label: str,
+    colour: str,
+    group: str | None,
+    abscissae: Sequence[Predictor] = _ABSCISSAE,
+) -> Figure:
     """Draw one column against parameters, NN-Mass, FLOPs and density, with error bars over the seeds.
 
     Args:
@@ -69,16 +78,17 @@ def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, grou
         label: What to call it.
         colour: Column that colours the points.
         group: Column whose values get rows of panels of their own; None for all together.
+        abscissae: What to draw it against instead, a panel each.
 
     Returns:
-        Four panels in a row, once more without the networks of mass 0 where there are such. The R2 of the line, on the
+        The panels in a row, once more without the networks of mass 0 where there are such. The R2 of the line, on the
         axis as it is drawn, stands above each.
     """
     groups = list(_rows_of_panels(table, group))
-    figure = Figure(figsize=(4 * len(_ABSCISSAE), 3.8 * len(groups)), layout="constrained")
-    rows = figure.subplots(len(groups), len(_ABSCISSAE), squeeze=False, sharey="row")
+    figure = Figure(figsize=(4 * len(abscissae), 3.8 * len(groups)), layout="constrained")
+    rows = figure.subplots(len(groups), len(abscissae), squeeze=False, sharey="row")
     for (name, part), panels in zip(groups, rows, strict=True):
-        for axes, predictor in zip(panels, _ABSCISSAE, strict=True):
+        for axes, predictor in zip(panels, abscissae, strict=True):
             linked = part[part[predictor.column] > 0] if predictor.is_logarithm else part
             if predictor.is_logarithm:
                 _scale_by_logarithm(axes, linked[predictor.column])
@@ -87,7 +97,7 @@ def draw_scatter(table: pd.DataFrame, column: str, label: str, colour: str, grou
             omitted = f", without {len(part) - len(linked)} of mass 0" if len(linked) < len(part) else ""
             few = f" of {len(linked)} points" if len(linked) < FEWEST else ""
             axes.set_title(f"{name}R² {fit.r2:.2f}{few}{omitted}", fontsize="medium")
-            axes.set_xlabel(LABELS[predictor.column])
+            axes.set_xlabel(LABELS.get(predictor.column, predictor.column))
         panels[0].set_ylabel(label)
         if table[colour].nunique() > 1:
             _legend(panels[-1], table[colour])

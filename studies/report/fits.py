@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nnmass.studies.explain import fits_on, predictors
+from nnmass.studies.explain import fits_on, measure_columns, measure_predictors, predictors
 from nnmass.studies.statistics import UNKNOWN, WithInterval, explainable_share, r2_with_interval
 
 __all__ = ["PREDICTORS", "averages", "explained_columns", "groups_of", "sets_of", "study_fits"]
 
 PREDICTORS = predictors(["nn_mass", "num_params", "macs"], ["nn_mass", "num_params"])
-"""Properties on which accuracy and singular values are fitted, as the column ``explaining`` names them."""
+"""Properties on which accuracy and singular values are fitted, as the column ``explaining`` names them; a study's
+measures come to them."""
 
 _ACCURACIES = {
     "last epoch": "test_accuracy_last",
@@ -44,7 +45,8 @@ def averages(results: pd.DataFrame) -> pd.DataFrame:
     measured = [
         name
         for name in finished.select_dtypes("number").columns
-        if name.endswith(("_last", "_best", "_late", "_s")) or name in ("mean_singular_value", "isometry")
+        if name.endswith(("_last", "_best", "_late", "_s"))
+        or name in ("mean_singular_value", "isometry", *measure_columns(finished))
     ]
     same = [name for name in finished.columns if name not in (*measured, "config", "network", "seed", "row", "began")]
     columns = list(explained_columns(finished).values())
@@ -88,6 +90,7 @@ def study_fits(
         raise ValueError(f"Expected report.group to be a column of the results, but got {group!r}.")
     _check_published(published or {})
     rows: list[dict[str, Any]] = []
+    on = PREDICTORS | measure_predictors(finished)
     for averaging, table in ((_MEANS, averages(results)), ("single seeds", finished)):
         means = averaging == _MEANS
         for (explained, epoch), column in explained_columns(results).items():
@@ -96,9 +99,9 @@ def study_fits(
                 for networks, chosen in sets_of(part):
                     about = {"explained": explained, "epoch": epoch, "averaging": averaging, "networks": networks}
                     explainable = _explainable(finished, chosen, column) if means else UNKNOWN
-                    for fit in fits_on(chosen, column, PREDICTORS):
+                    for fit in fits_on(chosen, column, on):
                         predictor = fit["explaining"]
-                        _, low, high = _r2(PREDICTORS[predictor].values(chosen), chosen, column)
+                        _, low, high = _r2(on[predictor].values(chosen), chosen, column)
                         in_print = printed.get(predictor if name == "all" else f"{predictor}, {name}")
                         bounds = {"r2_low": low, "r2_high": high, "explainable": explainable.value}
                         bounds |= {"explainable_low": explainable.low, "explainable_high": explainable.high}

@@ -1,5 +1,7 @@
 """A study as a short page of Markdown: question, setup, figure, answer and limits, all of them from its numbers."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -7,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nnmass.studies.choices import Endpoint
-from nnmass.studies.report.baselines import BASELINES, as_lines, known_values, with_derived_columns
+from nnmass.studies.report.baselines import as_lines, known_values, properties_of, with_derived_columns
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 
 __all__ = [
@@ -214,6 +216,7 @@ def _limits(
         yield "The networks were validated on the test set, so the best epoch was chosen on it."
     if finished.groupby(["config", "network"])["seed"].nunique().max() < 2:
         yield "One seed each: what the seeds scatter is not known, nor what can be explained at all."
+    yield from _not_measured(finished)
     table = with_derived_columns(averages(finished))
     for group, part in groups_of(table, None):
         for networks, chosen in sets_of(part):
@@ -224,16 +227,26 @@ def _limits(
         yield f"A straight line in {line['measure']} falls short: a parabola explains {better} (F test, p = {p_value})."
 
 
+def _not_measured(finished: pd.DataFrame) -> Iterator[str]:
+    """Name the measures without a value for some rows, with the first reason."""
+    texts = list(finished["not_measured"].dropna()) if "not_measured" in finished else []
+    reasons = [item for text in texts for item in json.loads(text).items()]
+    for name, number in Counter(name for name, _ in reasons).items():
+        reason = next(reason for other, reason in reasons if other == name)
+        yield f"{name} has no value in {number:,} of {len(finished):,} rows: {reason}"
+
+
 def _collinear(table: pd.DataFrame, endpoint: Endpoint | None, group: str, networks: str) -> Iterator[str]:
     """Name the properties that are nearly the endpoint's in these networks."""
     measure = "log NN-Mass" if endpoint is None else endpoint.measure
-    values = {name: known_values(predictor, table) for name, predictor in BASELINES.items()}
+    properties = properties_of(table)
+    values = {name: known_values(one, table) for name, one in properties.items()}
     known = {name: x for name, x in values.items() if x is not None and np.ptp(x) > 0}
     if measure not in known or len(table) < 3:
         return
     for name, x in known.items():
         square = float(np.corrcoef(x, known[measure])[0, 1] ** 2)
-        if name != measure and BASELINES[name].column != BASELINES[measure].column and square > _SAME:
+        if name != measure and properties[name].column != properties[measure].column and square > _SAME:
             about = "all networks" if networks == "all" else f"the networks of {networks}"
             yield f"In {group}{about}, {name} says nearly the same as {measure}: squared correlation {square:.3f}."
 

@@ -14,7 +14,7 @@ from nnmass.runtime.tables import rich_table
 from nnmass.studies.definition import Study
 from nnmass.studies.report.baselines import as_lines, baseline_table
 from nnmass.studies.report.figures import study_figures
-from nnmass.studies.report.fits import PREDICTORS, study_fits
+from nnmass.studies.report.fits import study_fits
 from nnmass.studies.report.markdown import Progress, as_number, estimate, study_markdown
 from nnmass.studies.report.page import study_page
 from nnmass.studies.report.sweep import Sweep, draw_sweep, spread_of, sweep_of
@@ -143,7 +143,6 @@ def _row(fits: pd.DataFrame) -> list[str]:
     if not pd.isna(first["explainable"]):
         about.append(f"explainable: {first['explainable']:.2f}")
     lines = fits.set_index("explaining")
-    lines = lines.loc[[label for label in PREDICTORS if label in lines.index]]
     interval = lines["r2_low"].map(as_number) + " to " + lines["r2_high"].map(as_number)
     interval = interval.where(lines["r2_low"].notna(), "")
     columns = (

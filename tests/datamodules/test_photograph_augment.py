@@ -22,7 +22,7 @@ from nnmass.datamodules import DataModule, ImageFolder
 from nnmass.datamodules.own_augment import OwnAugmentation
 from nnmass.datamodules.photograph_augment import _NOTATION, PhotographAugmentation, PhotographSteps
 from nnmass.studies.choices import JacobianChoice
-from nnmass.studies.work import Measurer
+from nnmass.studies.measurer import Measurer
 from nnmass.zoo.seeding import seeded
 
 MEAN = (0.485, 0.456, 0.406)
@@ -303,6 +303,6 @@ def test_images_in_memory_are_not_cropped(options: dict[str, Any], folder: Path)
 def test_a_study_measures_the_photographs_that_a_network_would_see(folder: Path) -> None:
     data = make(folder)
     measurer = Measurer(JacobianChoice(samples=6))
-    images = measurer._images("config", data)
+    images = measurer._images("config", data, 6)
     expected = torch.cat([batch for batch, _ in finished(make(folder), {"epoch": 0, "start": 0})])[:6]
     assert torch.equal(images, expected)

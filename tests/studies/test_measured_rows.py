@@ -1,0 +1,167 @@
+"""Training-free measures as columns of a study: taken once, fitted like NN-Mass, never by training again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+
+from nnmass import studies, zoo
+from nnmass.commands.main import main
+from nnmass.datamodules import Digits
+from nnmass.studies import engines
+from nnmass.studies.choices import JacobianChoice
+from nnmass.studies.definition import Row, Study, planned_rows
+from nnmass.studies.engines import run_study
+from nnmass.studies.measurer import MEASURED_IMAGES, Measurer
+from nnmass.studies.report.baselines import baseline_table
+from nnmass.studies.report.fits import averages, study_fits
+from nnmass.studies.rows import read_row
+from nnmass.zoo.measures import MEASURES, Batch, measure_network
+
+BASE = yaml.safe_load((ROOT / "configs" / "mnist_mlp.yaml").read_text())
+SMALL: dict[str, Any] = {
+    "engine": "ensemble",
+    "configs": ["mnist_mlp.yaml"],
+    "networks": [{"depth": [3, 4, 5], "tc": [1]}],
+    "changes": {"data": {"class_path": "nnmass.datamodules.Digits"}, "trainer": {"max_epochs": 1}},
+    "seeds": 2,
+}
+NAMES = ["grad_norm", "zen"]  # the second has no value without batch normalisation
+
+
+def study_of(**changes: Any) -> tuple[Study, list[Row]]:
+    study = Study("measured", **{**SMALL, **changes})
+    return study, planned_rows(study, {"mnist_mlp": BASE})
+
+
+def test_rows_have_the_measures_of_their_networks_before_training(tmp_path: Path) -> None:
+    study, rows = study_of(measures=NAMES)
+    assert len(list(run_study(study, rows, tmp_path, 1))) == 6
+    for row in rows[:2]:
+        record = read_row(tmp_path, row)
+        torch.manual_seed(99)  # nothing of it decides
+        model, data = row.build()
+        batch = Batch(*data.first_samples(MEASURED_IMAGES, row.seed))
+        assert record["grad_norm"] == measure_network(model.network, batch, NAMES, row.seed)["grad_norm"].value
+        assert "zen" not in record
+        assert list(json.loads(record["not_measured"])) == ["zen"]
+
+
+def test_trained_rows_are_measured_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, rows = study_of()
+    trained = {row.id: record for row, record in run_study(study, rows, tmp_path, 1)}
+
+    def train(*_: Any) -> None:
+        pytest.fail("a trained row was trained again")
+        yield
+
+    with monkeypatch.context() as changed:
+        changed.setattr(engines, "fill_together", lambda work, rows: train() if rows else iter(()))
+        more, _ = study_of(measures=NAMES, jacobian=JacobianChoice(samples=4))
+        again = {row.id: record for row, record in run_study(more, rows, tmp_path, 1)}
+        assert not list(run_study(more, rows, tmp_path, 1)), "what is measured is not measured again"
+        fewer, _ = study_of(measures=NAMES[:1], jacobian=JacobianChoice(samples=4))
+        assert not list(run_study(fewer, rows, tmp_path, 1))
+    added = {"grad_norm", "mean_singular_value", "isometry", "not_measured", "measures", "jacobian"}
+    for name, record in again.items():
+        assert {key: value for key, value in record.items() if key not in added} == {
+            key: value for key, value in trained[name].items() if key != "jacobian"
+        }
+    whole = tmp_path / "whole"
+    for row, record in run_study(more, rows, whole, 1):
+        assert all(record[key] == again[row.id][key] for key in added)
+
+
+def test_a_measurement_that_fails_leaves_the_trained_row_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, rows = study_of(seeds=1)
+    list(run_study(study, rows, tmp_path, 1))
+    before = [read_row(tmp_path, row) for row in rows]
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("nnmass.studies.measurer.measure_network", broken)
+    more, _ = study_of(seeds=1, measures=NAMES)
+    ended = [record for _, record in run_study(more, rows, tmp_path, 1)]
+    assert [(record["status"], record["reason"]) for record in ended] == [("failed", "no memory")] * 3
+    assert [read_row(tmp_path, row) for row in rows] == before
+
+
+def test_fits_and_report_treat_measures_like_mass(tmp_path: Path) -> None:
+    definition = tmp_path / "measured.yaml"
+    report = {"endpoint": {"measure": "log grad_norm", "given": ["log parameters"]}}
+    definition.write_text(yaml.safe_dump({**SMALL, "measures": NAMES, "report": report}))
+    for action in ("run", "report"):
+        assert main(["study", action, str(definition), "--output_dir", str(tmp_path / "out")]) == 0
+    results = studies.load(tmp_path / "out")
+    means = averages(results)
+    assert means["grad_norm"].iloc[0] == pytest.approx(results["grad_norm"].iloc[:2].mean())
+    fits = study_fits(results)
+    chosen = fits[(fits["averaging"] == "mean over seeds") & (fits["epoch"] == "last epoch")]
+    assert {"grad_norm", "log grad_norm"} <= set(chosen["explaining"])
+    assert "zen" not in set(chosen["explaining"])
+    r2 = means["grad_norm"].corr(means["test_accuracy_last"]) ** 2
+    assert chosen.set_index("explaining")["r2"]["grad_norm"] == pytest.approx(r2)
+    baselines = pd.read_csv(tmp_path / "out" / "baselines.csv")
+    assert list(baselines[baselines["endpoint"] == "primary"]["measure"]) == ["log grad_norm"]
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "zen has no value in 6 of 6 rows: Expected a network with batch normalisation" in page
+    assert (tmp_path / "out" / "accuracy_by_measures.png").is_file()
+
+
+def test_an_endpoint_names_a_measure_that_the_study_takes() -> None:
+    from nnmass.studies.choices import Endpoint
+
+    table = pd.DataFrame({"status": ["finished"] * 3, "config": "c", "network": list("abc"), "seed": 0})
+    table = table.assign(nn_mass=[1.0, 2, 3], num_params=[5, 6, 7], macs=[5, 6, 7], depth=[1, 2, 3])
+    table = table.assign(nn_density=0.5, average_degree=2.0, num_layers=[1, 2, 3], test_accuracy_last=[0.1, 0.2, 0.4])
+    with pytest.raises(ValueError, match=r"Expected report.endpoint.measure to be one of .*, but got 'zen'"):
+        baseline_table(table, endpoint=Endpoint(measure="zen"))
+    table = table.assign(measures="zen", zen=[3.0, 1.0, 2.0])
+    assert "zen" in set(baseline_table(table, endpoint=Endpoint(measure="zen"))["measure"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"measures": ["synflw"]}, "Expected the study's measures to have known names; .* the nearest: synflow"),
+        ({"measures": ["params"]}, "Expected the study's measures to be none of params, macs, .*, but got params"),
+        (
+            {"engine": "published", "accuracies": {"resnet50": 76.0}, "configs": [], "networks": [], "changes": {}},
+            "Expected the study's measures to be absent with the engine published",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Study("measured", **{**SMALL, "measures": ["zen"], **changes})
+
+
+def test_all_stands_for_what_has_no_column_anyway() -> None:
+    names = study_of(measures=["all"])[0].measures
+    assert set(MEASURES) - set(names) == {
+        *("params", "macs", "nn_mass", "nn_density", "mean_singular_value", "isometry"),
+    }
+
+
+def test_measures_do_not_change_the_rows() -> None:
+    assert [row.id for row in study_of()[1]] == [row.id for row in study_of(measures=NAMES)[1]]
+
+
+def test_a_network_that_starts_from_weights_is_measured_with_these(tmp_path: Path) -> None:
+    _, rows = study_of()
+    model, data = rows[0].build()
+    other = rows[1].build()[0].network  # of another seed
+    torch.save(other.state_dict(), tmp_path / "other.pt")
+    begun = zoo.Classifier(model.network, weights=str(tmp_path / "other.pt"))
+    assert isinstance(data, Digits)
+    record = Measurer(None, ["grad_norm"])(rows[0], begun, data)
+    batch = Batch(*data.first_samples(MEASURED_IMAGES, rows[0].seed))
+    assert record["grad_norm"] == measure_network(other, batch, ["grad_norm"], rows[0].seed)["grad_norm"].value
