@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from page_numbers import PROSE, printed_numbers
 from sklearn.linear_model import LinearRegression
 
 from nnmass.commands.study.opened import open_study
+from nnmass.studies.gradients.measurements import average_over_seeds, fits
 from nnmass.studies.report.baselines import baseline_table
 from nnmass.studies.report.fits import study_fits
 from nnmass.studies.statistics import partial_correlation
 from nnmass.zoo import RandomSkipMLP, d_optimal, graph_statistics, mlp_grid, mlp_size, topology
 
 sys.path.insert(0, str(ROOT / "docs"))
-from result_tables import refreshed
+from result_tables import TABLE, refreshed
 
 RESULTS = ROOT / "docs" / "results"
 PAGES = sorted(RESULTS.glob("*/README.md"))
@@ -91,35 +93,16 @@ def test_fits_and_baselines_are_those_of_the_results(name: str) -> None:
         pd.testing.assert_frame_equal(written[known].astype(str), computed[known].astype(str), check_dtype=False)
 
 
-def test_the_mnist_page_prints_its_numbers() -> None:
-    page, baselines = printed("docs/results/mnist_mlp/README.md"), Numbers("mnist_mlp/baselines.csv")
-    linked = {"networks": "NN-Mass > 0"}
-    difference = baselines.estimate("mass_less_this", measure="log parameters", **linked)
-    assert f"more than log parameters, by {difference} of R2" in page
-    line = baselines.row(measure="log NN-Mass", **linked)
-    assert f"a parabola in log NN-Mass explains {line['quadratic_r2']:.2f} instead of {line['r2']:.2f}" in page
-    all_of_them = baselines.row(measure="log(1 + NN-Mass)")
-    assert f"with the chains log(1 + NN-Mass) explains {all_of_them['r2']:.2f}" in page
-    fits = Numbers("mnist_mlp/fits.csv")
-    singular = {"explained": "mean singular value", "epoch": "before training", "averaging": "single seeds"}
-    by_mass, by_size = (fits.row(explaining=name, **singular)["r2"] for name in ("NN-Mass", "parameters"))
-    assert f"R2 is {by_mass:.2f} on NN-Mass and {by_size:.2f} on parameters" in page
+@pytest.mark.parametrize(("name", "group"), [("mlp", "initialisation"), ("cnn", "networks")])
+def test_fits_of_singular_values_are_those_of_the_rows(name: str, group: str) -> None:
+    rows, written = (pd.read_csv(RESULTS / "gradients" / f"{file}.csv") for file in (name, f"{name}_fits"))
+    pd.testing.assert_frame_equal(written, fits(average_over_seeds(rows), group), rtol=1e-6)
 
 
-def test_the_accuracies_by_epoch_on_the_mnist_page_are_those_of_the_curves() -> None:
-    page = printed("docs/results/mnist_mlp/README.md")
-    results = pd.read_csv(RESULTS / "mnist_mlp" / "results.csv").set_index("row")
-    curves = pd.read_parquet(RESULTS / "mnist_mlp" / "curves.parquet").join(results[["network", "nn_mass"]], on="row")
-    linked = curves[curves["nn_mass"] > 0]
-    means = linked.groupby(["epoch", "network"])[["nn_mass", "val/accuracy"]].mean()
-
-    def explained(epoch: int) -> str:
-        part = means.loc[epoch - 1]
-        return f"{np.corrcoef(np.log(part['nn_mass']), part['val/accuracy'])[0, 1] ** 2:.2f}"
-
-    by_epoch = {epoch: explained(epoch) for epoch in (1, 10, 30, 50, 60)}
-    sentence = "R2 is {1} after 1 epoch, {10} after 10, {30} after 30, {50} after 50 and {60} after 60"
-    assert re.sub(r"\{(\d+)\}", lambda match: by_epoch[int(match[1])], sentence) in page, by_epoch
+@pytest.mark.parametrize("name", PROSE)
+def test_the_numbers_of_a_page_s_prose_come_out_again(name: str) -> None:
+    prose = TABLE.sub("", (RESULTS / name / "README.md").read_text(encoding="utf-8"))
+    assert printed_numbers(prose) == PROSE[name]()
 
 
 def test_the_readme_prints_its_numbers() -> None:
