@@ -3,17 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+from sklearn.linear_model import LinearRegression
 
+from nnmass.studies.choices import Endpoint
 from nnmass.studies.drawing import draw_line, scatter
 from nnmass.studies.explain import LABELS, Predictor, measure_columns
-from nnmass.studies.report.fits import averages, explained_columns
-from nnmass.studies.statistics import FEWEST
+from nnmass.studies.report.baselines import known_values, properties_of, with_derived_columns
+from nnmass.studies.report.fits import averages, explained_columns, groups_of, r2_on, sets_of
+from nnmass.studies.statistics import FEWEST, WithInterval, partial_correlation
 
-__all__ = ["draw_curves", "draw_scatter", "study_figures"]
+__all__ = ["draw_curves", "draw_partial_regression", "draw_scatter", "study_figures"]
 
 _ABSCISSAE = (
     Predictor("num_params", is_logarithm=True),
@@ -24,7 +28,12 @@ _ABSCISSAE = (
 
 
 def study_figures(
-    results: pd.DataFrame, curves: pd.DataFrame, colour: str, group: str | None, panels: Sequence[Mapping[str, str]]
+    results: pd.DataFrame,
+    curves: pd.DataFrame,
+    colour: str,
+    group: str | None,
+    panels: Sequence[Mapping[str, str]],
+    endpoint: Endpoint | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """Draw all figures that the results allow.
 
@@ -34,6 +43,7 @@ def study_figures(
         colour: Column that colours the points.
         group: Column whose values get a row of panels each.
         panels: Sets of networks whose training is drawn together, by letter.
+        endpoint: The study's primary endpoint; one with properties that are ``given`` gets a figure of its own.
 
     Yields:
         A name, which serves as the file's too, and the figure.
@@ -58,6 +68,9 @@ def study_figures(
         axes.set_ylabel("test accuracy")
         _legend(axes, table[colour])
         yield "accuracy_by_singular_value", figure
+    partial = None if endpoint is None else draw_partial_regression(results, endpoint, colour, group)
+    if partial is not None:
+        yield "partial_regression", partial
     if panels and len(curves):
         yield "curves", draw_curves(results, curves, panels)
 
@@ -82,7 +95,7 @@ def draw_scatter(
 
     Returns:
         The panels in a row, once more without the networks of mass 0 where there are such. The R2 of the line, on the
-        axis as it is drawn, stands above each.
+        axis as it is drawn, stands above each with its 95 % interval.
     """
     groups = list(_rows_of_panels(table, group))
     figure = Figure(figsize=(4 * len(abscissae), 3.8 * len(groups)), layout="constrained")
@@ -93,15 +106,72 @@ def draw_scatter(
             if predictor.is_logarithm:
                 _scale_by_logarithm(axes, linked[predictor.column])
             scatter(axes, linked, predictor.column, column, colour, f"std_{column}")
-            fit = draw_line(axes, linked, predictor, column, color="0.4", lw=0.8)
-            omitted = f", without {len(part) - len(linked)} of mass 0" if len(linked) < len(part) else ""
+            draw_line(axes, linked, predictor, column, color="0.4", lw=0.8)
+            omitted = f"without {len(part) - len(linked)} of mass 0" if len(linked) < len(part) else ""
             few = f" of {len(linked)} points" if len(linked) < FEWEST else ""
-            axes.set_title(f"{name}R² {fit.r2:.2f}{few}{omitted}", fontsize="medium")
+            r2 = f"R² {_with_interval(r2_on(predictor, linked, column))}{few}"
+            axes.set_title("\n".join(filter(None, (f"{name}{omitted}".removesuffix(": "), r2))), fontsize="medium")
             axes.set_xlabel(LABELS.get(predictor.column, predictor.column))
         panels[0].set_ylabel(label)
         if table[colour].nunique() > 1:
             _legend(panels[-1], table[colour])
     return figure
+
+
+def _with_interval(estimate: WithInterval) -> str:
+    return f"{estimate.value:.2f}" + ("" if np.isnan(estimate.low) else f" ({estimate.low:.2f} to {estimate.high:.2f})")
+
+
+def draw_partial_regression(results: pd.DataFrame, endpoint: Endpoint, colour: str, group: str | None) -> Figure | None:
+    """Draw what the properties that are given leave of the explained number over what they leave of the measure.
+
+    Args:
+        results: What :func:`studies.load` returns.
+        endpoint: The study's primary endpoint.
+        colour: Column that colours the points.
+        group: Column whose values are groups, of which the endpoint may name one.
+
+    Returns:
+        Residuals of the lines on the given properties, (n,) each; their correlation is the partial correlation that is
+        the endpoint. None where nothing is given, its networks are not trained, or some have no such property.
+
+    Source:
+        Frisch, Waugh: "Partial time regressions as compared with individual trends", 1933; it is called an
+        added-variable plot too.
+    """
+    table = with_derived_columns(averages(results))
+    part = dict(groups_of(table, group)).get(endpoint.group)
+    column = explained_columns(results).get((endpoint.explained, endpoint.epoch))
+    if not endpoint.given or part is None or column is None:
+        return None
+    sets = dict(sets_of(part))
+    chosen = sets.get(endpoint.networks, sets["all"]).dropna(subset=column)
+    values = [known_values(properties_of(table)[name], chosen) for name in (endpoint.measure, *endpoint.given)]
+    known = [column for column in values if column is not None]
+    if len(known) < len(values):
+        return None
+    y = chosen[column].to_numpy(dtype=float)
+    correlation = partial_correlation(known[0], y, known[1:], chosen["network"].to_numpy())
+    if np.isnan(correlation.value):
+        return None
+    left = {"x": _residuals(known[0], known[1:]), "y": _residuals(y, known[1:])}
+    colours = chosen[colour if colour in chosen else "network"]
+    points = pd.DataFrame(left).assign(**{str(colours.name): colours.to_numpy()})
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.subplots()
+    scatter(axes, points.assign(std=chosen[f"std_{column}"].to_numpy()), "x", "y", str(colours.name), "std")
+    draw_line(axes, points, Predictor("x"), "y", color="0.4", lw=0.8)
+    axes.set_title(f"partial correlation {_with_interval(correlation)}", fontsize="medium")
+    axes.set_xlabel(f"{endpoint.measure} less what {', '.join(endpoint.given)} tell of it")
+    axes.set_ylabel(f"{endpoint.explained} less what they tell of it")
+    _legend(axes, colours)
+    return figure
+
+
+def _residuals(values: np.ndarray, given: Sequence[np.ndarray]) -> np.ndarray:
+    """Return what a linear function of the given columns leaves of some values, (n,)."""
+    columns = np.column_stack(given)
+    return values - LinearRegression().fit(columns, values).predict(columns)
 
 
 def _scale_by_logarithm(axes: Axes, values: pd.Series) -> None:
@@ -121,7 +191,7 @@ def _legend(axes: Axes, values: pd.Series) -> None:
 def _rows_of_panels(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each group as a whole, and then without its networks of mass 0, whose failures hide what others do."""
     for name, part in [("", table)] if group is None else table.groupby(group, sort=False):
-        prefix = "" if name == "" else f"{name!s}: "
+        prefix = "" if name == "" else f"{name}: " if group == "config" else f"{group} {name}: "
         yield prefix, part
         linked = part[part["nn_mass"] > 0]
         if len(linked) < len(part):

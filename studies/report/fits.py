@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nnmass.studies.explain import fits_on, measure_columns, measure_predictors, predictors
+from nnmass.studies.explain import Predictor, fits_on, measure_columns, measure_predictors, predictors
 from nnmass.studies.statistics import UNKNOWN, WithInterval, explainable_share, r2_with_interval
 
-__all__ = ["PREDICTORS", "averages", "explained_columns", "groups_of", "sets_of", "study_fits"]
+__all__ = ["PREDICTORS", "averages", "explained_columns", "groups_of", "r2_on", "sets_of", "study_fits"]
 
 PREDICTORS = predictors(["nn_mass", "num_params", "macs"], ["nn_mass", "num_params"])
 """Properties on which accuracy and singular values are fitted, as the column ``explaining`` names them; a study's
@@ -101,7 +101,7 @@ def study_fits(
                     explainable = _explainable(finished, chosen, column) if means else UNKNOWN
                     for fit in fits_on(chosen, column, on):
                         predictor = fit["explaining"]
-                        _, low, high = _r2(on[predictor].values(chosen), chosen, column)
+                        _, low, high = r2_on(on[predictor], chosen, column)
                         in_print = printed.get(predictor if name == "all" else f"{predictor}, {name}")
                         bounds = {"r2_low": low, "r2_high": high, "explainable": explainable.value}
                         bounds |= {"explainable_low": explainable.low, "explainable_high": explainable.high}
@@ -156,8 +156,14 @@ def sets_of(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "NN-Mass > 0", linked
 
 
-def _r2(x: np.ndarray, table: pd.DataFrame, column: str) -> WithInterval:
-    """R2 of a column on x with its interval, over the points that have both numbers."""
-    y = table[column].to_numpy(dtype=float)
+def r2_on(predictor: Predictor, table: pd.DataFrame, column: str) -> WithInterval:
+    """R2 of a column on a predictor with its interval, over the points that have both numbers.
+
+    Args:
+        predictor: What explains.
+        table: What :func:`averages` returns, or results.
+        column: What is explained.
+    """
+    x, y = predictor.values(table), table[column].to_numpy(dtype=float)
     both = np.isfinite(x) & np.isfinite(y)
     return r2_with_interval(x[both], y[both], table["network"].to_numpy()[both])

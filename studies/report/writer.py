@@ -61,7 +61,7 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
         write_figures(folder / "sweep", draw_sweep(sweep))
         pictures.append(folder / "sweep.png")
         yield _table_of_sweep(sweep)
-    for name, figure in study_figures(shown, curves, choice.colour, choice.group, choice.curves):
+    for name, figure in study_figures(shown, curves, choice.colour, choice.group, choice.curves, choice.endpoint):
         write_figures(folder / name, figure)
         pictures.append(folder / f"{name}.png")
     files = [folder / "study.yaml", *sorted((folder / "configs").glob("*.yaml"))]

@@ -98,7 +98,7 @@ def families() -> list[str]:
 
 
 def sizes() -> list[str]:
-    """Bound on the distance from one of three sizes, and what the widest is better than the most massive at one size."""
+    """Bound on the distance from the next of three sizes, and how far the most massive lies below the best at one."""
     networks = table("mlp_designs/results.csv").drop_duplicates("network").set_index("network")
     nearest = np.abs(networks["num_params"].to_numpy()[:, None] / np.array([8310, 10000, 12000]) - 1)
     means, size = accuracies("mlp_designs"), nearest.argmin(axis=1)

@@ -140,7 +140,9 @@ def separable() -> list[str]:
 
 def density_triple() -> list[str]:
     three = [closed(name) for name in ("dense_31_w2_50_70_145", "dense_64_w2_30_80_117", "dense_49_w2_50_105_150")]
-    return [*(f"{form.nn_density:.3f}" for form in three), *(f"{form.nn_mass:.0f}" for form in three)]
+    numbers = [*(f"{form.nn_density:.3f}" for form in three), *(f"{form.nn_mass:.0f}" for form in three), "70"]
+    by = ("NN-density", "log NN-Mass")
+    return numbers + [part for name in by for part in linked("mnist_mlp/baselines.csv", measure=name)]
 
 
 def cluster() -> list[str]:
