@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnmass.commands.options.changes import split_changes
 from nnmass.commands.options.devices import device_name, device_named
 from nnmass.commands.options.parser import Parser, refuse_unread, user_path
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_CONFIG_HELP = "configuration whose network to show; --model... and --data... change it as in fit"
+
 
 def run(arguments: Sequence[str]) -> int:
     """Read the networks that are named, and show or write their topology.
@@ -29,9 +32,12 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: ``inspect`` and what follows it on the command line.
     """
-    options = _parser().parse_args(list(arguments)[1:])
-    if not options.networks and not options.config:
+    words, changes = split_changes(arguments[1:])
+    options = _parser().parse_args(words)
+    if not options.networks and not options.config and not changes:
         raise ValueError("Expected inspect to be given networks or --config, but got neither.")
+    if changes:
+        _require_read(changes, options)
     if not (options.plot or options.degrees):
         refuse_unread("tables alone", "--plot or --degrees", output_dir=options.output_dir)
     if not options.ldi:
@@ -44,12 +50,12 @@ def run(arguments: Sequence[str]) -> int:
         if file is not None and file.is_dir():
             raise ValueError(f"Expected the name of a file to write, but {file} is a folder.")
     looks_inside = options.per_block or options.ldi or options.degrees or options.plot or options.graph
-    closed = None if looks_inside or options.config else _closed_forms(options.networks, input_size)
+    closed = None if looks_inside or options.config or changes else _closed_forms(options.networks, input_size)
     if closed is not None:
         show(closed, per_block=False)
         _write(options, network_rows, closed)
         return 0
-    networks = _find(options.networks, options.config, weights=options.ldi)
+    networks = _find(options.networks, options.config, changes, weights=options.ldi)
     records = _read(networks, input_size)
     show(records, options.per_block)
     _write(options, block_rows if options.per_block else network_rows, records)
@@ -62,18 +68,32 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _require_read(changes: list[str], options: "Namespace") -> None:
+    """Refuse options of model and data that change no network which is shown.
+
+    Raises:
+        ValueError: It names one.
+    """
+    first = changes[0].partition("=")[0]
+    if options.networks and not options.config:
+        raise ValueError(f"Expected {first} to change a configuration, but got {options.networks[0]} without --config.")
+    if any(word.partition("=")[0] == "--model.weights" for word in changes):
+        raise ValueError("Expected a checkpoint to be given by itself, as NETWORK, but got --model.weights.")
+
+
 def _parser() -> Parser:
     parser = Parser(
         "nnmass inspect",
         "Show NN-Mass and the other topology of networks: names of the zoo or of timm, checkpoints, configurations.",
         [
             "nnmass inspect resnet50 densenet121 --config cifar10_dense.yaml",
+            "nnmass inspect --config cifar10_dense.yaml --model.network.tc '[10, 20, 30]'",
             "nnmass inspect mobilenetv2_a --per-block --csv blocks.csv",
             "nnmass inspect --config cifar10_dense.yaml --plot --degrees --output-dir figures",
         ],
     )
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="name in the zoo or in timm, or a checkpoint")
-    parser.add_argument("--config", "-c", action="append", default=[], help="configuration whose network to show")
+    parser.add_argument("--config", "-c", action="append", default=[], help=_CONFIG_HELP)
     parser.add_argument("--input-size", help="shape of one input, such as 3,224,224 (default: the network's own)")
     parser.add_argument("--per-block", action="store_true", help="one row per block, and all that was not judged")
     parser.add_argument("--csv", type=user_path, metavar="FILE", help="write the rows as CSV")
@@ -136,14 +156,21 @@ def _input_size(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(size) for size in re.split("[,x]", text))
 
 
-def _find(names: list[str], configs: list[str], weights: bool) -> dict[str, "NamedNetwork"]:
-    """Build the networks, by names of their own."""
-    from nnmass.commands.options.named_networks import find_network, network_of_config
+def _find(names: list[str], configs: list[str], changes: list[str], weights: bool) -> dict[str, "NamedNetwork"]:
+    """Build the networks, by names of their own; the options change every configuration, or are one by themselves."""
+    from nnmass.commands.options.named_networks import find_network, network_of_config, network_of_options
     from nnmass.runtime.quiet import quieten
 
     quieten()
+    found = [find_network(name, weights) for name in names]
+    if not changes:
+        found += map(network_of_config, configs)
+    elif configs:
+        found += [network_of_options(config, changes) for config in configs]
+    else:
+        found.append(network_of_options(None, changes))
     networks: dict[str, NamedNetwork] = {}
-    for named in (*(find_network(name, weights) for name in names), *map(network_of_config, configs)):
+    for named in found:
         networks[_title(named.name, networks)] = named
     return networks
 

@@ -1,7 +1,8 @@
 """Model and data of a configuration: their options, the links between them, and what is refused."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pydoc import locate
@@ -15,7 +16,7 @@ from torch import nn
 
 from nnmass import datamodules, zoo
 from nnmass.datamodules import DataModule
-from nnmass.runtime.class_paths import whole_class_paths
+from nnmass.runtime.class_paths import whole_arguments, whole_class_paths
 from nnmass.runtime.option_errors import explain
 from nnmass.runtime.written_config import write_devices
 
@@ -25,6 +26,7 @@ __all__ = [
     "add_seed",
     "errors_explained",
     "instantiate",
+    "instantiate_with",
     "require_left_to_data",
     "require_network_class",
     "require_options",
@@ -39,6 +41,7 @@ PARSER_OPTIONS: Mapping[str, Any] = {"exit_on_error": False, "allow_abbrev": Fal
 """Options of every parser that reads a model and data: errors are raised, and class paths may be short."""
 
 
+_PARTS = ("model", "data", "seed_everything")  # keys of a configuration that describe model and data
 _PLACES = ("output_dir", "checkpoint_minutes")  # keys of a configuration that concern no training
 
 
@@ -71,15 +74,45 @@ def instantiate(content: Mapping[str, Any], name: str) -> tuple[zoo.Classifier, 
     Raises:
         ValueError: If it does not describe a network and its data.
     """
-    parser = LightningArgumentParser(**PARSER_OPTIONS)
-    add_seed(parser)
-    add_model_and_data(parser)
-    known = {key: content[key] for key in ("model", "data", "seed_everything") if key in content}
+    parser = _parser_of_parts()
     with errors_explained(parser, name):
-        parsed: Any = parser.parse_object(whole_class_paths(known))
+        parsed: Any = parser.parse_object(_described_parts(content))
         require_network_class(parsed.model.network.class_path)
         built: Any = parser.instantiate(parsed)
     return built.model, built.data
+
+
+def instantiate_with(content: Mapping[str, Any], options: Sequence[str]) -> tuple[zoo.Classifier, DataModule]:
+    """Build the model and the data that a configuration and options behind it describe, as ``nnmass fit`` would.
+
+    Args:
+        content: The configuration, as YAML gives it; empty for none.
+        options: Words of a command line: options of ``model``, ``data`` and ``seed_everything`` with their values.
+
+    Raises:
+        ValueError: If they do not describe a network and its data; as ``fit`` would say it.
+    """
+    parser = _parser_of_parts()
+    words = [f"--{part}={json.dumps(value)}" for part, value in _described_parts(content).items()]
+    with errors_explained(parser):
+        parsed: Any = parser.parse_args([*words, *whole_arguments(options)])
+        require_network_class(parsed.model.network.class_path)
+        built: Any = parser.instantiate(parsed)
+    require_left_to_data(parsed.model.network.get("init_args") or {}, built.model.network, built.data)
+    return built.model, built.data
+
+
+def _parser_of_parts() -> LightningArgumentParser:
+    parser = LightningArgumentParser(**PARSER_OPTIONS)
+    add_seed(parser)
+    add_model_and_data(parser)
+    return parser
+
+
+def _described_parts(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Select what describes model and data, with whole class paths."""
+    parts: dict[str, Any] = whole_class_paths({key: content[key] for key in _PARTS if key in content})
+    return parts
 
 
 def require_options(contents: Iterable[Mapping[str, Any]], name: str) -> None:
@@ -92,9 +125,7 @@ def require_options(contents: Iterable[Mapping[str, Any]], name: str) -> None:
     Raises:
         ValueError: It names the option, and the nearest one.
     """
-    parser = LightningArgumentParser(**PARSER_OPTIONS)
-    add_seed(parser)
-    add_model_and_data(parser)
+    parser = _parser_of_parts()
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.add_argument("--tf32", type=bool, default=True)
     for content in contents:

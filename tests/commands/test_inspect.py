@@ -11,7 +11,8 @@ import torch
 
 from nnmass import zoo
 from nnmass.commands.main import main
-from nnmass.commands.options.named_networks import find_network
+from nnmass.commands.options.named_networks import find_network, network_of_options
+from nnmass.commands.training.lightning_cli import parsed_fit
 from nnmass.runtime.config_names import CONFIG_FOLDER
 from nnmass.runtime.network_tables import network_rows, show
 from nnmass.runtime.tables import terminal, topology_table
@@ -84,6 +85,29 @@ def test_the_input_size_may_be_given(tmp_path: Path) -> None:
     assert (row["input_size"], row["nn_mass"]) == ("3x32x32", 3392)
 
 
+def test_options_of_model_and_data_change_every_configuration_as_in_fit(tmp_path: Path) -> None:
+    options = ("--model.network.tc", "[4, 5, 6]", "--data=Digits", "--seed_everything=3")
+    file = tmp_path / "rows.csv"
+    assert inspect("-c", "digits_dense", "dense_digits", *options, "--config=cifar10_dense_small", "--csv", file) == 0
+    table = pd.read_csv(file).set_index("network")
+    words = " ".join(options)
+    assert list(table.index) == ["dense_digits", f"digits_dense {words}", f"cifar10_dense_small {words}"]
+    fitted = parsed_fit(["--config", str(CONFIG_FOLDER / "digits_dense.yaml"), *options]).model.network
+    arguments = {**fitted.init_args.as_dict(), "in_chans": 1, "num_classes": 10}
+    record = topology(RandomSkipDenseNet(**arguments), (1, 8, 8))
+    changed = table.loc[f"digits_dense {words}"]
+    assert changed[["nn_mass", "num_params", "macs"]].tolist() == [record.nn_mass, record.num_params, record.macs]
+    assert changed["input_size"] == "1x8x8"
+
+
+def test_a_network_by_its_name_takes_the_place_of_a_configurations() -> None:
+    alone = network_of_options(None, ["--model.network", "resnet18", "--data", "CIFAR10"])
+    changed = network_of_options("cifar10_dense", ["--model.network=resnet18"])
+    for named in (alone, changed):
+        assert (type(named.network), named.network.num_classes) == (zoo.ResNet, 10)
+        assert named.input_size == (3, 32, 32)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -94,6 +118,18 @@ def test_the_input_size_may_be_given(tmp_path: Path) -> None:
         (("resnet18", "--input_size", "3,x"), "--input-size to be whole numbers with commas"),
         (("resnet18", "--input_size", "4,32,32"), "can trace on one input of size (4, 32, 32)"),
         (("resnet18", "--per-blok"), "Expected a known option, but got '--per-blok'; did you mean --per-block?"),
+        (("--config", "cifar10_dense", "--model.network", "resnet1x8"), "resnet1x8; did you mean 'resnet18'?"),
+        (("--config", "cifar10_dense", "--model.network.tcc=3"), "but got 'tcc'; did you mean 'tc'?"),
+        (("--config", "cifar10_dense", "--model.networ.tc", "3"), "Expected a known option or key, but got 'model.net"),
+        (("--config", "cifar10_dense", "--model.network.num_classes=7"), "to be left to the data, which have 10, but"),
+        (("--config", "cifar10_dense", "--data"), "Expected --data to be followed by a value, but got nothing."),
+        (("--config", "cifar10_dense", "--trainer.max_epochs", "3"), "Expected a known option, but got '--trainer.max"),
+        (
+            ("--config", "cifar10_dense", "--model.weights", "a.pt"),
+            "Expected a checkpoint to be given by itself, as NE",
+        ),
+        (("--model.network", "resnet18"), "Expected data to be given, in a --config file or as options, but got noth"),
+        (("resnet18", "--model.network.depth=34"), "Expected --model.network.depth to change a configuration, but got"),
         (("resnet18", "--csv"), "Expected --csv to be followed by a value, but got nothing"),
     ],
 )
