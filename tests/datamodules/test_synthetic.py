@@ -6,7 +6,7 @@ import torch
 from nnmass.datamodules import Circle, Seg
 
 
-@pytest.mark.parametrize("segments", [2, 20, 30])
+@pytest.mark.parametrize("segments", [2, 4, 20, 30])
 def test_segments_alternate_between_two_classes(segments: int) -> None:
     data = Seg(segments=segments)
     for split, samples in (("train", 60_000), ("test", 12_000)):
