@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nnmass.commands.options.devices import device_name, device_named
 from nnmass.commands.options.files import new_file
 from nnmass.commands.options.parser import MOST_PROCESSES, Parser, at_least, user_path
+from nnmass.commands.options.types import name_list
 
 if TYPE_CHECKING:
     from nnmass.commands.options.measured import MeasuredNetwork
@@ -37,11 +38,12 @@ def run(arguments: Sequence[str]) -> int:
     from nnmass.zoo.measures import find_measures
 
     quieten()
-    names = [one.name for one in find_measures(options.measures.split(","))]
+    names = [one.name for one in find_measures(options.measures)]
     device = str(device_named(options.device))
     if options.data_dir is not None:
         os.environ["NNMASS_DATA"] = str(options.data_dir.absolute())
-    networks = [find_measured(name, options.data, options.images, options.seeds) for name in options.networks]
+    chosen = (options.data, options.images, options.seeds, options.data_dir)
+    networks = [find_measured(name, *chosen) for name in options.networks]
     subjects = list({subject.key: subject for network in networks for subject in network.subjects}.values())
     rows = {(row["network"], row["seed"], row["setting"]): row for row in known}
     missing = len(list(missing_of(subjects, names, known)))
@@ -52,7 +54,8 @@ def run(arguments: Sequence[str]) -> int:
             _write(options.output, [one for one in rows.values() if "error" not in one])
     _show(networks, rows, names, options.images)
     if options.output is not None:
-        kept = f"{len(known):,} networks and seeds were in it before" if known else "all measured now"
+        held = f"{len(known):,} pairs of a network and a seed" if len(known) > 1 else "a network with a seed"
+        kept = f"it held {held} before" if known else "all measured now"
         terminal().print(f"Written to {options.output}; {kept}.", highlight=False)
     failed = [rows[subject.key] for subject in subjects if "error" in rows[subject.key]]
     for row in failed:
@@ -78,7 +81,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--data", help="data set such as CIFAR10, configuration whose data to take, or noise")
     parser.add_argument("--data-dir", type=user_path, help="folder of the data sets")
-    parser.add_argument("--measures", default="all", help="names with commas between (all)")
+    parser.add_argument("--measures", type=name_list, default=["all"], help="names with commas between (all)")
     parser.add_argument("--seeds", type=at_least("--seeds", 1, 10_000), default=1, help="seeds per network (1)")
     parser.add_argument("--images", type=at_least("--images", 1, 100_000), default=64, help="images per batch (64)")
     parser.add_argument("--workers", type=at_least("--workers", 1, MOST_PROCESSES), default=1, help="processes (1)")
@@ -95,12 +98,13 @@ def _show(
     networks: "Sequence[MeasuredNetwork]", rows: Mapping[Any, Mapping[str, Any]], names: Sequence[str], images: int
 ) -> None:
     """Print a line for each network and measure, and what there is to say of them."""
-    from nnmass.runtime.tables import print_rows, terminal
+    from nnmass.runtime.tables import not_measured, print_rows, terminal
 
     console = terminal()
     headings = ["network", "measure", "mean", "spread over seeds", "seeds", "seconds", "images of"]
     lines: list[tuple[object, ...]] = []
-    notes: dict[str, None] = {}  # each once, in order
+    unmeasured: dict[tuple[str, str], dict[str, None]] = {}  # the measures of each network and reason, each once
+    notes: dict[str, None] = {}
     for network in networks:
         measured = [rows[subject.key].get("measured", {}) for subject in network.subjects]
         for name in names:
@@ -110,13 +114,13 @@ def _show(
             lines.append((network.name, name, *_mean_and_spread(values), len(values), seconds, network.data))
             for one in found:
                 if one["reason"] is not None:
-                    notes.setdefault(f"{network.name}: {name} is not measured: {one['reason']}", None)
+                    unmeasured.setdefault((network.name, one["reason"]), {})[name] = None
         if network.is_trained:
             notes[f"{network.name}: its weights are fixed; the seeds draw the images and probes alone."] = None
-    print_rows(console, f"Measures, {images} images per seed", headings, lines)
+    print_rows(console, f"Measures, {images} image{'s' * (images > 1)} per seed", headings, lines)
     if any(network.data == "noise" for network in networks):
         notes["noise: independent standard normal numbers of the network's input size, without labels."] = None
-    for note in notes:
+    for note in (*(f"{one}: {not_measured(found, why)}" for (one, why), found in unmeasured.items()), *notes):
         console.print(note, highlight=False, markup=False)
 
 

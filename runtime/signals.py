@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["COME_BACK", "INTERRUPTED", "STAY_STOPPED", "StopSignals", "Stopped", "StoppedEarly"]
+__all__ = ["COME_BACK", "INTERRUPTED", "STAY_STOPPED", "StopSignals", "Stopped", "StoppedEarly", "ignore_interruptions"]
 
 COME_BACK = 75
 """Exit status after SIGUSR1, with which a cluster announces the end of a job's time: it should be queued again."""
@@ -155,3 +155,8 @@ class StopSignals:
             begun = self._at_once is Stopped
             rest = "; the same command goes on with what is missing." if begun else " before the first step."
             raise self._at_once(f"Stopped by {self.received_name}{rest}", COME_BACK if come_back else STAY_STOPPED)
+
+
+def ignore_interruptions() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the one that has started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -14,6 +14,7 @@ __all__ = [
     "calls",
     "measure_rows",
     "network_title",
+    "not_measured",
     "print_rows",
     "results_table",
     "rich_table",
@@ -113,6 +114,17 @@ def as_measured(value: float) -> str:
         ('11,689,512', '-3.14159')
     """
     return f"{value:,.0f}" if value == int(value) and abs(value) < 10**15 else f"{value:.6g}"
+
+
+def not_measured(names: Iterable[str], reason: str) -> str:
+    """Write which measures have no value for a reason.
+
+    Example:
+        >>> not_measured(["snip", "zico"], "Expected a batch with labels, but got none.")
+        'snip, zico are not measured: Expected a batch with labels, but got none.'
+    """
+    names = list(names)
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not measured: {reason}"
 
 
 def calls(operators: Mapping[str, int]) -> str:

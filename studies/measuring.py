@@ -12,6 +12,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch import nn
 
 from nnmass.runtime.files import write_atomically
+from nnmass.runtime.signals import ignore_interruptions
 from nnmass.zoo.measures import Batch, find_measures, measure_network
 
 __all__ = ["Subject", "measure_subjects", "missing_of", "read_rows", "update_rows"]
@@ -75,7 +76,7 @@ def measure_subjects(
     if workers == 1:
         yield from (function(*arguments) for function, arguments, _ in tasks)
         return
-    with parallel_config("loky", inner_max_num_threads=1):
+    with parallel_config("loky", inner_max_num_threads=1, initializer=ignore_interruptions):
         # A subject is sent to a process when that is free, so that ending early leaves little behind.
         parallel = Parallel(workers, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
         with closing(parallel(tasks)) as rows:

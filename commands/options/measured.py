@@ -46,18 +46,23 @@ class MeasuredNetwork(NamedTuple):
     is_trained: bool = False
 
 
-def _find_data(text: str) -> Content | None:
+def _find_data(text: str, folder: Path | None) -> Content | None:
     """Find the data that ``--data`` means; None for noise.
 
     Args:
         text: ``noise``, a data set's class, or a configuration, whose data are meant.
+        folder: That of ``--data-dir``, for data sets that have no folder of their own.
 
     Raises:
-        ValueError: If it is none of these.
+        ValueError: If it is none of these, or needs a folder.
     """
     if text == NOISE:
         return None
     known = [name for name in dir(datamodules) if name not in _BASES]
+    if text in known and _needs_folder(text):
+        if folder is None:
+            raise ValueError(f"Expected --data-dir with --data {text}, but got none.")
+        return {"class_path": whole_class_path(text), "init_args": {"data_dir": str(folder.absolute())}}
     if text in known or (_CLASS.fullmatch(text) and not text.endswith((".yaml", ".yml"))):
         return {"class_path": whole_class_path(text)}
     try:
@@ -68,7 +73,14 @@ def _find_data(text: str) -> Content | None:
     return {"class_path": data} if isinstance(data, str) else data
 
 
-def find_measured(name: str, data: str | None, images: int, seeds: int) -> MeasuredNetwork:
+def _needs_folder(name: str) -> bool:
+    folder = inspect.signature(getattr(datamodules, name)).parameters.get("data_dir")
+    return folder is not None and folder.default is inspect.Parameter.empty
+
+
+def find_measured(
+    name: str, data: str | None, images: int, seeds: int, data_dir: Path | None = None
+) -> MeasuredNetwork:
     """Find a network to be measured, and say how it and its images come from each seed.
 
     Args:
@@ -76,12 +88,13 @@ def find_measured(name: str, data: str | None, images: int, seeds: int) -> Measu
         data: The text of ``--data``; None where it is not given, and a configuration's or run's own data are taken.
         images: Images per batch.
         seeds: Number of seeds, from 0.
+        data_dir: Folder of images, for the classes of data that need one.
 
     Raises:
         ValueError: If nothing bears the name, or it needs ``--data``.
         FileNotFoundError: If a checkpoint does not exist.
     """
-    chosen = None if data is None else _find_data(data)
+    chosen = None if data is None else _find_data(data, data_dir)
     if name.endswith(".ckpt"):
         path = Path(name).expanduser()
         find_trained(path)  # what is wrong with it shows before anything is measured

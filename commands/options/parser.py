@@ -54,7 +54,7 @@ class Parser(ArgumentParser):
             )
         parsed, unknown = super().parse_known_args(words, namespace)
         if unknown:
-            raise ValueError(self._unknown(unknown[0]))
+            raise ValueError(self._second_value(words, unknown[0]) or self._unknown(unknown[0]))
         return parsed, []
 
     def error(self, message: str) -> NoReturn:
@@ -68,6 +68,15 @@ class Parser(ArgumentParser):
     def _knows(self, word: str) -> bool:
         """Tell whether a word is an option of this parser, or one with its value."""
         return word.split("=")[0] in self._option_string_actions
+
+    def _second_value(self, words: Sequence[str], word: str) -> str | None:
+        """Return the sentence for a word that stands behind the value of an option; None if it does not."""
+        option, value = ["", "", *words][words.index(word) :][:2] if word in words else ("", "")
+        action = self._option_string_actions.get(option)
+        if word.startswith("-") or value.startswith("-") or action is None or action.nargs is not None:
+            return None
+        described = f"{self.prog} --help describes it"
+        return f"Expected {option} to be followed by one value, but got {value!r} and {word!r}; {described}."
 
     def _unknown(self, word: str) -> str:
         owners = [name for name, parser in self.siblings.items() if parser._knows(hyphenated(word))]

@@ -1,11 +1,11 @@
-"""Types for options that are amounts, durations or grids of numbers."""
+"""Types for options that are amounts, durations, grids of numbers or several names."""
 
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from fractions import Fraction
 
-__all__ = ["amount", "duration", "grid"]
+__all__ = ["amount", "duration", "grid", "name_list"]
 
 _FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SECONDS = {"us": Fraction(1, 10**6), "ms": Fraction(1, 1000), "s": Fraction(1)}
@@ -81,3 +81,13 @@ def grid(name: str) -> Callable[[str], list[int | float]]:
         return sorted({value for part in text.split(",") for value in read_part(part)})
 
     return read
+
+
+def name_list(text: str) -> list[str]:
+    """Read names with commas between.
+
+    Example:
+        >>> name_list("synflow, naswot")
+        ['synflow', 'naswot']
+    """
+    return [name.strip() for name in text.split(",")]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnmass.commands.options.parser import MOST_PROCESSES, Actions, at_least, user_path
-from nnmass.commands.options.types import amount
+from nnmass.commands.options.types import amount, name_list
 from nnmass.commands.study.opened import open_study
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add_to(actions: Actions) -> None:
         help=f"{', '.join(_NAMED)}; a study's results.csv",
     )
     parser.add_argument("--accuracies", type=user_path, help="CSV with columns model and top1, for timm")
-    parser.add_argument("--measures", default="all", help="names with commas between (all)")
+    parser.add_argument("--measures", type=name_list, default=["all"], help="names with commas between (all)")
     parser.add_argument(
         "--networks", type=at_least("--networks", 3), default=100, help="of each benchmark at most (100)"
     )
@@ -77,7 +77,7 @@ def _run(options: Namespace) -> None:
     from nnmass.zoo.measures import find_measures
 
     quieten()
-    names = list(dict.fromkeys(["params", *(one.name for one in find_measures(options.measures.split(",")))]))
+    names = list(dict.fromkeys(["params", *(one.name for one in find_measures(options.measures))]))
     for folder in options.images:
         if not folder.is_dir():
             raise FileNotFoundError(f"Expected --images to be folders, but {folder} is none.")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from nnmass.runtime.files import write_atomically
+from nnmass.runtime.signals import ignore_interruptions
 from nnmass.studies.explain import fits_by_group
 
 __all__ = [
@@ -46,13 +48,13 @@ def read_architecture(name: str) -> dict[str, Any]:
     import torch
     from timm.models import model_entrypoint
 
+    from nnmass.zoo.libraries.library import built_on_meta
     from nnmass.zoo.reader.topology import topology
 
     torch.set_num_threads(1)
     row: dict[str, Any] = {"name": name, "family": model_entrypoint(name).__module__.rpartition(".")[2]}
     try:
-        with torch.device("meta"):
-            network = timm.create_model(name)
+        network = built_on_meta(partial(timm.create_model, name))
         record = topology(network)
     except Exception as error:  # a stranger's network may fail in any way: the reason is the result
         return {**row, "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
@@ -101,7 +103,7 @@ def update_atlas(file: Path, names: Sequence[str], workers: int) -> Iterator[dic
     write_atomically(file, "".join(f"{json.dumps(row)}\n" for row in known))
     # Numeric libraries read these when a worker starts.
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    with get_context("spawn").Pool(workers, maxtasksperchild=50) as pool:
+    with get_context("spawn").Pool(workers, ignore_interruptions, maxtasksperchild=50) as pool:
         for row in pool.imap_unordered(read_architecture, wanted):
             with file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(row) + "\n")

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 from torch import nn
 
 from nnmass.studies.benchmark.images import Images
 from nnmass.studies.benchmark.known import KnownNetwork, one_of_each_family
 from nnmass.studies.measuring import Row, Subject
+from nnmass.zoo.libraries.library import built_on_meta
 from nnmass.zoo.measures import Batch
 from nnmass.zoo.reader.macs import count_macs
 
@@ -67,12 +67,11 @@ def _considered(network: KnownNetwork, max_macs: float | None) -> Considered:
 
 def _macs(network: KnownNetwork) -> int:
     """Count multiply-adds without memory for weights, or with it where the network computes with values."""
+    build = partial(network.build, 0, network.input_size)
     try:
-        with torch.device("meta"):
-            built = network.build(0, network.input_size)
-        return count_macs(built, network.input_size)
+        return count_macs(built_on_meta(build), network.input_size)
     except Exception:  # a network may fail on the meta device in any way
-        return count_macs(network.build(0, network.input_size), network.input_size)
+        return count_macs(build(), network.input_size)
 
 
 def resized(network: KnownNetwork, side: int | None) -> KnownNetwork:

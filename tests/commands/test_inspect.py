@@ -52,6 +52,11 @@ def test_a_row_for_every_kind_of_name(checkpoint: Path, tmp_path: Path, capsys: 
     assert rows[0]["average_degree"] is None
 
 
+def test_a_network_that_cannot_be_built_without_values_is_found() -> None:
+    network = find_network("torchvision/regnet_y_400mf").network
+    assert sum(parameter.numel() for parameter in network.parameters()) == 4_344_144
+
+
 def test_a_checkpoint_brings_its_own_links(checkpoint: Path) -> None:
     network: Any = find_network(str(checkpoint)).network
     state = torch.load(checkpoint, weights_only=True)["state_dict"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from nnmass.commands.main import main
 from nnmass.commands.options.measured import find_measured
@@ -52,7 +53,7 @@ def test_what_a_file_holds_is_not_measured_again(ending: str, tmp_path: Path, ca
     assert len(values) == 6
     out = capsys.readouterr().out
     assert "dense_digits: grad_norm is not measured: Expected a batch with labels, but got none." in out
-    assert "1 networks and seeds were in it before" in out
+    assert "it held a network with a seed before" in out
     assert measure("dense_digits", *common[:3], 3, *common[4:], "--measures", "params") == 0  # other images
     assert "218" in file.read_text()
 
@@ -92,6 +93,29 @@ def test_a_network_that_cannot_be_built_is_named_and_the_others_measured(
     assert "1,846" in captured.out
 
 
+def test_measures_without_a_value_for_one_reason_share_a_line(capsys: pytest.CaptureFixture) -> None:
+    measures = "snip, grad_norm,jacob_cov"
+    assert measure("mlp_d16_w8_t2", "--data", "noise", "--images", 1, "--seeds", 2, "--measures", measures) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Measures, 1 image per seed" in lines[0]
+    assert [line for line in lines if "measured:" in line] == [
+        "mlp_d16_w8_t2: snip, grad_norm are not measured: Expected a batch with labels, but got none.",
+        "mlp_d16_w8_t2: jacob_cov is not measured: Expected at least 2 images for Jacobian covariance, but got 1.",
+    ]
+
+
+def test_a_folder_of_images_is_named_by_data_dir(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for number in range(40):
+        file = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (5 * number, 6 * number, 7 * (number % 5))).save(file)
+    data = ("--data", "ImageFolder", "--data-dir", tmp_path / "images", "--images", 4)
+    assert measure("dense_digits", *data, "--measures", "grad_norm") == 0
+    (line,) = [line.split("│") for line in capsys.readouterr().out.splitlines() if "grad_norm" in line]
+    assert float(line[3]) > 0
+    assert line[7].strip() == "ImageFolder"
+
+
 def test_a_checkpoints_seeds_draw_the_images_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     limits = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1")
     recorder = ("--trainer.callbacks+=MeasureRecorder", "--trainer.callbacks.measures=[params,grad_norm]")
@@ -126,6 +150,11 @@ def test_a_checkpoints_seeds_draw_the_images_alone(tmp_path: Path, capsys: pytes
         ("dense_digits --data Digits --output a.txt", "Expected --output to end in .csv or .json, but got 'a.txt'."),
         ("dense_digits --data Digits --output other.csv", "Expected --output to be new or written by nnmass measure"),
         ("dense_digits --data CIFAR10 --data-dir nowhere", "Expected"),
+        ("dense_digits --data ImageFolder", "Expected --data-dir with --data ImageFolder, but got none."),
+        (
+            "dense_digits --data Digits --measures naswot synflow",
+            "Expected --measures to be followed by one value, but got 'naswot' and 'synflow'; nnmass measure --help",
+        ),
         ("absent.ckpt --data noise", "Expected a checkpoint, but absent.ckpt does not exist."),
         ("--data noise", "Expected nnmass measure to be given"),
     ],

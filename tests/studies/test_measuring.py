@@ -1,5 +1,6 @@
 """Measures of many networks: what is known is kept, what fails is said, processes make no difference."""
 
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ def prepare(links: int, seed: int) -> tuple[nn.Module, Batch]:
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(8, 6, generator=generator)
     return RandomSkipMLP(6, 8, links, in_features=6, seed=seed), Batch(images, torch.arange(8) % 10)
+
+
+def stoppable(seed: int) -> tuple[nn.Module, Batch]:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # Ctrl-C is for the process that waits for the rows
+        return prepare(2, seed)
+    raise ValueError("Expected a process that leaves Ctrl-C to its parent.")
 
 
 def broken(seed: int) -> tuple[nn.Module, Batch]:
@@ -89,3 +96,5 @@ def test_several_processes_measure_the_same() -> None:
     assert alone.keys() == together.keys()
     for key, found in alone.items():
         assert together[key] == pytest.approx(found, rel=1e-6)
+    left_alone = [Subject("mlp2", seed, "noise", stoppable) for seed in (0, 1)]
+    assert values(list(measure_subjects(left_alone, ["params"], 2))).keys() == {("mlp2", 0), ("mlp2", 1)}

@@ -11,7 +11,7 @@ from timm.models import list_models as timm_names
 from nnmass import zoo
 from nnmass.zoo.libraries import timm as of_timm
 from nnmass.zoo.libraries import torchvision as of_torchvision
-from nnmass.zoo.libraries.library import network_class
+from nnmass.zoo.libraries.library import built_on_meta, network_class
 from nnmass.zoo.networks.names import name_of, named
 from nnmass.zoo.networks.variants import VARIANTS
 from nnmass.zoo.seeding import seeded
@@ -154,3 +154,11 @@ def test_networks_of_torchvision_with_auxiliary_classifiers_are_without_them(nam
 def test_a_network_of_torchvision_that_computes_its_widths_is_found_by_name() -> None:
     network = zoo.create_model("torchvision/regnet_x_400mf", num_classes=7)
     assert network.fc.out_features == 7
+
+
+def test_a_network_that_computes_with_values_is_built_with_them_and_others_without() -> None:
+    regnet = built_on_meta(lambda: zoo.create_model("torchvision/regnet_y_400mf"))
+    assert not next(regnet.parameters()).is_meta
+    assert next(built_on_meta(lambda: zoo.create_model("torchvision/resnet18")).parameters()).is_meta
+    with pytest.raises(ValueError, match="Expected a network that torchvision has"):
+        built_on_meta(lambda: zoo.create_model("torchvision/regnet"))

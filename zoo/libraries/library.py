@@ -12,7 +12,7 @@ from torch import nn
 
 from nnmass.zoo.seeding import seeded
 
-__all__ = ["Library", "LibraryNetwork", "build_network", "network_class", "require_name"]
+__all__ = ["Library", "LibraryNetwork", "build_network", "built_on_meta", "network_class", "require_name"]
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PLAIN = (int, float, bool, str, type(None))
@@ -90,6 +90,24 @@ def build_network(
         raise ValueError(_refusal(library, name, given, error)) from error
 
 
+def built_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network on the meta device, where weights take no memory; on the processor if it computes with values.
+
+    Args:
+        build: Builds the network; it may be called twice, as torchvision's RegNets need it.
+
+    Example:
+        >>> built_on_meta(lambda: nn.Linear(3, 2)).weight.is_meta
+        True
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except Exception:  # a network may fail there in any way; what fails on the processor too is raised
+        with torch.device("cpu"):
+            return build()
+
+
 @cache
 def network_class(library: Library, name: str, module: str) -> type[LibraryNetwork]:
     """Return a network as a class, whose signature has the arguments of the class that the library builds it from.
@@ -144,12 +162,8 @@ def require_name(library: Library, name: str) -> None:
 @cache
 def _parameters(library: Library, name: str) -> dict[str, inspect.Parameter]:
     """Return the named parameters of the class that a network is of, and of its bases as far as it passes others on."""
-    try:
-        with seeded(0), torch.device("meta"):
-            kind = type(library.build(name, "", False, {}))
-    except NotImplementedError:  # the builder computes with values, as that of torchvision's RegNets
-        with seeded(0), torch.device("cpu"):
-            kind = type(library.build(name, "", False, {}))
+    with seeded(0):
+        kind = type(built_on_meta(lambda: library.build(name, "", False, {})))
     found: dict[str, inspect.Parameter] = {}
     for base in kind.__mro__:
         if "__init__" not in vars(base):
