@@ -1,14 +1,17 @@
 """MeasureRecorder through a real Trainer: written beside the topology, and training none the wiser."""
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from torch.multiprocessing import spawn
 from torch.utils.data import DataLoader, TensorDataset
 
-from nnmass.callbacks import MeasureRecorder, TopologyRecorder
+from nnmass.callbacks import MeasureRecorder, TopologyRecorder, measure_recorder
 from nnmass.datamodules import Digits
 from nnmass.runtime.files import read_run, update_run
 from nnmass.runtime.tables import results_table, terminal
@@ -18,7 +21,9 @@ from nnmass.zoo.measures import Batch, measure_network
 MEASURES = ["params", "grad_norm", "synflow"]
 
 
-def trained(folder: Path, *recorders: Any, steps: int = 2, ckpt_path: str | None = None) -> Classifier:
+def trained(
+    folder: Path, *recorders: Any, steps: int = 2, ckpt_path: str | None = None, devices: int = 1
+) -> Classifier:
     torch.manual_seed(7)
     model = Classifier(RandomSkipDenseNet(4, 1, [8, 16, 32], in_chans=1, seed=1), schedule="constant")
     trainer = Trainer(
@@ -32,6 +37,8 @@ def trained(folder: Path, *recorders: Any, steps: int = 2, ckpt_path: str | None
         enable_model_summary=False,
         use_distributed_sampler=False,
         accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
     )
     trainer.fit(model, datamodule=Digits(), ckpt_path=ckpt_path)
     if ckpt_path is None:
@@ -51,6 +58,40 @@ def test_the_values_are_the_networks_and_the_weights_those_of_a_training_without
     assert run["measures"]["values"] == {name: pytest.approx(one.value) for name, one in expected.items()}
     assert (run["measures"]["images"], run["measures"]["seed"]) == (16, 3)
     assert "topology" in run
+
+
+def in_one_of_two(rank: int, folder: str, port: str) -> None:
+    """Train with the recorder and without, as a launcher's process."""
+    environment = {"LOCAL_RANK": rank, "RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
+    os.environ.update({name: str(number) for name, number in environment.items()})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="two")
+    torch.set_num_threads(1)
+
+    def measured(*given: Any) -> Any:
+        print(f"rank {rank} measures", flush=True)
+        return measure_network(*given)
+
+    measure_recorder.measure_network = measured
+    trained(Path(folder) / "with", MeasureRecorder(MEASURES, images=16, seed=3), devices=2)
+    trained(Path(folder) / "without", devices=2)
+
+
+@pytest.mark.slow
+def test_of_two_processes_the_first_measures_what_one_alone_does(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    spawn(in_one_of_two, (str(tmp_path), port), nprocs=2)
+    out = capfd.readouterr().out
+    assert out.count("rank 0 measures") == out.count("Measures, 16 images") == 1
+    assert "rank 1 measures" not in out
+    trained(tmp_path / "alone", MeasureRecorder(MEASURES, images=16, seed=3))
+    alone, found = (read_run(tmp_path / name)["measures"]["values"] for name in ("alone", "with"))
+    assert found == {name: pytest.approx(value) for name, value in alone.items()}
+    weights = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("with", "without")
+    ]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_a_resumed_run_does_not_measure_again(tmp_path: Path) -> None:
