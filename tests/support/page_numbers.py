@@ -1,46 +1,39 @@
 """The numbers that the prose of pages of results prints, page by page and in its order, from the tables beside them."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from itertools import chain, combinations
 
 import numpy as np
 import pandas as pd
-from conftest import ROOT
-from paper_tables import RESULTS, after, linear_in_mass, mean_squares, row, spread, table
+from mnist_numbers import mnist
+from paper_tables import (
+    ends,
+    estimate,
+    in_print,
+    linear_in_mass,
+    linked,
+    mean_squares,
+    r2,
+    row,
+    singular,
+    synthetic,
+    table,
+    two,
+)
 
 from nnmass.studies.gradients.measurements import average_over_seeds, fits
-from nnmass.zoo import mlp_size, nn_mass
 
 __all__ = ["PROSE", "printed_numbers"]
 
-_LINKED = "NN-Mass > 0"
+_ACCURACY = {"explained": "test accuracy", "epoch": "last epoch"}
 
 
 def printed_numbers(page: str) -> list[str]:
     """Decimal numbers, percentages and points of a page without its commands, targets of links and versions."""
-    text = re.sub(r"^(?:    |```).*$", "", page, flags=re.MULTILINE)
+    text = re.sub(r"^    .*$", "", page, flags=re.MULTILINE)
     text = re.sub(r"\]\([^)]*\)|\b(?:torch|numba|Python|timm) [\d.]*\d|95 % interval", "", re.sub(r"\s+", " ", text))
     return re.findall(r"(?<![\w.])-?\d+\.\d+|(?<![\w.,])\d+(?=(?: to \d+)? (?:%|points?\b))", text)
-
-
-def in_print(label: str) -> list[str]:
-    """The decimal numbers that a row of docs/papers.md quotes from a paper."""
-    page = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
-    (line,) = (text for text in page.splitlines() if text.startswith(f"| {label} |"))
-    return re.findall(r"\d+\.\d+", line.split("|")[2])
-
-
-def two(values: Iterable[float]) -> list[str]:
-    return [f"{value:.2f}" for value in values]
-
-
-def ends(values: Iterable[float]) -> list[str]:
-    values = list(values)
-    return two((min(values), max(values)))
-
-
-def estimate(line: dict, name: str) -> list[str]:
-    return two(line[part] for part in (name, f"{name}_low", f"{name}_high"))
 
 
 def accuracies(study: str) -> "pd.Series[float]":
@@ -109,88 +102,112 @@ def sizes() -> list[str]:
     return [f"{np.ceil(1000 * nearest.min(axis=1).max()) / 10:.1f}", f"{max(gaps):.0f}"]
 
 
-def mnist() -> list[str]:
-    results = table("mnist_mlp/results.csv")
-    linked = results[results["nn_mass"] > 0]
-    about = {"explained": "test accuracy", "epoch": "last epoch", "group": "all"}
-    by = {
-        name: row("mnist_mlp/baselines.csv", measure=name, networks=_LINKED, **about)
-        for name in ("log NN-Mass", "log parameters")
-    }
-    whole = {
-        name: row("mnist_mlp/baselines.csv", measure=name, networks="all", **about)
-        for name in ("log(1 + NN-Mass)", "log parameters")
-    }
-    mass = by["log NN-Mass"]
-    same = np.corrcoef(np.log(linked["nn_mass"]), np.log(linked["tc"]))[0, 1] ** 2
-    numbers = [*estimate(by["log parameters"], "mass_less_this"), f"{same:.3f}"]
-    numbers += two((mass["quadratic_r2"], mass["r2"]))
-    numbers += [*in_print("CVPR-F3 (a)"), *two((by["log parameters"]["r2"], whole["log parameters"]["r2"]))]
-    numbers += two((whole["log(1 + NN-Mass)"]["r2"],))
-    return [*numbers, *mnist_epochs(), *mnist_seeds(), *mnist_singular_values(), *mnist_panels()]
+def explained_by(lines: pd.DataFrame) -> tuple[float, float]:
+    """R2 of test accuracies on log NN-Mass and on log parameters."""
+    mass, size = (
+        float(np.corrcoef(np.log(lines[column]), lines["test_accuracy_last"])[0, 1] ** 2)
+        for column in ("nn_mass", "num_params")
+    )
+    return mass, size
 
 
-def mnist_epochs() -> list[str]:
-    """R2 on log NN-Mass by epoch, the best and the last accuracy of the high masses, and what the seeds scatter."""
-    results = table("mnist_mlp/results.csv").set_index("row")
-    curves = pd.read_parquet(RESULTS / "mnist_mlp" / "curves.parquet").join(results[["network", "nn_mass"]], on="row")
-    linked = curves[curves["nn_mass"] > 0]
-    means = linked.groupby(["epoch", "network"])[["nn_mass", "val/accuracy"]].mean()
-    explained = [
-        np.corrcoef(np.log(part["nn_mass"]), part["val/accuracy"])[0, 1] ** 2
-        for part in (means.loc[epoch - 1] for epoch in (1, 10, 30, 50, 60))
+def imagenet() -> list[str]:
+    """The papers' R2, those without one network, and the only choice of networks that gives both of the papers'."""
+    in_papers = [number for panel in "bad" for number in in_print(f"CVPR-F6 ({panel})")]
+    in_papers += in_print("CVPR-F6 (c)")
+    networks = table("imagenet/resnets.csv").set_index("network")
+    columns = np.log(networks[["nn_mass", "num_params"]]).join(networks["test_accuracy_last"]).to_numpy().T
+    choices = [list(chosen) for size in range(5, 12) for chosen in combinations(range(len(networks)), size)]
+    assert len(choices) == 1486
+    r2_of = [np.corrcoef(columns[:, chosen])[2, :2] ** 2 for chosen in choices]
+    (names,) = (
+        networks.index[chosen] for chosen, both in zip(choices, r2_of, strict=True) if two(both) == in_papers[:2]
+    )
+    assert set(networks.index) - set(names) == {"wide_resnet50_2", "wrn18_2"}
+    about = {"networks": "all", "group": "all", **_ACCURACY}
+    difference = row("imagenet/resnets_baselines.csv", measure="log parameters", **about)
+    given_size = row("imagenet/resnets_baselines.csv", measure="log NN-Mass", **about)
+    return [
+        *(*in_papers, *two(explained_by(networks.drop("wide_resnet50_2")))),
+        *(f"{number:.3f}" for number in explained_by(networks.loc[names])),
+        *(*estimate(difference, "mass_less_this"), *estimate(given_size, "given_size")),
+        # Widths of MobileNetV2, and R2 of timm's accuracies, whose table is not part of this repository.
+        *("0.5", "1.0", "1.4", "0.92", "0.97", "0.81", "0.68"),
     ]
-    high = 100 * linked[linked["nn_mass"] > 22].groupby("epoch")["val/accuracy"].mean()
-    assert high.idxmax() == 30 - 1
-    scatter = 100 * results[results["nn_mass"] > 0].groupby("network")["test_accuracy_last"].std().mean()
-    return [*two(explained), *two((high.max(), high.iloc[-1])), f"{scatter:.1f}"]
 
 
-def mnist_seeds() -> list[str]:
-    """The share that can be explained, masses of the first links, chains by seed, and standard deviations."""
-    about = {"explained": "test accuracy", "averaging": "mean over seeds", "networks": _LINKED}
-    lines = [
-        row("mnist_mlp/fits.csv", epoch=epoch, explaining="log NN-Mass", **about)
-        for epoch in ("last epoch", "mean after the first third")
+def synthetic_data() -> list[str]:
+    file, about = "synthetic_mlp/baselines.csv", _ACCURACY | {"explaining": "log parameters"}
+    cells, differences = [], []
+    for name, in_papers in (("seg20", "da"), ("seg30", ""), ("circle20", "fc")):
+        mass, size = (synthetic(name, measure) for measure in ("log NN-Mass", "log parameters"))
+        for half, networks in ((slice(3), "all"), (slice(3, 6), "NN-Mass > 0")):
+            share = row(
+                "synthetic_mlp/fits.csv", group=f"{name}_mlp", networks=networks, averaging="mean over seeds", **about
+            )
+            papers = in_papers if networks == "all" else ""
+            of_papers = [number for panel in papers for number in in_print(f"ICLR-F12 ({panel})")]
+            cells += [*mass[half], *size[half], *of_papers, f"{share['explainable']:.2f}"]
+    for networks in ("all", "NN-Mass > 0"):
+        for name in ("seg20", "seg30", "circle20"):
+            line = row(file, group=f"{name}_mlp", networks=networks, measure="log parameters", **_ACCURACY)
+            differences += estimate(line, "mass_less_this")
+    in_papers = [in_print(f"ICLR-F12 ({panel})")[0] for panel in "dafc"]
+    return [*in_papers, "50", *cells, *differences, *synthetic_scatter(in_papers[0]), *synthetic_singular_values()]
+
+
+def synthetic_scatter(in_papers: str) -> list[str]:
+    """What seeds scatter on Seg20, and the same with ELU for the networks that have all seeds."""
+    lines = table("synthetic_mlp/results.csv").query("config == 'seg20_mlp' and nn_mass > 0")
+    with_elu = table("synthetic_mlp/seg20_elu_partial.csv").query("nn_mass > 0")
+    with_elu = with_elu[with_elu.groupby("network")["seed"].transform("size") == 5]
+    assert with_elu["network"].nunique() == 42
+    accuracy = 100 * lines.groupby("network")["test_accuracy_last"].agg(["mean", "std"])
+    columns = ["nn_mass", "num_params", "test_accuracy_last"]
+    means = [part.groupby("network")[columns].mean() for part in (with_elu, lines)]
+    fits_of = [explained_by(part.loc[means[0].index]) for part in means]
+    scatter = accuracy["std"].median()
+    whole = (scatter, scatter / 5**0.5, accuracy["mean"].min(), accuracy["mean"].max())
+    of_elu = 100 * with_elu.groupby("network")["test_accuracy_last"].std().median()
+    return [in_papers, *(f"{value:.0f}" for value in (*whole, of_elu)), *two(chain.from_iterable(fits_of))]
+
+
+def synthetic_singular_values() -> list[str]:
+    measures = ("NN-Mass", "parameters")
+    circle = [
+        [*singular("circle20_mlp", name), *in_print(f"ICLR-F13 ({panel})")]
+        for name, panel in zip(measures, "ba", strict=True)
     ]
-    shares = [number for line in lines for number in two((line["r2"], line["explainable"]))]
-    results = table("mnist_mlp/results.csv")
-    first = [f"{results[results['tc'] == tc].groupby('depth')['nn_mass'].first().mean():.1f}" for tc in (1, 2)]
-    chains = {depth: 100 * part for depth, part in results.query("tc == 0").groupby("depth")["test_accuracy_last"]}
-    at_28 = [f"{end:.0f}" for end in (chains[28].min(), chains[28].max())]
-    assert (chains[32] == chains[32].min()).sum() == 2
-    smallest, largest, _, _, _, *deep = spread()
-    return [*shares, *first, *at_28, f"{chains[32].min():.0f}", *in_print("CVPR-N3"), smallest, largest, *deep]
+    others = [singular(f"seg{number}_mlp", name) for number in (20, 30) for name in measures]
+    values = table("synthetic_mlp/results.csv").groupby(["config", "network"])["mean_singular_value"]
+    scatter, apart = values.std().mean(), values.mean().groupby("config").std().mean()
+    elu = table("synthetic_mlp/seg20_elu_partial.csv").groupby("network")["mean_singular_value"].mean()
+    # The axis of ICLR-F13 goes from 0.36 to 0.44.
+    spans = ["0.36", "0.44", *ends(values.mean()), *ends(elu)]
+    return [*chain.from_iterable(circle + others), f"{scatter:.2f}", f"{apart:.3f}", *spans]
 
 
-def mnist_singular_values() -> list[str]:
-    about = {"explained": "mean singular value", "epoch": "before training"}
-    single = [
-        row("mnist_mlp/fits.csv", averaging="single seeds", networks="all", explaining=name, **about)["r2"]
-        for name in ("NN-Mass", "parameters")
+def less_than_published() -> list[str]:
+    mnist_r2 = [linked("mnist_mlp/baselines.csv", measure=f"log {name}")[0] for name in ("NN-Mass", "parameters")]
+    ours = [f"{100 * float(number):.0f}" for number in mnist_r2]
+    papers = [f"{100 * float(in_print(f'CVPR-F3 ({panel})')[0]):.0f}" for panel in "ba"]
+    resnets = r2("imagenet/resnets_baselines.csv", measure="log NN-Mass")[0]
+    chosen = table("atlas/explained.csv").query("networks == 'without attention' and accuracy == 'top1_in1k'")
+    within = chosen[chosen["group"] != "all"].groupby("explaining")["r2"].mean()
+    return [
+        *(ours[0], papers[0], ours[1], papers[1], *in_print("ICLR-F12 (d)"), *in_print("ICLR-F12 (f)")),
+        *(resnets, *in_print("CVPR-F6 (b)"), *two((within["log NN-Mass"], within["log params"]))),
     ]
-    means = row("mnist_mlp/fits.csv", averaging="mean over seeds", networks=_LINKED, explaining="log NN-Mass", **about)
-    return two((*single, means["r2"]))
-
-
-def mnist_panels() -> list[str]:
-    """Mass, training accuracies, and test accuracy with its standard deviation, of the networks of CVPR-F4."""
-    numbers = []
-    by_network = 100 * table("mnist_mlp/results.csv").set_index("network")["test_accuracy_last"]
-    for depth, tc in ((24, 2), (32, 2), (16, 8), (20, 1), (20, 7), (32, 1)):
-        name = f"mlp_d{depth}_w8_t{tc}"
-        numbers += two((nn_mass(depth, 8, tc),))
-        numbers += [number for epoch in (2, 10, 60) for number in after("train/accuracy", epoch, name)]
-        numbers += two((by_network[name].mean(), by_network[name].std()))
-    larger = mlp_size(32, 8, 2).num_params / mlp_size(24, 8, 2).num_params
-    return [*numbers, f"{100 * (larger - 1):.0f}"]
 
 
 PROSE: dict[str, Callable[[], list[str]]] = {
-    "atlas": families,
-    "cifar10_small": six_networks,
-    "gradients": singular_values,
-    "mlp_designs": sizes,
-    "mnist_mlp": mnist,
+    "differences.md#Results that do not come out as published": less_than_published,
+    "results/atlas/README.md": families,
+    "results/cifar10_small/README.md": six_networks,
+    "results/gradients/README.md": singular_values,
+    "results/imagenet/README.md": imagenet,
+    "results/mlp_designs/README.md": sizes,
+    "results/mnist_mlp/README.md": mnist,
+    "results/synthetic_mlp/README.md": synthetic_data,
 }
-"""By the folder of a page; tables that docs/result_tables.py writes are no prose."""
+"""By the page in docs/, or the section of one; tables that docs/result_tables.py writes are no prose."""

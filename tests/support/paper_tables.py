@@ -1,5 +1,6 @@
 """The numbers of docs/papers.md that come from the committed tables, as it prints them."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
@@ -149,3 +150,24 @@ def three_resnets() -> list[str]:
     params = millions(lines["num_params"], 1)
     top1 = [f"{100 * value:.2f}" for value in lines["test_accuracy_last"]]
     return [*params, "1", *top1, *(f"{value:.0f}" for value in lines["nn_mass"])]
+
+
+def in_print(label: str) -> list[str]:
+    """The decimal numbers that a row of docs/papers.md quotes from a paper."""
+    page = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+    (line,) = (text for text in page.splitlines() if text.startswith(f"| {label} |"))
+    return re.findall(r"\d+\.\d+", line.split("|")[2])
+
+
+def two(values: Iterable[float]) -> list[str]:
+    return [f"{value:.2f}" for value in values]
+
+
+def ends(values: Iterable[float]) -> list[str]:
+    values = list(values)
+    return two((min(values), max(values)))
+
+
+def estimate(line: dict[str, Any], name: str) -> list[str]:
+    """A number of a line of a table with its interval."""
+    return two(line[part] for part in (name, f"{name}_low", f"{name}_high"))
