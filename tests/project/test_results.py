@@ -122,6 +122,7 @@ def test_the_readme_prints_its_numbers() -> None:
         in page
     )
     assert links == mass
+    assert f"timm's {len(pd.read_csv(RESULTS / 'atlas' / 'atlas.csv')):,} architectures" in page
     assert "decides up to 19 points on MNIST" in page  # which the page on the placement of links is held to
 
 
