@@ -32,7 +32,7 @@ def sentence(error: BaseException) -> str:
             ". .venv/bin/activate leads to a Python that has all, and pip install . brings it to this one."
         )
     if text.startswith("Does not validate against any of the Union subtypes") and error.__cause__ is not None:
-        return sentence(_first_cause(error))  # a class that jsonargparse has tried to make, among other things
+        return sentence(_cause(error))  # a class that jsonargparse has tried to make, among other things
     if missing := _REQUIREMENT.search(text):
         package = _EXTRAS.get(missing[1], missing[1])
         return f"Expected {missing[1]} to be installed, but it is not; pip install '{package}' brings it."
@@ -75,7 +75,8 @@ def _is_out_of_memory(error: BaseException, text: str) -> bool:
     return isinstance(error, kinds) or (type(error) is RuntimeError and _ALLOCATOR in text)
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
+def _cause(error: BaseException) -> BaseException:
+    """Go back to the first error, or as far as to one that is a sentence already."""
+    while error.__cause__ is not None and not re.match(r"Expected (?!an? <class)", str(error)):
         error = error.__cause__
     return error

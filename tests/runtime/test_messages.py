@@ -1,6 +1,7 @@
 """A library's own words come with what they are about; what is recognised by its words is held here."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_it_is_said_what_they_are_about(action: Callable, beginning: str) -> Non
     text = said(action)
     assert text.startswith(beginning)
     assert "\n" not in text
+
+
+def test_a_sentence_of_ours_is_not_lost_where_a_library_s_error_was_its_cause(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    table = tmp_path / "latin.csv"
+    table.write_bytes("file,label\na.png,Häuser\n".encode("latin-1"))
+    words = ["fit", "--config", "digits_dense.yaml", "--data", "ImageTable", "--data.table", str(table)]
+    assert main([*words, "--data.in_memory", "true", "--output_dir", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"Expected {table} to be text in UTF-8, but it is not.\n"
 
 
 # runtime/option_errors.py reads jsonargparse's words: each pattern with an input that leads to it.

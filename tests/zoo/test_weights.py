@@ -41,6 +41,10 @@ CONTAINERS: dict[str, Any] = {
     "of Lightning": lambda w: {"state_dict": prefixed(w, "model."), "global_step": 1},
     "of Lightning, with its loss": lambda w: {"state_dict": prefixed(w, "net.") | {"loss.weight": torch.ones(3)}},
     "of Lightning, compiled": lambda w: {"state_dict": prefixed(w, "model._orig_mod.")},
+    "of Lightning, with a wrapper inside": lambda w: {"state_dict": prefixed(w, "model.module._orig_mod.")},
+    "of torch's tutorial": lambda w: {"epoch": 3, "model_state_dict": w, "optimizer_state_dict": {"state": {}}},
+    "of a program with words of its own": lambda w: {"net": prefixed(w, "module."), "acc": 93.1, "epoch": 3},
+    "of torch's AveragedModel": lambda w: prefixed(w, "module.") | {"n_averaged": torch.tensor(3)},
     "of this package": lambda w: {"state_dict": prefixed(w, "network."), "nnmass": {"classes": list("abcdefghij")}},
 }
 
@@ -55,6 +59,13 @@ def test_weights_of_every_kind_of_file_are_loaded_whole_with_their_links(kind: s
     assert (loaded.loaded, loaded.initial, loaded.classifier) == (len(weights), (), ("classifier",))
     assert loaded.rewired == 5  # layers 2 and 3 of three cells, of which the very first takes all that there are
     assert loaded.unused == (("loss.weight",) if "its loss" in kind else ())
+
+
+def test_several_states_in_a_file_are_named(tmp_path: Path) -> None:
+    weights = dense().state_dict()
+    torch.save({"generator": weights, "critic": weights, "step": 3}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"weights of one network in .*, but got several: generator and critic\."):
+        read_state(tmp_path / "weights.pt")
 
 
 def test_weights_in_safetensors_are_the_same_by_their_fingerprint(tmp_path: Path) -> None:

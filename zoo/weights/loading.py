@@ -12,7 +12,7 @@ from nnmass.zoo.checks import require
 from nnmass.zoo.training.architecture import require_same_architecture
 from nnmass.zoo.weights.head import classifier_names, first_convolution, lies_in
 from nnmass.zoo.weights.published import published_state
-from nnmass.zoo.weights.state import PRETRAINED, State, read_state
+from nnmass.zoo.weights.state import PRETRAINED, State, read_state, unwrapped_name
 
 __all__ = ["LoadedWeights", "load_weights"]
 
@@ -143,9 +143,9 @@ def _prefix_of_network(state: State, ours: Mapping[str, Tensor], head: tuple[str
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Entries whose names begin so, without that and without what ``torch.compile`` puts behind it."""
+    """Entries whose names begin so, without that and without what wrappers put behind it."""
     found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    return {name.removeprefix("_orig_mod."): value for name, value in found.items()} if prefix else found
+    return {unwrapped_name(name): value for name, value in found.items()} if prefix else found
 
 
 def _fit_channels(network: nn.Module, ours: Mapping[str, Tensor], theirs: dict[str, Tensor]) -> str | None:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -18,13 +18,16 @@ from torch import Tensor
 from nnmass.zoo.weights.description import DESCRIPTION_KEY, Description
 from nnmass.zoo.weights.pretrained import find_pretrained, list_pretrained
 
-__all__ = ["PRETRAINED", "State", "code_in", "read_state", "require_undamaged"]
+__all__ = ["PRETRAINED", "State", "code_in", "read_state", "require_undamaged", "unwrapped_name"]
 
 PRETRAINED = "pretrained"
 """The word for the weights that the makers of a network have published."""
 
 # Where training programs keep the weights, in the order in which timm looks: an average of them before them.
 _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+
+_WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before names
+_AVERAGED = "n_averaged"  # counter of torch's AveragedModel, which no network has
 
 _CODE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+)")
 
@@ -89,8 +92,8 @@ def read_state(source: str | os.PathLike[str]) -> State:
         raise FileNotFoundError(f"Expected weights to be a file or {PRETRAINED}, but got {name!r}{hint}")
     content = _read(path)
     classes = _classes(content)
-    found = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content)
-    tensors = dict(_cleaned(found))
+    weights = _weights_in(content, path)
+    tensors = {unwrapped_name(str(name)): value for name, value in weights.items() if name != _AVERAGED}
     for name, value in tensors.items():
         if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_meta:
             raise ValueError(f"Expected tensors by name in {path}, but {name} is {_kind(value)}.")
@@ -144,12 +147,41 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _cleaned(tensors: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Entries without the prefixes of wrappers, in whatever order they were put on."""
-    for name, value in tensors.items():
-        while str(name).startswith(("module.", "_orig_mod.")):
-            name = str(name).partition(".")[2]
-        yield str(name), value
+def _weights_in(content: Mapping[str, Any], path: Path) -> Mapping[Any, Any]:
+    """Find the weights among what a program has written: under a name that is known, or else the only ones.
+
+    Raises:
+        ValueError: If there are several; the message names them.
+    """
+    known = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
+    if known is not None:
+        return known
+    if any(isinstance(value, Tensor) for value in content.values()):
+        return content
+    states = [key for key, value in content.items() if _is_state(value)]
+    if len(states) > 1:
+        names = " and ".join(map(str, states))
+        raise ValueError(f"Expected the weights of one network in {path}, but got several: {names}.")
+    return content[states[0]] if states else content
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(inner, Tensor) for inner in value.values())
+
+
+def unwrapped_name(name: str) -> str:
+    """Return a weight's name without the prefixes of wrappers, in whatever order they were put on.
+
+    Args:
+        name: As a file has it.
+
+    Example:
+        >>> unwrapped_name("module._orig_mod.conv1.weight")
+        'conv1.weight'
+    """
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    return name
 
 
 def _classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:
