@@ -21,6 +21,8 @@ from nnmass.zoo.training.metrics import class_scores
 
 __all__ = ["ConfusionMatrix", "draw_confusion_matrix"]
 
+_LONGEST = 30  # characters of a class's name in the figure, which would have no room for itself else
+
 
 class ConfusionMatrix(Recorder):
     """Writes ``confusion_matrix.csv`` and ``.png`` and ``class_accuracy.csv`` into the trainer's ``default_root_dir``.
@@ -126,8 +128,9 @@ def draw_confusion_matrix(counts: torch.Tensor, classes: Sequence[str]) -> Figur
     axes.set_ylabel("true class")
     figure.colorbar(picture, label="share of the true class")
     if len(shares) <= 20:
-        axes.set_xticks(range(len(shares)), classes, rotation=0 if max(map(len, classes)) < 3 else 45)
-        axes.set_yticks(range(len(shares)), classes)
+        names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in classes]
+        axes.set_xticks(range(len(shares)), names, rotation=0 if max(map(len, names)) < 3 else 45, parse_math=False)
+        axes.set_yticks(range(len(shares)), names, parse_math=False)
         for row, column in zip(*(shares >= 0.005).nonzero(), strict=True):
             shade = "white" if shares[row, column] > 0.5 else "black"
             text = f"{100 * shares[row, column]:.0f}"

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import warnings
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -13,6 +14,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from nnmass.runtime.csv_text import csv_text
+from nnmass.runtime.fonts import choose_fonts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,8 +148,11 @@ def _is_alive(process: int) -> bool:
 
 def write_figure(path: Path, figure: "Figure") -> None:
     """Write a figure in the format that the file's ending names, such as ``.png`` or ``.svg``."""
+    choose_fonts(figure)
     content = io.BytesIO()
-    figure.savefig(content, format=path.suffix.removeprefix("."), dpi=150)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of which no font that is installed has one
+        figure.savefig(content, format=path.suffix.removeprefix("."), dpi=150)
     write_atomically(path, content.getvalue())
 
 
