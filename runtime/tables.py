@@ -54,6 +54,8 @@ def results_table(
     rows += [(f"{stage} figures of", part) for stage, part in parts.items() if part]
     if run:
         rows += [("epochs", str(run.get("epochs", 0))), ("wall time (s)", f"{run.get('wall_time_s', 0):.1f}")]
+    rows += [("weights from", run["weights"]["source"])] if run.get("weights") else []
+    rows += [("extends", run["parent"])] if run.get("parent") else []
     title = f"{network_title(run)} on {run.get('data')}" if run else "Results"
     rows += _topology_rows(run.get("topology", {}))
     return rich_table(title, _HEADINGS, rows + measure_rows(run.get("measures", {})))

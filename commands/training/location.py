@@ -21,7 +21,7 @@ from nnmass.runtime.extension import (
     is_run_of,
     require_finished,
 )
-from nnmass.runtime.files import update_run, write_atomically
+from nnmass.runtime.files import read_run, update_run, write_atomically
 from nnmass.runtime.folders import (
     RunLocation,
     claim,
@@ -99,7 +99,7 @@ def _prepare_location(request: LocationRequest, cleanup: ExitStack) -> RunLocati
     if checkpoint is not None:
         content = content or read_checkpoint(checkpoint)
         _require_fitting(content, checkpoint, request)
-    notes: dict[str, Any] = {"parent": parent.name} if parent is not None else {}
+    notes = _of_parent(parent) if parent is not None else {}
     if fits:
         request.data.prepare_data()  # without its data no run begins
         notes |= _load_weights(request) if checkpoint is None else {}
@@ -121,6 +121,12 @@ def _prepare_location(request: LocationRequest, cleanup: ExitStack) -> RunLocati
         )
     step = content["global_step"] if content and fits else 0
     return RunLocation(folder, str(checkpoint) if checkpoint else None, step)
+
+
+def _of_parent(parent: Path) -> dict[str, Any]:
+    """Return what the record of an extended run says of where it comes from: its parent, and its parent's weights."""
+    record = read_run(parent)
+    return {"parent": parent.name} | {key: record[key] for key in ("weights",) if key in record}
 
 
 def _load_weights(request: LocationRequest) -> dict[str, Any]:

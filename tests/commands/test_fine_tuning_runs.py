@@ -93,6 +93,20 @@ def test_a_run_starts_from_weights(tmp_path: Path, capsys: pytest.CaptureFixture
     assert all(torch.equal(trained[f"network.{name}"], value) for name, value in begun.items() if "class" not in name)
 
 
+def test_an_extended_run_names_the_weights_that_its_parent_had_started_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    torch.save(network(seed=7).state_dict(), tmp_path / "weights.pt")
+    words = ["--model.weights", str(tmp_path / "weights.pt"), "--trainer.max_epochs", "1"]
+    begun = fit(tmp_path, *words)["weights"]
+    (tmp_path / "weights.pt").unlink()
+    extended = fit(tmp_path, *words, "--extend", "1")
+    assert extended["weights"] == begun
+    assert extended["parent"] == runs(tmp_path)[0].name
+    table = capsys.readouterr().out.rpartition("weights from")[2]
+    assert extended["parent"] in table
+
+
 @pytest.mark.slow
 def test_a_run_needs_the_weights_that_it_started_from_no_more(tmp_path: Path) -> None:
     torch.save(network(seed=7).state_dict(), tmp_path / "weights.pt")
