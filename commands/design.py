@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
+    from nnmass.commands.options.design_measures import DesignMeasures
     from nnmass.commands.options.design_reference import Reference
     from nnmass.zoo import Design, Shape
     from nnmass.zoo.design.latency import Latency
@@ -37,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: ``design`` and what follows it on the command line.
     """
     options = design_parser().parse_args(list(arguments)[1:])
+    from nnmass.commands.options.design_measures import prepared_measures
     from nnmass.commands.options.design_reference import find_reference, start_of
     from nnmass.commands.options.design_study import write_study
     from nnmass.runtime.quiet import quieten
@@ -44,6 +46,8 @@ def run(arguments: Sequence[str]) -> int:
 
     if not options.max_latency:
         refuse_unread("no --max-latency", "--max-latency", batch=options.batch, device=options.device)
+    if not options.measures:
+        refuse_unread("no --measures", "--measures", data=options.data, images=options.images)
     options.batch, options.device = options.batch or 1, options.device or "cpu"
     if options.max_latency and options.rule in ("pareto-front", "d-optimal"):
         raise ValueError(f"Expected --max-latency with the rule highest-mass or fewest-params, but got {options.rule}.")
@@ -52,6 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     console = terminal()
     reference = find_reference(options.like) if options.like else start_of(options.family or FAMILIES[0])
     folder = _folder(options.output_dir, reference.name)
+    measures = prepared_measures(options, reference)
     shapes = _shapes(options, reference)
     has_budget = reference.is_given and options.rule != "d-optimal"
     options.max_params = options.max_params or (reference.design.num_params if has_budget else inf)
@@ -64,8 +69,11 @@ def run(arguments: Sequence[str]) -> int:
     if options.max_latency:
         rows = _within_latency(options, reference, designs, console)
     shown = rows if len(rows) <= options.count else [rows[i] for i in _spread(len(rows), options.count)]
-    _report(options, reference, rows, shown, folder, console)
-    console.print(sentence)
+    if measures.names:
+        measures.measure({_name(design): design for design, _ in shown}, console)
+    _report(options, reference, rows, shown, measures, folder, console)
+    for note in (sentence, *measures.notes()):
+        console.print(note, markup=False)
     if len(shown) < len(rows):
         told = f"{len(shown)} of the {len(rows):,} are shown, and have a configuration (--count); designs.csv has all."
         console.print(told, highlight=False)
@@ -207,16 +215,26 @@ def _spread(length: int, count: int) -> list[int]:
     return sorted({round(number * (length - 1) / max(count - 1, 1)) for number in range(count)})
 
 
-def _file(like: str, design: "Design") -> str:
+def _name(design: "Design") -> str:
     parts = []
     for name, value in design.arguments.items():
         values = value if isinstance(value, list) else [value]
         parts.append(_LETTERS[name] + "_".join(f"{one:g}".replace(".", "p") for one in values))
-    return f"{like}_{'_'.join(parts)}.yaml"
+    return "_".join(parts)
+
+
+def _file(like: str, design: "Design") -> str:
+    return f"{like}_{_name(design)}.yaml"
 
 
 def _report(
-    options: Namespace, reference: "Reference", rows: Rows, shown: Rows, folder: Path, console: "Console"
+    options: Namespace,
+    reference: "Reference",
+    rows: Rows,
+    shown: Rows,
+    measures: "DesignMeasures",
+    folder: Path,
+    console: "Console",
 ) -> None:
     """Print the table, and write the files and the configurations of what is shown."""
     import yaml
@@ -225,7 +243,8 @@ def _report(
     from nnmass.runtime.tables import print_rows
     from nnmass.studies.report.designs import designs_table, draw_designs
 
-    write_table(folder / "designs.csv", designs_table(rows))
+    measured = measures.columns([_name(design) for design, _ in rows])
+    write_table(folder / "designs.csv", designs_table(rows).assign(**measured))
     given = [reference.design] if reference.is_given else []
     write_figures(folder / "designs", draw_designs(reference.name, given, rows))
     for design, _ in shown:
@@ -242,15 +261,16 @@ def _report(
             *(_cell(design.arguments[key]) for key in names),
             *_mass_and_size(design),
             *([_time(latency)] if timed else []),
+            *measures.cells(name),
         ]
         for name, design, latency in [
             *((reference.name, design, None) for design in given),
-            *((_file("", design)[1:-5], design, latency) for design, latency in shown),
+            *((_name(design), design, latency) for design, latency in shown),
         ]
     ]
     mass = f", NN-Mass at least {options.min_mass:g}" if options.min_mass else ""
     budget = f"within {_budget(options)}" if _budget(options) else "without a budget"
-    print_rows(console, f"{options.rule}: {budget}{mass}", [*headings, *timed], lines)
+    print_rows(console, f"{options.rule}: {budget}{mass}", [*headings, *timed, *measures.names], lines)
 
 
 def _cell(value: Any) -> str:

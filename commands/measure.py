@@ -43,7 +43,10 @@ def run(arguments: Sequence[str]) -> int:
     if options.data_dir is not None:
         os.environ["NNMASS_DATA"] = str(options.data_dir.absolute())
     chosen = (options.data, options.images, options.seeds, options.data_dir)
-    networks = [find_measured(name, *chosen) for name in options.networks]
+    try:
+        networks = [find_measured(name, *chosen) for name in options.networks]
+    except FileNotFoundError as error:  # of data, whose messages name the options of a training
+        raise FileNotFoundError(str(error).replace("--data.data_dir", "--data-dir")) from error
     subjects = list({subject.key: subject for network in networks for subject in network.subjects}.values())
     rows = {(row["network"], row["seed"], row["setting"]): row for row in known}
     missing = len(list(missing_of(subjects, names, known)))

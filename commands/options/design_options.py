@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from nnmass.commands.options.parser import Parser, at_least, hyphenated, refuse_unread, user_path
-from nnmass.commands.options.types import amount, duration, grid
+from nnmass.commands.options.types import amount, duration, grid, name_list
 
 __all__ = ["FAMILIES", "GRIDS", "design_parser", "option_name", "require_budget"]
 
@@ -25,6 +25,7 @@ def design_parser() -> Parser:
             "nnmass design --like dense_64_w2_110_215_300 --rule fewest-params",
             "nnmass design --like mobilenetv2_140 --max-params 4M --max-latency 20ms",
             "nnmass design --like mnist_mlp --rule pareto-front --depth 8:32",
+            "nnmass design --like mnist_mlp --measures synflow,naswot --data noise",
             "nnmass design --like mnist_mlp --rule d-optimal --count 24 --width 6:16:2 --depth 4,8,16,32",
         ],
     )
@@ -41,6 +42,11 @@ def design_parser() -> Parser:
     parser.add_argument("--max-latency", type=duration("--max-latency"), help="longest forward pass, as 5ms; measured")
     parser.add_argument("--batch", type=at_least("--batch", 1), help="inputs per timed pass (1)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where to time (cpu)")
+    parser.add_argument(
+        "--measures", type=name_list, help="training-free measures to list, with commas between, or all"
+    )
+    parser.add_argument("--data", choices=("noise",), help="noise: measure at it, not at the configuration's images")
+    parser.add_argument("--images", type=at_least("--images", 1, 100_000), help="images to measure at (64)")
     parser.add_argument("--count", type=at_least("--count", 1), default=10, help="networks to list (10)")
     parser.add_argument("--output-dir", type=user_path, help="a new folder (designs/<date>_<time>_<reference>)")
     grids = parser.add_argument_group("what to choose from, as number, from:to or from:to:step, several with commas")

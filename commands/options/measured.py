@@ -25,7 +25,7 @@ from nnmass.zoo.measures import Batch
 from nnmass.zoo.networks import names
 from nnmass.zoo.seeding import seeded
 
-__all__ = ["NOISE", "MeasuredNetwork", "find_measured"]
+__all__ = ["NOISE", "MeasuredNetwork", "find_measured", "measured_of_content"]
 
 NOISE = "noise"
 """The word for images of independent standard normal numbers, of the network's input size, without labels."""
@@ -91,7 +91,7 @@ def find_measured(
         data_dir: Folder of images, for the classes of data that need one.
 
     Raises:
-        ValueError: If nothing bears the name, or it needs ``--data``.
+        ValueError: If nothing bears the name, or it needs ``--data``, or the data have fewer images.
         FileNotFoundError: If a checkpoint does not exist.
     """
     chosen = None if data is None else _find_data(data, data_dir)
@@ -112,17 +112,38 @@ def find_measured(
         content = {**described, "data": chosen}
         prepare = partial(_of_name, name, images) if chosen is None else partial(_configured, content, name, images)
     else:
-        content = _content(_config(name))
-        name = config_name(_config(name))
-        chosen = content.get("data") if data is None else chosen
-        described = content.get("model")
+        path = _config(name)
+        content = _content(path)
         if data is not None and chosen is not None:
             content["data"] = chosen
-        prepare = partial(_configured, content, name, images, is_noise=data == NOISE)
-    if chosen is not None:
-        _data(json.dumps(chosen))  # what is wrong with the data shows before any network is built
-    words = _words(chosen)
-    digest = hashlib.sha256(json.dumps([described, chosen], sort_keys=True, default=str).encode()).hexdigest()[:8]
+        return measured_of_content(config_name(path), content, images, seeds, is_noise=data == NOISE)
+    return _measured(name, prepare, described, chosen, images, seeds)
+
+
+def measured_of_content(
+    name: str, content: Content, images: int, seeds: int, is_noise: bool = False
+) -> MeasuredNetwork:
+    """Say how the network of a configuration and its images come from each seed.
+
+    Args:
+        name: What to call it.
+        content: The configuration's.
+        images: Images per batch.
+        seeds: Number of seeds, from 0.
+        is_noise: Take noise rather than the configuration's data.
+
+    Raises:
+        ValueError: If its data cannot be had, or have fewer images.
+    """
+    prepare = partial(_configured, content, name, images, is_noise=is_noise)
+    return _measured(name, prepare, content.get("model"), None if is_noise else content.get("data"), images, seeds)
+
+
+def _measured(name: str, prepare: Any, described: Any, data: Any, images: int, seeds: int) -> MeasuredNetwork:
+    if data is not None:
+        _samples(json.dumps(data), images, 0)  # what is wrong with the data shows before any network is built
+    words = _words(data)
+    digest = hashlib.sha256(json.dumps([described, data], sort_keys=True, default=str).encode()).hexdigest()[:8]
     setting = f"{images} images of {words}, {digest}"
     subjects = [Subject(name, seed, setting, prepare) for seed in range(seeds)]
     return MeasuredNetwork(name, subjects, words, name.endswith(".ckpt"))

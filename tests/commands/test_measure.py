@@ -149,7 +149,8 @@ def test_a_checkpoints_seeds_draw_the_images_alone(tmp_path: Path, capsys: pytes
         ),
         ("dense_digits --data Digits --output a.txt", "Expected --output to end in .csv or .json, but got 'a.txt'."),
         ("dense_digits --data Digits --output other.csv", "Expected --output to be new or written by nnmass measure"),
-        ("dense_digits --data CIFAR10 --data-dir nowhere", "Expected"),
+        ("dense_digits --data ImageNet --data-dir nowhere", "Expected ImageNet in data.data_dir"),
+        ("dense_digits --data Digits --images 5000", "Expected images to be at most the training samples of Digits ("),
         ("dense_digits --data ImageFolder", "Expected --data-dir with --data ImageFolder, but got none."),
         (
             "dense_digits --data Digits --measures naswot synflow",
@@ -169,4 +170,5 @@ def test_a_mistake_is_one_sentence(
     captured = capsys.readouterr()
     assert captured.err.startswith(sentence)
     assert captured.err.count("\n") == 1
+    assert "--data.data_dir" not in captured.err
     assert not captured.out
