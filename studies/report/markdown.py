@@ -98,6 +98,7 @@ def study_markdown(
     pictures: Sequence[str],
     rows: Progress,
     combination: str | None = None,
+    section: str = "",
 ) -> str:
     """Write the page of a study.
 
@@ -110,9 +111,11 @@ def study_markdown(
         pictures: Files of its figures, relative to the page.
         rows: Rows of the study.
         combination: Of a grid's options, to which all results here belong; None without a grid.
+        section: On all combinations of the grid.
     """
     finished = results[results["status"] == "finished"]
     parts = [f"# {name}", "## Question", _question(endpoint, fits), "## Setup", *_setup(finished, rows, combination)]
+    parts += [section] if section else []
     if pictures:
         parts += ["## Figures", *(f"![{picture.rpartition('.')[0]}]({picture})" for picture in pictures)]
     parts += ["## Answer", *_answer(baselines, endpoint)]

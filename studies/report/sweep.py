@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from nnmass.studies.grid import short_names
 
-__all__ = ["Sweep", "draw_sweep", "spread_of", "sweep_of", "sweep_plot", "with_positions"]
+__all__ = ["Sweep", "draw_sweep", "marginal_means", "spread_of", "sweep_of", "sweep_plot", "with_positions"]
 
 _MEASURED = {
     "validation accuracy": ("val_accuracy_best", "val_accuracy_last"),
@@ -73,6 +73,32 @@ def sweep_of(results: pd.DataFrame, options: Sequence[str]) -> Sweep:
     return Sweep(ordered[[*kept, *(name for name in ("config",) if name not in kept)]], varied, measured)
 
 
+def marginal_means(sweep: Sweep) -> pd.DataFrame:
+    """Average over all combinations that have a value of an option, or a network; for each value of each.
+
+    Args:
+        sweep: The combinations.
+
+    Returns:
+        One row for each ``option`` and ``value``: the number of ``combinations``, the mean of each accuracy over them,
+        and the best of that by which the combinations are ordered.
+    """
+    lines = []
+    for option in (name for name in sweep.varied if name != "config"):
+        texts = sweep.table[option].astype(str)
+        for value in _values(sweep, option):
+            part = sweep.table[texts == value]
+            about = {"option": option, "value": value, "combinations": len(part)}
+            best = {f"best {sweep.measured[0]}": part[sweep.measured[0]].max()}
+            lines.append(about | {label: part[label].mean() for label in sweep.measured} | best)
+    return pd.DataFrame(lines)
+
+
+def _values(sweep: Sweep, option: str) -> list[str]:
+    """The values of an option in their order, as texts."""
+    return [str(value) for value in sorted(sweep.table[option].unique(), key=lambda one: (isinstance(one, str), one))]
+
+
 def with_positions(sweep: Sweep) -> dict[str, list[tuple[str, float]]]:
     """Compute where the values of each column lie on its axis, from 0 to 1; values of options at equal distances.
 
@@ -84,8 +110,8 @@ def with_positions(sweep: Sweep) -> dict[str, list[tuple[str, float]]]:
     """
     axes: dict[str, list[tuple[str, float]]] = {}
     for name in sweep.varied:
-        values = sorted(sweep.table[name].unique(), key=lambda value: (isinstance(value, str), value))
-        axes[name] = [(f"{value}", _share(rank, len(values))) for rank, value in enumerate(values)]
+        values = _values(sweep, name)
+        axes[name] = [(value, _share(rank, len(values))) for rank, value in enumerate(values)]
     for name in sweep.measured:
         low, high = sweep.table[name].min(), sweep.table[name].max()
         axes[name] = [(f"{low + share * (high - low):.4f}", share) for share in (0, 0.25, 0.5, 0.75, 1)]

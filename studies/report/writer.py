@@ -17,15 +17,13 @@ from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import study_fits
 from nnmass.studies.report.markdown import Progress, as_number, estimate, study_markdown
 from nnmass.studies.report.page import study_page
-from nnmass.studies.report.sweep import Sweep, draw_sweep, spread_of, sweep_of
+from nnmass.studies.report.sweep import draw_sweep, sweep_of
+from nnmass.studies.report.sweep_tables import sweep_markdown, sweep_tables
 from nnmass.studies.rows import load, load_curves
 
 __all__ = ["compared", "write_study_report"]
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "numba", "pandas", "scipy")
-
-
-_MOST_COMBINATIONS = 20  # in the table on the terminal
 
 
 def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
@@ -60,7 +58,7 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
         write_table(folder / "sweep.csv", sweep.table)
         write_figures(folder / "sweep", draw_sweep(sweep))
         pictures.append(folder / "sweep.png")
-        yield _table_of_sweep(sweep)
+        yield from sweep_tables(sweep)
     for name, figure in study_figures(shown, curves, choice.colour, choice.group, choice.curves, choice.endpoint):
         write_figures(folder / name, figure)
         pictures.append(folder / f"{name}.png")
@@ -72,33 +70,14 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
     write_atomically(folder / "report.html", page)
     names = [picture.name for picture in pictures]
     rows = Progress(int((results["status"] == "finished").sum()), planned)
-    combination = None if sweep is None else str(sweep.table["config"].iloc[0])
-    text = study_markdown(study.name, shown, fits, baselines, choice.endpoint, names, rows, combination)
+    of_grid = () if sweep is None else (str(sweep.table["config"].iloc[0]), sweep_markdown(sweep))
+    text = study_markdown(study.name, shown, fits, baselines, choice.endpoint, names, rows, *of_grid)
     write_atomically(folder / "report.md", text)
     for explained, part in fits[fits["averaging"] == "mean over seeds"].groupby("explained", sort=False):
         yield _table_of_fits(f"R2 of the {explained} (mean over seeds)", part)
     for (group, networks), part in baselines.groupby(["group", "networks"], sort=False):
         first = part[(part["explained"] == part["explained"].iloc[0]) & (part["epoch"] == part["epoch"].iloc[0])]
         yield _table_of_baselines(str(group), str(networks), first)
-
-
-def _table_of_sweep(sweep: Sweep) -> Table:
-    """Make a row for each combination of options, the best first: mean and standard deviation over the seeds."""
-    rows = [
-        [
-            *(str(line[name]) for name in (*sweep.varied, "seeds")),
-            *(_with_spread(line[label], line[spread_of(label)]) for label in sweep.measured),
-        ]
-        for line in sweep.table.head(_MOST_COMBINATIONS).to_dict("records")
-    ]
-    left = len(sweep.table) - len(rows)
-    title = "Combinations of options, the best first, within which the networks are compared below"
-    title += f"; {left} more are in sweep.csv" if left else ""
-    return rich_table(title, [*sweep.varied, "seeds", *sweep.measured], rows)
-
-
-def _with_spread(mean: float, spread: float) -> str:
-    return f"{mean:.4f}" + ("" if pd.isna(spread) else f" ± {spread:.4f}")
 
 
 def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:

@@ -20,7 +20,8 @@ from nnmass.studies.grid import combined_name, flat_grid, with_options
 from nnmass.studies.plan import planned
 from nnmass.studies.report.fits import study_fits
 from nnmass.studies.report.page import study_page
-from nnmass.studies.report.sweep import draw_sweep, spread_of, sweep_of, with_positions
+from nnmass.studies.report.sweep import draw_sweep, marginal_means, spread_of, sweep_of, with_positions
+from nnmass.studies.report.sweep_tables import sweep_markdown
 from nnmass.studies.work import begun
 
 DIGITS = {
@@ -186,6 +187,32 @@ def test_the_table_of_combinations_has_mean_and_spread_over_the_seeds_the_best_f
     assert list(positions) == [*sweep.varied, *sweep.measured]
 
 
+def test_the_means_of_each_value_are_those_over_all_combinations_that_have_it() -> None:
+    means = marginal_means(sweep_of(results(), list(GRID)))
+    assert list(zip(means["option"], means["value"], means["combinations"], strict=True)) == [
+        *(("lr", "0.1", 4), ("lr", "0.2", 4), ("lr", "0.3", 4)),
+        *(("batch_size", "16", 6), ("batch_size", "32", 6), ("network", "n0", 6), ("network", "n1", 6)),
+    ]
+    by_value = means.set_index(["option", "value"])
+    assert by_value.loc[("lr", "0.2"), "validation accuracy"] == pytest.approx(0.2 + 0.024 + 0.01)
+    assert by_value.loc[("lr", "0.2"), "best validation accuracy"] == pytest.approx(0.2 + 0.032 + 0.01)
+    assert by_value.loc[("batch_size", "16"), "test accuracy"] == pytest.approx(0.2)
+
+
+def test_the_report_lists_combinations_and_means_and_says_what_is_left_out() -> None:
+    text = sweep_markdown(sweep_of(results(), list(GRID)))
+    assert "first:\n\n| lr | batch_size | network | seeds | validation accuracy | test accuracy |" in text
+    assert "| 0.3 | 32 | n0 | 2 | 0.3420 ± 0.0141 | 0.3000 ± 0.0000 |" in text
+    assert "| lr | 0.2 | 4 | 0.2340 | 0.2000 | 0.2420 |" in text
+    assert "Not every combination" not in text
+    some = results(4).iloc[2:]  # of the first combination there is nothing yet
+    text = sweep_markdown(sweep_of(some[some["seed"] == 0], list(GRID)))
+    assert "first; 3 more are in sweep.csv:" in text
+    assert len(re.findall(r"\| n\d \| 1 \| ", text)) == 20
+    assert "±" not in text.partition("first; ")[2]
+    assert text.endswith("Not every combination is finished, so the means are not all of the same others.")
+
+
 def test_where_the_test_set_validates_there_is_one_accuracy() -> None:
     sweep = sweep_of(results().assign(val_on_test=True), list(GRID))
     assert sweep.measured == ["test accuracy"]
@@ -223,7 +250,9 @@ def test_the_page_on_sweeps_is_done_as_it_is_written(
     assert set(pd.read_csv(folder / "results.csv")["model.optimizer.lr"]) == {0.001, 0.003, 0.01}
     assert set(pd.read_csv(folder / "fits.csv")["n"]) == {2, 4}  # networks, or their seeds, of one combination
     assert (folder / "sweep.png").is_file()
-    assert "Combinations of options, the best first" in capsys.readouterr().out
+    assert "Combinations of options, the best first" in (out := capsys.readouterr().out)
+    assert "Each value, over all combinations that have it" in out
+    assert "| lr | 0.001 | 4 | " in (folder / "report.md").read_text()
     again = open_study(str(folder))  # the folder stands for itself
     assert len(again.rows) == 24
     assert {row.id for row in again.rows} == set((folder / "rows.txt").read_text().split())

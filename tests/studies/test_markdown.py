@@ -51,7 +51,8 @@ def test_without_an_endpoint_it_claims_nothing() -> None:
 def test_of_a_grid_it_says_which_combination_it_is_about() -> None:
     table = results()
     fits, baselines = study_fits(table), baseline_table(table)
-    text = study_markdown("trial", table, fits, baselines, None, [], Progress(144, 144), "c lr0.1")
+    text = study_markdown("trial", table, fits, baselines, None, [], Progress(144, 144), "c lr0.1", "## All\n\nx")
+    assert text.index("## Setup") < text.index("## All\n\nx\n\n") < text.index("## Answer")
     assert "144 of 144 rows are finished. Of the grid's combinations this page is about the best by validation" in text
     assert "c lr0.1: 36 networks, 2 seeds each." in text
     assert "missing" not in text
