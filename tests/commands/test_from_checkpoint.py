@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from idx_files import write_idx
 from PIL import Image
 
 from nnmass import zoo
 from nnmass.commands.main import main
 from nnmass.commands.training.from_checkpoint import require_as_trained
-from nnmass.datamodules import CIFAR10, Digits
+from nnmass.datamodules import CIFAR10, MNIST, Digits
 from nnmass.runtime.files import read_run
 from nnmass.zoo.weights.description import Description
 
@@ -109,6 +111,35 @@ def test_folders_are_prepared_as_the_network_takes_them(
     assert main(["test", "pets.ckpt", *words, *CPU]) == 2
     err = capsys.readouterr().err
     assert err == "Expected the data's classes to be the checkpoint's, such as 'cat', but got 'ant'.\n"
+
+
+def test_images_are_evaluated_at_the_resolution_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write_idx(tmp_path / "MNIST" / "raw", 80)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NNMASS_DATA", str(tmp_path))
+    words = ("--data.resolution", "8", "--data.val_size", "20", "--trainer.max_epochs", "1", "--output_dir", "runs")
+    assert main(["fit", "--config", "mnist_mlp", *CPU, *words]) == 0
+    trained = (tmp_path / "runs" / "latest").resolve()
+    shutil.copy(trained / "checkpoints" / "best.ckpt", "copy.ckpt")
+    capsys.readouterr()
+    assert main(["test", "copy.ckpt", *CPU]) == 0
+    assert accuracy(capsys.readouterr().out) == f"{read_run(trained)['test']['test/accuracy']:.4f}"
+    assert main(["test", "copy.ckpt", "--data.resolution", "28", *CPU]) == 2
+    assert "to prepare images with size [8, 8], as the checkpoint's network" in capsys.readouterr().err
+    whole, small = (MNIST(resolution=side).load("test")[0] for side in (None, 8))
+    Path("images").mkdir()
+    for index, image in enumerate(whole):
+        Image.fromarray(image[0].numpy()).save(f"images/{index:02}.png")
+    assert main(["predict", "copy.ckpt", "images", "--output", "found.csv"]) == 0
+    network = zoo.load("copy.ckpt").network
+    assert small.shape == (40, 1, 8, 8)
+    with torch.no_grad():
+        expected = network(small / 255).softmax(1).max(1)
+    found = pd.read_csv("found.csv")
+    assert found["class"].tolist() == expected.indices.tolist()
+    assert found["probability"].tolist() == pytest.approx(expected.values.tolist(), abs=1e-5)
 
 
 def test_another_number_of_classes_is_named_before_the_weights_are_compared() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cifar_files import write_cifar10, write_cifar100
+from idx_files import write_idx
 from PIL import Image
 
 from nnmass.datamodules import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST, ImageDataModule, ImageNet, Seg
@@ -382,16 +383,6 @@ def test_a_tree_of_one_split_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cifar10" / "test").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match="Expected train/ and test/ in .*cifar10, but got only train/"):
         CIFAR10(data_dir=str(tmp_path)).prepare_data()
-
-
-def write_idx(folder: Path, samples: int = 40) -> None:
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for split, count in (("train", samples), ("t10k", samples // 2)):
-        head = b"".join(number.to_bytes(4, "big") for number in (0x803, count, 28, 28))
-        (folder / f"{split}-images-idx3-ubyte").write_bytes(head + rng.bytes(count * 784))
-        head = b"".join(number.to_bytes(4, "big") for number in (0x801, count))
-        (folder / f"{split}-labels-idx1-ubyte").write_bytes(head + bytes(i % 10 for i in range(count)))
 
 
 def test_fashion_mnist_is_read_from_its_idx_files(tmp_path: Path) -> None:
