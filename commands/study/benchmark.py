@@ -94,24 +94,27 @@ def _run(options: Namespace) -> None:
 
 def _chosen(options: Namespace) -> "list[tuple[KnownNetwork, Images]]":
     """Choose the networks of all benchmarks within the budget, each with what makes its images."""
-    from rich.progress import track
+    from rich.progress import Progress
 
     from nnmass.runtime.tables import terminal
+    from nnmass.studies.benchmark.macs import KeptMacs
     from nnmass.studies.benchmark.sample import resized, sampled
 
     console = terminal()
+    count = KeptMacs(options.output_dir / "macs.json")
     chosen = []
     for networks, images in (pair for name in options.benchmarks for pair in _listed(name, options)):
-        looked = sampled(networks, options.networks, options.max_macs)
-        title = f"Choosing of {networks[0].benchmark}"
-        console.print(f"{networks[0].benchmark}: measured at {images}.", highlight=False, markup=False)
-        for network, reason, is_broken in track(looked, title, total=len(networks), console=console, transient=True):
-            if reason is None:
-                chosen.append((resized(network, options.size), images))
-            elif is_broken:
-                console.print(
-                    f"{network.benchmark}/{network.name} is left out: {reason}", highlight=False, markup=False
-                )
+        name = networks[0].benchmark
+        console.print(f"{name}: measured at {images}.", highlight=False, markup=False)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"Choosing of {name}", total=min(options.networks, len(networks)))
+            for network, reason, is_broken in sampled(networks, options.networks, options.max_macs, count=count):
+                if reason is None:
+                    chosen.append((resized(network, options.size), images))
+                    progress.advance(task)
+                elif is_broken:
+                    left_out = f"{name}/{network.name} is left out: {reason}"
+                    console.print(left_out, highlight=False, markup=False)
     if not chosen:
         raise ValueError("Expected --max-macs to leave some networks, but it leaves none.")
     return chosen

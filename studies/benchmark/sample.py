@@ -1,6 +1,6 @@
 """Networks of a benchmark within a budget, as subjects to be measured, and the table of what was measured."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,10 +10,9 @@ from torch import nn
 
 from nnmass.studies.benchmark.images import Images
 from nnmass.studies.benchmark.known import KnownNetwork, one_of_each_family
+from nnmass.studies.benchmark.macs import macs_of
 from nnmass.studies.measuring import Row, Subject
-from nnmass.zoo.libraries.library import built_on_meta
 from nnmass.zoo.measures import Batch
-from nnmass.zoo.reader.macs import count_macs
 
 __all__ = ["Considered", "measured_table", "resized", "sampled", "subject_of"]
 
@@ -33,7 +32,11 @@ class Considered(NamedTuple):
 
 
 def sampled(
-    networks: Iterable[KnownNetwork], number: int, max_macs: float | None, seed: int = 0
+    networks: Iterable[KnownNetwork],
+    number: int,
+    max_macs: float | None,
+    seed: int = 0,
+    count: Callable[[KnownNetwork], int] = macs_of,
 ) -> Iterator[Considered]:
     """Choose networks of as many families as there are, within a budget.
 
@@ -42,6 +45,7 @@ def sampled(
         number: How many to choose.
         max_macs: Multiply-adds of one image of the network's own size; None for no limit.
         seed: Decides which.
+        count: Counts multiply-adds.
 
     Yields:
         Each network that was looked at before enough were chosen.
@@ -50,28 +54,19 @@ def sampled(
     for network in one_of_each_family(networks, seed):
         if chosen >= number:
             return
-        considered = _considered(network, max_macs)
+        considered = _considered(network, max_macs, count)
         chosen += considered.reason is None
         yield considered
 
 
-def _considered(network: KnownNetwork, max_macs: float | None) -> Considered:
+def _considered(network: KnownNetwork, max_macs: float | None, count: Callable[[KnownNetwork], int]) -> Considered:
     if max_macs is None:
         return Considered(network)
     try:
-        macs = _macs(network)
+        macs = count(network)
     except Exception as error:  # a stranger's network may fail in any way: the reason is the result
         return Considered(network, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300], is_broken=True)
     return Considered(network, None if macs <= max_macs else f"its {macs:,} MACs are too many")
-
-
-def _macs(network: KnownNetwork) -> int:
-    """Count multiply-adds without memory for weights, or with it where the network computes with values."""
-    build = partial(network.build, 0, network.input_size)
-    try:
-        return count_macs(built_on_meta(build), network.input_size)
-    except Exception:  # a network may fail on the meta device in any way
-        return count_macs(build(), network.input_size)
 
 
 def resized(network: KnownNetwork, side: int | None) -> KnownNetwork:

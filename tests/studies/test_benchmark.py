@@ -1,6 +1,7 @@
 """The benchmark of measures: its sample, its statistics by other routes, and the command."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from scipy import stats
 from torch import nn
 
 from nnmass.commands.main import main
+from nnmass.studies.benchmark import macs
 from nnmass.studies.benchmark.images import FolderImages, Noise, images_of
 from nnmass.studies.benchmark.known import KnownNetwork, one_of_each_family
+from nnmass.studies.benchmark.macs import KeptMacs, macs_of
 from nnmass.studies.benchmark.sample import measured_table, resized, sampled, subject_of
 from nnmass.studies.benchmark.summary import rank_difference, regret, summary, within_groups
 from nnmass.studies.measuring import measure_subjects
@@ -47,6 +50,21 @@ def test_a_sample_leaves_out_what_is_too_large_or_cannot_be_built() -> None:
     assert "Error" in str(reasons["broken"])
     assert resized(small, 8).input_size == (3, 8, 8)
     assert resized(small, 96) == small
+
+
+def test_multiply_adds_are_counted_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = [_network("large", "a", width=400), _network("broken", "b", width=-1), _network("small", "c")]
+    file = tmp_path / "macs.json"
+    first = list(sampled(networks, 3, max_macs=1e5, count=KeptMacs(file)))
+    counted = []
+    monkeypatch.setattr(macs, "macs_of", lambda network: counted.append(network.name) or macs_of(network))
+    assert list(sampled(networks, 3, max_macs=1e5, count=KeptMacs(file))) == first
+    assert counted == ["broken"]
+    assert set(json.loads(file.read_text())) == {"tiny/large 3x16x16", "tiny/small 3x16x16"}
+    other = replace(networks[2], input_size=(3, 8, 8))
+    assert KeptMacs(file)(other) == macs_of(other) != macs_of(networks[2])
+    file.write_text('{"tiny/small 3x16x16": 1')  # what a full disk may leave
+    assert KeptMacs(file)(networks[2]) == macs_of(networks[2])
 
 
 def test_the_table_has_means_over_seeds_and_counts_what_is_not_told() -> None:
