@@ -30,6 +30,7 @@ BY_ANOTHER_TEST = {
     "export.md": "tests/end_to_end/test_checkpoint_pages.py",
     "fine_tuning.md": "tests/end_to_end/test_howtos.py",
     "named_networks.md": "tests/commands/test_network_names.py",
+    "optuna.md": "tests/end_to_end/test_optuna.py",
     "own_data.md": "tests/end_to_end/test_howtos.py",
     "own_network.md": "tests/end_to_end/test_howtos.py",
     "photographs.md": "tests/end_to_end/test_photographs.py",
