@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nnmass import datamodules, zoo
 from nnmass.commands.options.trained import config_of_checkpoint, find_trained
+from nnmass.commands.training.from_checkpoint import known_data, preparation
 from nnmass.datamodules import DataModule
 from nnmass.runtime.class_paths import whole_class_path, whole_class_paths
 from nnmass.runtime.config_names import config_name, find_config
@@ -24,6 +25,7 @@ from nnmass.studies.measuring import Subject
 from nnmass.zoo.measures import Batch
 from nnmass.zoo.networks import names
 from nnmass.zoo.seeding import seeded
+from nnmass.zoo.weights.state import read_state
 
 __all__ = ["NOISE", "MeasuredNetwork", "find_measured", "measured_of_content"]
 
@@ -98,8 +100,7 @@ def find_measured(
     if name.endswith(".ckpt"):
         path = Path(name).expanduser()
         find_trained(path)  # what is wrong with it shows before anything is measured
-        if data is None:
-            chosen = _content(config_of_checkpoint(path))["data"]
+        chosen = _data_of_checkpoint(path) if data is None else _as_trained(path, chosen)
         prepare: Any = partial(_trained, str(path), chosen, images)
         described: Any = hashlib.sha256(path.read_bytes()).hexdigest()
     elif names.named(name) is not None:
@@ -147,6 +148,24 @@ def _measured(name: str, prepare: Any, described: Any, data: Any, images: int, s
     setting = f"{images} images of {words}, {digest}"
     subjects = [Subject(name, seed, setting, prepare) for seed in range(seeds)]
     return MeasuredNetwork(name, subjects, words, name.endswith(".ckpt"))
+
+
+def _data_of_checkpoint(path: Path) -> Content:
+    """Find the data that a checkpoint was trained on: in its run folder, else by what it says of itself."""
+    description = read_state(path).description
+    if description is None or (path.resolve().parent.parent / "config.yaml").is_file():
+        data: Content = _content(config_of_checkpoint(path))["data"]
+        return data
+    return _as_trained(path, {"class_path": whole_class_path(known_data(description, str(path)))}) or {}
+
+
+def _as_trained(path: Path, data: Content | None) -> Content | None:
+    """Let data prepare their images as the network of a checkpoint takes them, where they do not say how."""
+    description = read_state(path).description
+    if description is None or data is None:
+        return data
+    arguments = preparation(description.preprocessing, data["class_path"])
+    return {**data, "init_args": {**arguments, **data.get("init_args", {})}}
 
 
 def _config(name: str) -> Path:

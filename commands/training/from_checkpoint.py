@@ -15,7 +15,7 @@ from nnmass.zoo.weights.description import Description
 from nnmass.zoo.weights.preprocessing import Preprocessing
 from nnmass.zoo.weights.state import read_state
 
-__all__ = ["evaluation_words", "names_checkpoint", "require_as_trained"]
+__all__ = ["evaluation_words", "known_data", "names_checkpoint", "preparation", "require_as_trained"]
 
 _OF_THE_DATA = LEFT_TO_DATA | {"data_shape", "seed"}
 _INSTEAD = ("--config", "-c", "--ckpt_path")
@@ -66,8 +66,13 @@ def evaluation_words(words: Sequence[str]) -> tuple[list[str], Description | Non
     else:
         first = [subcommand, f"--model.network={json.dumps(_network(description))}"]
     data = given or description.data
-    chosen = [] if given else ["--data", _known_data(description, name)]
-    return [*first, *chosen, *rest, *_prepared(description.preprocessing, data, rest), *from_here], description
+    chosen = [] if given else ["--data", known_data(description, name)]
+    prepared = [
+        f"--data.{argument}={json.dumps(value)}"
+        for argument, value in preparation(description.preprocessing, data).items()
+        if _value_of(f"--data.{argument}", rest) is None
+    ]
+    return [*first, *chosen, *rest, *prepared, *from_here], description
 
 
 def require_as_trained(data: DataModule, described: Description) -> None:
@@ -102,17 +107,30 @@ def _network(description: Description) -> dict[str, Any]:
     return {"class_path": description.class_path, "init_args": arguments}
 
 
-def _known_data(description: Description, path: str) -> str:
-    """The data set that a network was trained on, if it is one of this package."""
+def known_data(description: Description, path: str) -> str:
+    """Return the data set that a network was trained on, if it is one of this package.
+
+    Args:
+        description: The network's.
+        path: Of the checkpoint, for the message.
+
+    Raises:
+        ValueError: If it is another.
+    """
     if description.data not in dir(datamodules):
         raise ValueError(f"Expected --data for {path}, which was trained on {description.data}, but got none.")
     return description.data
 
 
-def _prepared(preprocessing: Preprocessing | None, data: str, given: Sequence[str]) -> list[str]:
-    """Options by which data prepare their images so, as far as they have them and they are not given."""
+def preparation(preprocessing: Preprocessing | None, data: str) -> dict[str, Any]:
+    """Return the arguments by which data prepare their images as a network takes them, as far as they have them.
+
+    Args:
+        preprocessing: The network's; None for samples that are no images.
+        data: Class of the data.
+    """
     if preprocessing is None:
-        return []
+        return {}
     plain = (0.0,) * preprocessing.channels, (1.0,) * preprocessing.channels
     wanted: Mapping[str, Any] = {
         "resolution": preprocessing.size[0],
@@ -123,11 +141,7 @@ def _prepared(preprocessing: Preprocessing | None, data: str, given: Sequence[st
         "in_memory": preprocessing.crop is None,
     }
     known = _parameters(locate(whole_class_path(data)))
-    return [
-        f"--data.{name}={json.dumps(value)}"
-        for name, value in wanted.items()
-        if name in known and _value_of(f"--data.{name}", given) is None
-    ]
+    return {name: value for name, value in wanted.items() if name in known}
 
 
 def _parameters(kind: Any) -> set[str]:

@@ -1,12 +1,14 @@
 """measure: mean and spread over seeds, values that are kept, and mistakes in one sentence."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
+from nnmass import zoo
 from nnmass.commands.main import main
 from nnmass.commands.options.measured import find_measured
 from nnmass.datamodules import Digits
@@ -117,7 +119,7 @@ def test_a_folder_of_images_is_named_by_data_dir(tmp_path: Path, capsys: pytest.
 
 
 def test_a_checkpoints_seeds_draw_the_images_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    limits = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1")
+    limits = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--data.standardise", "false")
     recorder = ("--trainer.callbacks+=MeasureRecorder", "--trainer.callbacks.measures=[params,grad_norm]")
     assert main(["fit", "--config", "digits_dense.yaml", "--output_dir", str(tmp_path), *limits, *recorder]) == 0
     run = json.loads((tmp_path / "latest" / "run.json").read_text())
@@ -128,6 +130,15 @@ def test_a_checkpoints_seeds_draw_the_images_alone(tmp_path: Path, capsys: pytes
     out = " ".join(capsys.readouterr().out.split())  # long paths fold the lines
     assert "its weights are fixed; the seeds draw the images and probes alone." in out
     assert "Digits" in out
+    copy = Path(shutil.copy(checkpoint, tmp_path / "copy.ckpt"))  # elsewhere, it says itself how it takes images
+    data = Digits(standardise=False)
+    data.prepare_data()
+    network = zoo.load(copy).network
+    expected = measure_network(network, Batch(*data.first_samples(8, 0)), ["grad_norm"])["grad_norm"].value
+    for given in ((), ("--data", "Digits")):
+        file = tmp_path / f"{len(given)}.csv"
+        assert measure(copy, *given, "--measures", "grad_norm", "--images", 8, "--output", file) == 0
+        assert pd.read_csv(file)["value"].item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
