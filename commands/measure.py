@@ -44,12 +44,14 @@ def run(arguments: Sequence[str]) -> int:
         os.environ["NNMASS_DATA"] = str(options.data_dir.absolute())
     chosen = (options.data, options.images, options.seeds, options.data_dir)
     try:
-        networks = [find_measured(name, *chosen) for name in options.networks]
+        networks = [find_measured(name, *chosen) for name in dict.fromkeys(options.networks)]
     except FileNotFoundError as error:  # of data, whose messages name the options of a training
         raise FileNotFoundError(str(error).replace("--data.data_dir", "--data-dir")) from error
     subjects = list({subject.key: subject for network in networks for subject in network.subjects}.values())
     rows = {(row["network"], row["seed"], row["setting"]): row for row in known}
     missing = len(list(missing_of(subjects, names, known)))
+    if options.output is not None:
+        _write(options.output, rows.values())  # a file that cannot be written is known before hours of measuring
     new = measure_subjects(subjects, names, options.workers, known, device)
     for row in track(new, "Measuring", total=missing, transient=True, disable=not sys.stdout.isatty()):
         rows[row["network"], row["seed"], row["setting"]] = row

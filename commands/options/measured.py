@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +20,13 @@ from nnmass.commands.options.trained import config_of_checkpoint, find_trained
 from nnmass.commands.training.from_checkpoint import known_data, preparation
 from nnmass.datamodules import DataModule
 from nnmass.runtime.class_paths import whole_class_path, whole_class_paths
-from nnmass.runtime.config_names import config_name, find_config
+from nnmass.runtime.config_names import CONFIG_FOLDER, config_name, find_config, list_configs
 from nnmass.runtime.configuration import PARSER_OPTIONS, errors_explained, instantiate
 from nnmass.studies.measuring import Subject
+from nnmass.zoo.libraries.names import near_name
 from nnmass.zoo.measures import Batch
 from nnmass.zoo.networks import names
+from nnmass.zoo.networks.variants import VARIANTS
 from nnmass.zoo.seeding import seeded
 from nnmass.zoo.weights.state import read_state
 
@@ -70,8 +73,11 @@ def _find_data(text: str, folder: Path | None) -> Content | None:
     try:
         data = yaml.safe_load(find_config(text).read_text(encoding="utf-8")).get("data")
     except FileNotFoundError as error:
+        by_letters = {one.lower(): one for one in known}
+        near = get_close_matches(text.lower(), by_letters, n=1)
+        hint = f"; did you mean {by_letters[near[0]]}?" if near else "."
         rule = f"noise, one of {', '.join(known)}, or a configuration"
-        raise ValueError(f"Expected --data to be {rule}, but got {text!r}.") from error
+        raise ValueError(f"Expected --data to be {rule}, but got {text!r}{hint}") from error
     return {"class_path": data} if isinstance(data, str) else data
 
 
@@ -172,7 +178,8 @@ def _config(name: str) -> Path:
     try:
         return find_config(name)
     except FileNotFoundError as error:
-        hint = names.near_names(name) or "nnmass list models lists networks."
+        shipped = [one.removesuffix(".yaml") for one in list_configs(CONFIG_FOLDER)]
+        hint = near_name(name, [*VARIANTS, *shipped]) or "nnmass list models lists networks."
         raise ValueError(
             f"Expected a network of the zoo, timm or torchvision, a configuration or a checkpoint, but got {name!r}; "
             f"{hint}"
@@ -195,7 +202,7 @@ def _words(data: Any) -> str:
 
 def _of_name(name: str, images: int, seed: int) -> tuple[nn.Module, Batch]:
     """Build a network by name with noise of its own input size."""
-    variant = zoo.networks.variants.VARIANTS.get(name)
+    variant = VARIANTS.get(name)
     _, _, own = (names.named(name) or ("",))[0].rpartition(".")
     takes_seed = variant is not None and "seed" in inspect.signature(getattr(zoo, own)).parameters
     with seeded(seed):

@@ -82,6 +82,11 @@ def test_the_setting_tells_networks_data_and_numbers_of_images_apart() -> None:
     assert len(set(settings)) == 4
 
 
+def test_a_network_that_is_named_twice_is_listed_once(capsys: pytest.CaptureFixture) -> None:
+    assert measure("mlp_d16_w8_t2", "mlp_d16_w8_t2", "--data", "noise", "--measures", "params", "--images", 1) == 0
+    assert capsys.readouterr().out.count("mlp_d16_w8_t2") == 1
+
+
 def test_a_network_that_cannot_be_built_is_named_and_the_others_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -151,6 +156,18 @@ def test_a_checkpoints_seeds_draw_the_images_alone(tmp_path: Path, capsys: pytes
         ),
         ("dense_digits --data CIFAR11", "Expected --data to be noise, one of CIFAR10, CIFAR100, Circle"),
         ("dense_digits --data .", "Expected --data to be"),
+        (
+            "dense_digits --data mnist",
+            "Expected --data to be noise, one of CIFAR10, CIFAR100, Circle, Digits, FashionMNIST, HuggingFaceImages, "
+            "ImageFolder, ImageNet, ImageTable, MNIST, Seg, TorchvisionImages, or a configuration, but got 'mnist'; "
+            "did you mean MNIST?",
+        ),
+        (
+            "digits_denze --data noise",
+            "Expected a network of the zoo, timm or torchvision, a configuration or a checkpoint, but got "
+            "'digits_denze'; did you mean 'digits_dense'?",
+        ),
+        ("dense_digits --data noise --output other.csv/a.csv", "Expected to use other.csv, but: "),
         ("dense_digits --data Digits --seeds 0", "Expected --seeds to be a whole number of at least 1, but got 0."),
         ("dense_digits --data Digits --images 0", "Expected --images to be a whole number of at least 1, but got 0."),
         ("dense_digits --data Digits --workers 0", "Expected --workers to be a whole number of at least 1, but got 0."),
