@@ -70,6 +70,8 @@ def run(arguments: Sequence[str]) -> int:
 def _checkpoint(text: str) -> Path:
     from nnmass.zoo.weights.pretrained import list_pretrained
 
+    if Path(text).expanduser().is_dir():
+        return Path(text).expanduser()  # whoever reads it says what the folder holds
     if not text.endswith(".ckpt") and text not in list_pretrained():
         raise ArgumentTypeError(f"Expected a checkpoint (.ckpt) to export, but got {text}.")
     return Path(text).expanduser()

@@ -5,6 +5,7 @@ Names are the truth, and read anew each time: a folder's time of change can be s
 
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -104,7 +105,10 @@ def names_of_classes(first: Path, second: Path, num_classes: int) -> list[str]:
         if missing
     ]
     if lacking:
-        raise ValueError(f"Expected the same class folders in {first} and {second}, but {' and '.join(lacking)}.")
+        looks = [sorted(unicodedata.normalize("NFC", name) for name in one) for one in (names, others)]
+        hint = "; they look alike, but their letters are put together differently in Unicode" * (looks[0] == looks[1])
+        what = f"Expected the same class folders in {first} and {second}, but {' and '.join(lacking)}"
+        raise ValueError(f"{what}{hint}.")
     return [as_text(name) for name in _classes(first, num_classes)]
 
 

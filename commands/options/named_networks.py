@@ -39,7 +39,7 @@ def find_network(name: str, weights: bool = False) -> NamedNetwork:
         ValueError: If nothing bears the name; the message names the nearest.
         FileNotFoundError: If a checkpoint does not exist, or describes no network and lies in no run folder.
     """
-    if name.endswith(".ckpt"):
+    if name.endswith(".ckpt") or (names.named(name) is None and Path(name).expanduser().is_dir()):
         return _network_of_checkpoint(Path(name).expanduser())
     if names.named(name) is None:
         hint = names.near_names(name) or "a configuration is given by --config."

@@ -12,7 +12,7 @@ from nnmass.runtime.configuration import PARSER_OPTIONS, errors_explained, insta
 from nnmass.zoo.weights.description import Description
 from nnmass.zoo.weights.load import TrainedNetwork, builds, load
 from nnmass.zoo.weights.pretrained import list_pretrained
-from nnmass.zoo.weights.state import read_state
+from nnmass.zoo.weights.state import found_instead, read_state
 
 __all__ = ["config_of_checkpoint", "find_trained"]
 
@@ -36,7 +36,10 @@ def find_trained(path: Path) -> TrainedNetwork:
     description = state.description
     if description is not None:
         return load(state, None if builds(description.class_path) else _of_ones_own(description, path))
-    config = config_of_checkpoint(path)
+    config = _config_beside(path)
+    if not config.is_file():
+        found = "neither that nor a config.yaml in a run folder around it"
+        raise FileNotFoundError(f"Expected {path} to describe its network, but found {found}.")
     model, data = instantiate(yaml.safe_load(config.read_text(encoding="utf-8")), config.name)
     return replace(
         load(state, model.network),
@@ -57,15 +60,20 @@ def config_of_checkpoint(path: Path) -> Path:
         FileNotFoundError: If it does not exist, or lies in no run folder.
     """
     _require_file(path)
-    config = path.resolve().parent.parent / "config.yaml"
+    config = _config_beside(path)
     if not config.is_file():
         raise FileNotFoundError(f"Expected the checkpoint {path} to lie in a run folder, but found no {config}.")
     return config
 
 
+def _config_beside(path: Path) -> Path:
+    """Return the place of a run's configuration, whose checkpoint a file may be."""
+    return path.resolve().parent.parent / "config.yaml"
+
+
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"Expected a checkpoint, but {path} does not exist.")
+        raise FileNotFoundError(f"Expected a checkpoint, but {path} {found_instead(path)}.")
 
 
 def _of_ones_own(description: Description, path: Path) -> nn.Module:

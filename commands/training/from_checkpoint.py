@@ -13,7 +13,7 @@ from nnmass.runtime.class_paths import whole_class_path
 from nnmass.zoo.networks.names import LEFT_TO_DATA
 from nnmass.zoo.weights.description import Description
 from nnmass.zoo.weights.preprocessing import Preprocessing
-from nnmass.zoo.weights.state import read_state
+from nnmass.zoo.weights.state import found_instead, read_state
 
 __all__ = ["evaluation_words", "known_data", "names_checkpoint", "preparation", "require_as_trained"]
 
@@ -49,7 +49,7 @@ def evaluation_words(words: Sequence[str]) -> tuple[list[str], Description | Non
     subcommand, name, *rest = words
     path = Path(name).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"Expected a checkpoint, but {name} does not exist.")
+        raise FileNotFoundError(f"Expected a checkpoint, but {name} {found_instead(path)}.")
     for option in (word.partition("=")[0] for word in rest):
         if option in _INSTEAD:
             raise ValueError(f"Expected {subcommand} to be given a checkpoint or {option}, but got both.")

@@ -77,6 +77,39 @@ def test_what_contradicts_a_checkpoint_is_refused(
         assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("predict FOLDER photos", "test FOLDER", "inspect FOLDER", "export FOLDER network.pt2"),
+        "fit --config digits_dense --model.weights FOLDER",
+    ],
+)
+def test_a_folder_in_place_of_a_checkpoint_is_called_one_and_the_checkpoint_in_it_is_named(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    best = Path("run") / "checkpoints" / "best.ckpt"
+    for path, sentence in ((Path("other"), "other is a folder."), (best, f"run is a folder; it holds {best}.")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch() if path.suffix else path.mkdir()
+        assert main(words.replace("FOLDER", path.parts[0]).split()) == 2
+        err = capsys.readouterr().err
+        assert sentence in err
+        assert err.count("\n") == 1
+
+
+def test_weights_alone_are_said_to_describe_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"module.layer.weight": torch.ones(2, 3)}, "weights.pth")
+    assert main(["predict", "weights.pth", "."]) == 2
+    assert capsys.readouterr().err == (
+        "Expected weights.pth to describe its network, but found neither that nor a config.yaml in a run folder around "
+        "it.\n"
+    )
+
+
 @pytest.mark.parametrize("in_memory", [False, True], ids=["photographs", "small images"])
 def test_folders_are_prepared_as_the_network_takes_them(
     in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

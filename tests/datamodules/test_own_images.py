@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,9 @@ def spoil(place: Path, how: str) -> None:
             shutil.rmtree(place / part / "owl")
     elif how == "class in one part":
         shutil.rmtree(place / "test" / "owl")
+    elif how == "another spelling":
+        for part, form in (("train", "NFC"), ("val", "NFC"), ("test", "NFD")):
+            (place / part / "owl").rename(place / part / unicodedata.normalize(form, "käuzchen"))
     elif how == "no known kind":
         for file in (place / "train" / "dog").iterdir():
             file.rename(file.with_suffix(".xcf"))
@@ -220,6 +224,10 @@ def spoil(place: Path, how: str) -> None:
     [
         ("one class", "Expected at least two classes in .*pets, but got cat"),
         ("class in one part", "Expected the same class folders in .*train and .*test, but .*test lacks owl"),
+        (
+            "another spelling",
+            "test lacks käuzchen and .*; they look alike, but their letters are put together different",
+        ),
         ("no known kind", "Expected images in the class folder .*dog, but found none but 0.xcf"),
         ("damaged", "Expected an image in .*1.png, but it cannot be decoded: its content is none of BMP"),
         ("empty folder", "Expected folders of classes in .*pets, but found none"),

@@ -18,7 +18,7 @@ from torch import Tensor
 from nnmass.zoo.weights.description import DESCRIPTION_KEY, Description
 from nnmass.zoo.weights.pretrained import find_pretrained, list_pretrained
 
-__all__ = ["PRETRAINED", "State", "code_in", "read_state", "require_undamaged", "unwrapped_name"]
+__all__ = ["PRETRAINED", "State", "code_in", "found_instead", "read_state", "require_undamaged", "unwrapped_name"]
 
 PRETRAINED = "pretrained"
 """The word for the weights that the makers of a network have published."""
@@ -86,6 +86,8 @@ def read_state(source: str | os.PathLike[str]) -> State:
     if not path.is_file() and name in list_pretrained():
         record = find_pretrained(name)
         return State(name, _read(record.weights()), tuple(record.classes), record.description())
+    if path.is_dir():
+        raise FileNotFoundError(f"Expected weights to be a file or {PRETRAINED}, but {name} {found_instead(path)}.")
     if not path.is_file():
         near = get_close_matches(name, list_pretrained(), n=1)
         hint = f"; did you mean {near[0]!r}, a trained network?" if near else "."
@@ -102,6 +104,22 @@ def read_state(source: str | os.PathLike[str]) -> State:
     if not tensors:
         raise ValueError(f"Expected tensors by name in {path}, but there are none.")
     return State(str(source), tensors, classes, content.get(DESCRIPTION_KEY))
+
+
+def found_instead(path: Path) -> str:
+    """Say what is found in place of a file: nothing, or a folder, such as a run's with its best checkpoint.
+
+    Args:
+        path: Where there is no file.
+
+    Example:
+        >>> found_instead(Path("nowhere.ckpt"))
+        'does not exist'
+    """
+    if not path.is_dir():
+        return "does not exist"
+    best = path / "checkpoints" / "best.ckpt"
+    return f"is a folder; it holds {best}" if best.is_file() else "is a folder"
 
 
 def code_in(error: Exception) -> str | None:
