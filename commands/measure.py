@@ -53,10 +53,14 @@ def run(arguments: Sequence[str]) -> int:
     if options.output is not None:
         _write(options.output, rows.values())  # a file that cannot be written is known before hours of measuring
     new = measure_subjects(subjects, names, options.workers, known, device)
-    for row in track(new, "Measuring", total=missing, transient=True, disable=not sys.stdout.isatty()):
-        rows[row["network"], row["seed"], row["setting"]] = row
-        if options.output is not None and "error" not in row:
-            _write(options.output, [one for one in rows.values() if "error" not in one])
+    try:
+        for row in track(new, "Measuring", total=missing, transient=True, disable=not sys.stdout.isatty()):
+            rows[row["network"], row["seed"], row["setting"]] = row
+            if options.output is not None and "error" not in row:
+                _write(options.output, [one for one in rows.values() if "error" not in one])
+    except KeyboardInterrupt as stop:
+        kept = "" if options.output is None else f"; {options.output} has what was measured, the same command goes on"
+        raise KeyboardInterrupt(f"Stopped{kept}.") from stop
     _show(networks, rows, names, options.images)
     if options.output is not None:
         held = f"{len(known):,} pairs of a network and a seed" if len(known) > 1 else "a network with a seed"

@@ -2,12 +2,22 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["COME_BACK", "INTERRUPTED", "STAY_STOPPED", "StopSignals", "Stopped", "StoppedEarly", "ignore_interruptions"]
+__all__ = [
+    "COME_BACK",
+    "INTERRUPTED",
+    "STAY_STOPPED",
+    "StopSignals",
+    "Stopped",
+    "StoppedEarly",
+    "ignore_interruptions",
+    "undisturbed_starts",
+]
 
 COME_BACK = 75
 """Exit status after SIGUSR1, with which a cluster announces the end of a job's time: it should be queued again."""
@@ -160,3 +170,16 @@ class StopSignals:
 def ignore_interruptions() -> None:
     """Leave Ctrl-C, which a terminal sends to every process, to the one that has started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def undisturbed_starts() -> Iterator[None]:
+    """Let processes that start within the block leave Ctrl-C to this one, before they can ask for it themselves."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may change how signals are handled
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)

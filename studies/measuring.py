@@ -12,7 +12,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch import nn
 
 from nnmass.runtime.files import write_atomically
-from nnmass.runtime.signals import ignore_interruptions
+from nnmass.runtime.signals import ignore_interruptions, undisturbed_starts
 from nnmass.zoo.measures import Batch, find_measures, measure_network
 
 __all__ = ["Subject", "measure_subjects", "missing_of", "read_rows", "update_rows"]
@@ -79,7 +79,9 @@ def measure_subjects(
     with parallel_config("loky", inner_max_num_threads=1, initializer=ignore_interruptions):
         # A subject is sent to a process when that is free, so that ending early leaves little behind.
         parallel = Parallel(workers, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-        with closing(parallel(tasks)) as rows:
+        with undisturbed_starts():
+            results = parallel(tasks)
+        with closing(results) as rows:
             try:
                 yield from rows
             except BrokenProcessPool as error:

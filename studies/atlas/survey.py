@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from nnmass.runtime.files import write_atomically
-from nnmass.runtime.signals import ignore_interruptions
+from nnmass.runtime.signals import ignore_interruptions, undisturbed_starts
 from nnmass.studies.explain import fits_by_group
 
 __all__ = [
@@ -103,7 +103,9 @@ def update_atlas(file: Path, names: Sequence[str], workers: int) -> Iterator[dic
     write_atomically(file, "".join(f"{json.dumps(row)}\n" for row in known))
     # Numeric libraries read these when a worker starts.
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    with get_context("spawn").Pool(workers, ignore_interruptions, maxtasksperchild=50) as pool:
+    with undisturbed_starts():
+        processes = get_context("spawn").Pool(workers, ignore_interruptions, maxtasksperchild=50)
+    with processes as pool:
         for row in pool.imap_unordered(read_architecture, wanted):
             with file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(row) + "\n")

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from nnmass import zoo
 from nnmass.commands.main import main
 from nnmass.commands.options.measured import find_measured
 from nnmass.datamodules import Digits
+from nnmass.studies import measuring
 from nnmass.zoo import RandomSkipDenseNet
 from nnmass.zoo.measures import Batch, measure_network
 
@@ -58,6 +61,26 @@ def test_what_a_file_holds_is_not_measured_again(ending: str, tmp_path: Path, ca
     assert "it held a network with a seed before" in out
     assert measure("dense_digits", *common[:3], 3, *common[4:], "--measures", "params") == 0  # other images
     assert "218" in file.read_text()
+
+
+def test_an_interrupted_command_says_where_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def stopped(*given: Any) -> Iterator[dict[str, Any]]:
+        yield next(whole(*given))
+        raise KeyboardInterrupt
+
+    whole, file = measuring.measure_subjects, tmp_path / "measures.csv"
+    command = ("mlp_d16_w8_t2", "--data", "noise", "--measures", "params", "--images", 1, "--seeds", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(measuring, "measure_subjects", stopped)
+        assert measure(*command, "--output", file) == 130
+        assert capsys.readouterr().err == f"Stopped; {file} has what was measured, the same command goes on.\n"
+        assert measure(*command) == 130
+        assert capsys.readouterr().err == "Stopped.\n"
+    assert measure(*command, "--output", file) == 0
+    assert "it held a network with a seed before" in capsys.readouterr().out
+    assert pd.read_csv(file)["seed"].tolist() == [0, 1]
 
 
 def test_a_configuration_has_its_own_network_and_data(capsys: pytest.CaptureFixture) -> None:

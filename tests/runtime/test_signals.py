@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from nnmass import datamodules
 from nnmass.commands.main import main
-from nnmass.runtime.signals import COME_BACK, STAY_STOPPED, StoppedEarly, StopSignals
+from nnmass.runtime.signals import COME_BACK, STAY_STOPPED, StoppedEarly, StopSignals, undisturbed_starts
 
 FIT = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--trainer.logger", "false"]
 
@@ -76,3 +79,17 @@ def test_a_terminal_that_is_closed_stops_a_training_with_its_state_saved(
     assert main([*FIT, "--output_dir", str(tmp_path), *moment]) == STAY_STOPPED
     assert "Stopped at step 4 by SIGHUP; continue the run with the same command" in capsys.readouterr().err
     assert (tmp_path / "latest" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_processes_can_be_started_that_leave_an_interruption_to_their_parent() -> None:
+    def ignores() -> str:
+        words = [sys.executable, "-S", "-c", "import signal; print(signal.getsignal(2) is signal.SIG_IGN)"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+    before, others = signal.getsignal(signal.SIGINT), ignores()
+    with undisturbed_starts():
+        assert ignores() == "True"
+        with ThreadPoolExecutor(1) as threads:
+            assert threads.submit(undisturbed_starts().__enter__).result() is None  # where signals cannot be handled
+    assert signal.getsignal(signal.SIGINT) is before
+    assert ignores() == others
