@@ -106,7 +106,8 @@ def stratified(
         raise ValueError(
             f"Expected data.{option} to be a number of samples or a share between 0 and 1, but got {size}."
         )
-    taken = max(number // 10, len(classes)) if size is None else round(number * size) if size < 1 else int(size)
+    tenth = max(number // 10, len(classes))
+    taken = tenth if size is None else round(number * size) if size < 1 else int(size)
     if int(counts[rarest]) < 2:
         raise ValueError(
             f"Expected at least 2 samples of every class of {name}, so that data.{option} can take and leave one, but "
@@ -115,7 +116,7 @@ def stratified(
     if not len(classes) <= taken <= number - len(classes):
         raise ValueError(
             f"Expected data.{option} to take and to leave samples of every class of {name} ({number:,} samples, "
-            f"{len(classes):,} classes), but got {size if size is not None else taken}."
+            f"{len(classes):,} classes), but got {size}; null takes {tenth:,}."
         )
     return in_proportion(labels, taken, seed)
 

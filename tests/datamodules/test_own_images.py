@@ -63,8 +63,10 @@ def test_a_split_is_stratified_whole_and_decided_by_its_seed(counts: list[int], 
     names = list(map(str, range(len(counts))))
     wanted = max(len(labels) // 10, len(counts)) if size is None else round(len(labels) * size) if size < 1 else size
     if not len(counts) <= wanted <= len(labels) - len(counts):
-        with pytest.raises(ValueError, match="Expected data.val_size to take and to leave samples of every class of x"):
+        with pytest.raises(ValueError, match="Expected data.val_size to take and to leave samples of") as raised:
             stratified(labels, size, seed, names, "val_size", "x")
+        instead = len(stratified(labels, None, seed, names, "val_size", "x")[1])
+        assert str(raised.value).endswith(f"but got {size}; null takes {instead}.")
         return
     rest, taken = stratified(labels, size, seed, names, "val_size", "x")
     assert len(taken) == wanted
