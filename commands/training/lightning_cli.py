@@ -19,6 +19,7 @@ from nnmass.runtime.configuration import (
     errors_explained,
     require_network_class,
 )
+from nnmass.runtime.union_order import read_integers_first
 from nnmass.runtime.written_config import readable_again, without_open_arguments
 from nnmass.zoo.weights.description import Description
 
@@ -127,6 +128,7 @@ class TrainingCLI(LightningCLI):
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add trainer, model and data."""
+        read_integers_first(Trainer.__init__)
         parser.add_lightning_class_args(Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
         add_model_and_data(parser)
