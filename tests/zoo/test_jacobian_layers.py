@@ -5,6 +5,7 @@ The references are whole Jacobians of float64 autograd, of one sample after the 
 
 import inspect
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from types import ModuleType
 from typing import Any
 
@@ -98,7 +99,8 @@ def dense(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def drawn(module: nn.Module) -> nn.Module:
-    """The module in eval mode with parameters and statistics that hide nothing."""
+    """A copy of the module in eval mode, with parameters and statistics that hide nothing."""
+    module = deepcopy(module)
     for value in (*module.parameters(), *module.buffers()):
         if value.is_floating_point():
             value.data = value.data + torch.rand_like(value)
