@@ -8,9 +8,9 @@ from nnmass.studies.definition import Row, Study
 from nnmass.studies.ensemble.engine import fill_together
 from nnmass.studies.fit_engine import fill_by_fit
 from nnmass.studies.measurer import Measurer
-from nnmass.studies.rows import read_row, write_row
+from nnmass.studies.rows import measured_by, read_row, write_row
 from nnmass.studies.sizes import size_of
-from nnmass.studies.work import Watch, Work, begun, failed, measured_by, now
+from nnmass.studies.work import Watch, Work, begun, failed, now
 
 __all__ = ["run_study"]
 

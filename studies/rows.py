@@ -10,7 +10,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from nnmass.runtime.files import read_json, write_atomically
-from nnmass.studies.definition import Row
+from nnmass.studies.definition import Row, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "claimed",
     "is_locked",
+    "is_measured",
     "load",
     "load_curves",
+    "measured_by",
     "prepare",
     "read_row",
     "row_folder",
@@ -118,15 +120,44 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def statuses(study_folder: Path, rows: Sequence[Row]) -> dict[str, str]:
+def measured_by(study: Study) -> dict[str, str | None]:
+    """Describe how the networks of a study are measured, for a row's record.
+
+    Args:
+        study: The study.
+    """
+    jacobian = None if study.jacobian is None else f"{study.jacobian.samples} samples, bn {study.jacobian.bn}"
+    return {"jacobian": jacobian} | ({"measures": " ".join(study.measures)} if study.measures else {})
+
+
+def is_measured(study: Study, record: Mapping[str, Any]) -> bool:
+    """Tell whether a row's network has been measured by all that the study asks for.
+
+    Args:
+        study: The study.
+        record: Of the row.
+    """
+    measured = str(record.get("measures") or "").split()
+    return record.get("jacobian") == measured_by(study)["jacobian"] and set(study.measures) <= set(measured)
+
+
+def statuses(study_folder: Path, rows: Sequence[Row], study: Study | None = None) -> dict[str, str]:
     """Return the status of each row: ``finished``, ``failed``, ``running``, ``interrupted`` or ``missing``.
+
+    Args:
+        study_folder: The study's folder.
+        rows: Its rows.
+        study: Tells apart the rows that are trained, but not measured as it asks for: they are ``unmeasured``.
 
     Returns:
         Status by row id. A row is running as long as a process holds it or the training that it has started.
     """
     by_row = {}
     for row in rows:
-        status = read_row(study_folder, row).get("status", "missing")
+        record = read_row(study_folder, row)
+        status = record.get("status", "missing")
+        if status == "finished" and study is not None and not is_measured(study, record):
+            status = "unmeasured"
         folders = [row_folder(study_folder, row), *runs_of(study_folder, row)]
         if status == "running" and not any(map(is_locked, folders)):
             status = "interrupted"

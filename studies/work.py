@@ -13,7 +13,7 @@ from torch import nn
 from nnmass.datamodules.base import DataModule
 from nnmass.runtime.device_facts import device_facts
 from nnmass.studies.definition import Row, Study
-from nnmass.studies.rows import claimed, read_row
+from nnmass.studies.rows import claimed, is_measured, measured_by, read_row
 from nnmass.zoo.training.classifier import Classifier
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Work",
     "begun",
     "failed",
-    "measured_by",
     "now",
     "protocol",
     "reached_by",
@@ -60,15 +59,11 @@ class Work(NamedTuple):
         record = read_row(self.folder, row)
         if record.get("status") == "failed":
             return record["began"] >= self.began
-        return record.get("status") == "finished" and self._is_measured(record)
+        return record.get("status") == "finished" and is_measured(self.study, record)
 
     def is_trained(self, row: Row) -> bool:
         """Tell whether a row needs no training, though it may lack a measurement."""
         return read_row(self.folder, row).get("status") == "finished"
-
-    def _is_measured(self, record: Mapping[str, Any]) -> bool:
-        measured = str(record.get("measures") or "").split()
-        return record.get("jacobian") == _jacobian_word(self.study) and set(self.study.measures) <= set(measured)
 
     @contextmanager
     def ours(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -82,11 +77,6 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _jacobian_word(study: Study) -> str | None:
-    """Describe how the Jacobians are measured, for a row's record."""
-    return None if study.jacobian is None else f"{study.jacobian.samples} samples, bn {study.jacobian.bn}"
-
-
 def begun(study: Study, row: Row) -> dict[str, Any]:
     """Return the record of a row before its network is built."""
     words = {
@@ -95,15 +85,6 @@ def begun(study: Study, row: Row) -> dict[str, Any]:
     facts = {"study": study.name, "row": row.id, "engine": study.engine, "config": row.config, "network": row.network}
     words |= {key: value if isinstance(value, int | float | str) else str(value) for key, value in row.options.items()}
     return {**facts, "seed": row.seed, **words, "status": "running", "began": now(), **measured_by(study)}
-
-
-def measured_by(study: Study) -> dict[str, str | None]:
-    """Describe how the networks of a study are measured, for a row's record.
-
-    Args:
-        study: The study.
-    """
-    return {"jacobian": _jacobian_word(study)} | ({"measures": " ".join(study.measures)} if study.measures else {})
 
 
 def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None
     require_fit_engine(study, "--limit", options.limit)
     write_definition(opened)
     workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
-    done = sum(status == "finished" for status in statuses(folder, rows).values())
+    done = sum(status == "finished" for status in statuses(folder, rows, study).values())
     console = terminal()
     signals.stop_at_once()  # as Ctrl-C does
     with RowsAtWork(console, study.name, len(rows), done) as at_work:

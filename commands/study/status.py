@@ -31,7 +31,7 @@ def print_status(opened: OpenedStudy) -> None:
     from nnmass.studies.rows import read_row, row_folder, statuses
 
     require_same_study(opened)
-    status_by_row = statuses(opened.folder, opened.rows)
+    status_by_row = statuses(opened.folder, opened.rows, opened.study)
     counts = Counter(status_by_row.values()).most_common()
     console = terminal()
     console.print(rich_table(f"Study {opened.study.name}", ["status", "rows"], counts))

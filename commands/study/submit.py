@@ -57,7 +57,7 @@ def _submit(options: Namespace) -> None:
         raise ValueError(f"Expected either --tasks or --runs-per-task, but got {options.tasks} and the other.")
     require_fit_engine(opened.study, "--runs-per-task", options.runs_per_task)
     write_definition(opened)
-    missing = sum(status != "finished" for status in statuses(opened.folder, opened.rows).values())
+    missing = sum(status != "finished" for status in statuses(opened.folder, opened.rows, opened.study).values())
     if not missing:
         raise ValueError(f"Expected rows that are missing or have failed, but all of {opened.folder} are finished.")
     folder = opened.folder.absolute()

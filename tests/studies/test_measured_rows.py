@@ -1,6 +1,7 @@
 """Training-free measures as columns of a study: taken once, fitted like NN-Mass, never by training again."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,21 @@ def test_trained_rows_are_measured_and_not_trained_again(tmp_path: Path, monkeyp
     whole = tmp_path / "whole"
     for row, record in run_study(more, rows, whole, 1):
         assert all(record[key] == again[row.id][key] for key in added)
+
+
+def test_what_is_not_measured_is_not_called_finished(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    definition = tmp_path / "measured.yaml"
+    words = [str(definition), "--output_dir", str(tmp_path / "out")]
+    definition.write_text(yaml.safe_dump(SMALL))
+    assert main(["study", "run", *words]) == 0
+    assert main(["study", "submit", *words, "--dry-run"]) == 2
+    definition.write_text(yaml.safe_dump({**SMALL, "measures": NAMES[:1]}))
+    capsys.readouterr()
+    assert main(["study", "status", *words]) == 0
+    assert re.search(r"unmeasured\W+6\b", capsys.readouterr().out)
+    assert main(["study", "submit", *words, "--dry-run"]) == 0
+    assert main(["study", "run", *words]) == 0
+    assert re.search(r"finished\W+6\b", capsys.readouterr().out)
 
 
 def test_a_measurement_that_fails_leaves_the_trained_row_as_it_is(
