@@ -17,7 +17,7 @@ from threading import Thread, Timer
 from types import FrameType
 
 from nnmass.commands.options.parser import MOST_PROCESSES, Parser, at_least, user_path
-from nnmass.runtime.signals import StopSignals
+from nnmass.runtime.signals import StoppedEarly, StopSignals
 
 __all__ = ["run"]
 
@@ -58,6 +58,8 @@ def run(arguments: Sequence[str]) -> int:
         signals.stop_at_once()
         try:
             return _shrink(options)
+        except StoppedEarly:  # says so itself
+            raise
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Stopped by Ctrl-C; the same command goes on with what is missing.") from None
 

@@ -120,9 +120,9 @@ class DataModule(LightningDataModule, ABC):
             self._position = None
         return self._training
 
-    def first_samples(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    def first_samples(self, count: int, seed: int, or_all: bool = False) -> tuple[Tensor, Tensor]:
         """Inputs (N, ...) and labels (N,) that a seed would train on first: see :mod:`datamodules.drawn`."""
-        return first_samples(self, count, seed)
+        return first_samples(self, count, seed, or_all)
 
     def decode(self, path: Path) -> Tensor:
         """One image file as bytes (C, H, W) of the size that the network takes.

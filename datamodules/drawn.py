@@ -13,7 +13,7 @@ __all__ = ["first_samples"]
 _ALONE = {"mixup": 0.0, "cutmix": 0.0, "repeats": 1}
 
 
-def first_samples(data: Any, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def first_samples(data: Any, count: int, seed: int, or_all: bool = False) -> tuple[Tensor, Tensor]:
     """Take the first samples that a seed would train on alone, augmented but not mixed.
 
     They depend on neither batch size, number of processes nor device, and leave no trace in the data module or in any
@@ -23,12 +23,13 @@ def first_samples(data: Any, count: int, seed: int) -> tuple[Tensor, Tensor]:
         data: A :class:`datamodules.DataModule` that has prepared its data.
         count: Samples, N.
         seed: Decides which, and their augmentation.
+        or_all: Take all training samples where there are fewer.
 
     Returns:
         Inputs of the network (N, ...), of the size of the test, and labels (N,), both on the processor.
 
     Raises:
-        ValueError: If there are not so many training samples.
+        ValueError: If there are not so many training samples, and not ``or_all``.
     """
     alone = copy.copy(data)
     alone.trainer, alone.seed, alone.batch_size = None, seed, count
@@ -41,7 +42,7 @@ def first_samples(data: Any, count: int, seed: int) -> tuple[Tensor, Tensor]:
     if hasattr(alone, "train_resolution"):  # photographs, which are read here rather than by processes
         alone.train_resolution, alone.num_workers, alone._loaders = alone.resolution, 0, []
     batches = alone.training_batches()
-    if batches.sampler.num_samples < count:
+    if batches.sampler.num_samples < count and not or_all:
         known_as = f"the training samples of {type(data).__name__} ({batches.sampler.num_samples:,})"
         raise ValueError(f"Expected images to be at most {known_as}, but got {count:,}.")
     device = torch.device("cpu")

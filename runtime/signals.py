@@ -47,7 +47,7 @@ class Stopped(Exception):  # noqa: N818 -- no error
 
 
 class StoppedEarly(KeyboardInterrupt):
-    """A command ended on request before it had anything to save; as Ctrl-C it passes by whoever handles errors.
+    """A command ended on request at once, with nothing left to save; as Ctrl-C it passes by whoever handles errors.
 
     Args:
         message: One sentence.
@@ -75,7 +75,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.deaf_afterwards = False
-        self._at_once: type[Stopped | StoppedEarly] | None = None
+        self._at_once: str | None = None  # how the message ends
         self._owner = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -111,9 +111,9 @@ class StopSignals:
         """Let a signal raise from now on; at once, if it has come already.
 
         Raises:
-            Stopped: In the main thread, wherever that is.
+            StoppedEarly: In the main thread, wherever that is.
         """
-        self._at_once = Stopped
+        self._at_once = "; the same command goes on with what is missing."
         self._raise()
 
     @contextmanager
@@ -123,7 +123,7 @@ class StopSignals:
         Raises:
             StoppedEarly: In the main thread, wherever that is.
         """
-        self._at_once = StoppedEarly
+        self._at_once = " before the first step."
         try:
             self._raise()
             yield
@@ -162,9 +162,8 @@ class StopSignals:
     def _raise(self) -> None:
         if self._at_once is not None and self.received is not None:
             come_back = self.received not in (signal.SIGTERM, _HANG_UP)
-            begun = self._at_once is Stopped
-            rest = "; the same command goes on with what is missing." if begun else " before the first step."
-            raise self._at_once(f"Stopped by {self.received_name}{rest}", COME_BACK if come_back else STAY_STOPPED)
+            message = f"Stopped by {self.received_name}{self._at_once}"
+            raise StoppedEarly(message, COME_BACK if come_back else STAY_STOPPED)
 
 
 def ignore_interruptions() -> None:

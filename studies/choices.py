@@ -22,6 +22,9 @@ class JacobianChoice:
     samples: int = 4
     bn: Literal["eval", "batch"] = "batch"
 
+    def __str__(self) -> str:
+        return f"{self.samples} samples, bn {self.bn}"
+
 
 @dataclass(frozen=True)
 class Endpoint:

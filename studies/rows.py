@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from filelock import FileLock, Timeout
 
 from nnmass.runtime.files import read_json, write_atomically
+from nnmass.studies.choices import JacobianChoice
 from nnmass.studies.definition import Row, Study
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
+    "Lacking",
     "claimed",
     "is_locked",
-    "is_measured",
+    "lacking",
     "load",
     "load_curves",
-    "measured_by",
     "prepare",
     "read_row",
     "row_folder",
@@ -120,25 +121,29 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def measured_by(study: Study) -> dict[str, str | None]:
-    """Describe how the networks of a study are measured, for a row's record.
+class Lacking(NamedTuple):
+    """Measurements that a study asks for and a row does not have.
 
-    Args:
-        study: The study.
+    Attributes:
+        jacobian: How the Jacobians are to be measured; None for not at all.
+        measures: Training-free measures.
     """
-    jacobian = None if study.jacobian is None else f"{study.jacobian.samples} samples, bn {study.jacobian.bn}"
-    return {"jacobian": jacobian} | ({"measures": " ".join(study.measures)} if study.measures else {})
+
+    jacobian: JacobianChoice | None
+    measures: list[str]
 
 
-def is_measured(study: Study, record: Mapping[str, Any]) -> bool:
-    """Tell whether a row's network has been measured by all that the study asks for.
+def lacking(study: Study, record: Mapping[str, Any]) -> Lacking | None:
+    """Return what a row's network has not been measured by yet; None where that is nothing.
 
     Args:
-        study: The study.
+        study: The study. What it no longer asks for stays in the record.
         record: Of the row.
     """
     measured = str(record.get("measures") or "").split()
-    return record.get("jacobian") == measured_by(study)["jacobian"] and set(study.measures) <= set(measured)
+    jacobian = study.jacobian if study.jacobian and record.get("jacobian") != str(study.jacobian) else None
+    measures = [name for name in study.measures if name not in measured]
+    return Lacking(jacobian, measures) if jacobian or measures else None
 
 
 def statuses(study_folder: Path, rows: Sequence[Row], study: Study | None = None) -> dict[str, str]:
@@ -156,7 +161,7 @@ def statuses(study_folder: Path, rows: Sequence[Row], study: Study | None = None
     for row in rows:
         record = read_row(study_folder, row)
         status = record.get("status", "missing")
-        if status == "finished" and study is not None and not is_measured(study, record):
+        if status == "finished" and study is not None and lacking(study, record):
             status = "unmeasured"
         folders = [row_folder(study_folder, row), *runs_of(study_folder, row)]
         if status == "running" and not any(map(is_locked, folders)):

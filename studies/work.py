@@ -13,7 +13,7 @@ from torch import nn
 from nnmass.datamodules.base import DataModule
 from nnmass.runtime.device_facts import device_facts
 from nnmass.studies.definition import Row, Study
-from nnmass.studies.rows import claimed, is_measured, measured_by, read_row
+from nnmass.studies.rows import claimed, read_row
 from nnmass.zoo.training.classifier import Classifier
 
 __all__ = [
@@ -55,15 +55,11 @@ class Work(NamedTuple):
     watch: Watch = _unwatched
 
     def is_done(self, row: Row) -> bool:
-        """Tell whether nothing is left to do for a row."""
+        """Tell whether a row needs no training, though it may lack a measurement."""
         record = read_row(self.folder, row)
         if record.get("status") == "failed":
             return record["began"] >= self.began
-        return record.get("status") == "finished" and is_measured(self.study, record)
-
-    def is_trained(self, row: Row) -> bool:
-        """Tell whether a row needs no training, though it may lack a measurement."""
-        return read_row(self.folder, row).get("status") == "finished"
+        return record.get("status") == "finished"
 
     @contextmanager
     def ours(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -84,7 +80,7 @@ def begun(study: Study, row: Row) -> dict[str, Any]:
     }
     facts = {"study": study.name, "row": row.id, "engine": study.engine, "config": row.config, "network": row.network}
     words |= {key: value if isinstance(value, int | float | str) else str(value) for key, value in row.options.items()}
-    return {**facts, "seed": row.seed, **words, "status": "running", "began": now(), **measured_by(study)}
+    return {**facts, "seed": row.seed, **words, "status": "running", "began": now()}
 
 
 def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, Any]) -> dict[str, Any]:

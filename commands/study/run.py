@@ -51,17 +51,24 @@ def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None
     require_fit_engine(study, "--limit", options.limit)
     write_definition(opened)
     workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
-    done = sum(status == "finished" for status in statuses(folder, rows, study).values())
+    status_by_row = statuses(folder, rows, study)
+    done = sum(status == "finished" for status in status_by_row.values())
+    again = {name for name, status in status_by_row.items() if status == "unmeasured"}
+    failed_again = 0
     console = terminal()
+    if again:
+        console.print(f"{len(again)} trained rows are measured, and not trained again.", highlight=False)
     signals.stop_at_once()  # as Ctrl-C does
     with RowsAtWork(console, study.name, len(rows), done) as at_work:
         for row, record in run_study(study, rows, folder, workers, options.limit, at_work.watch):
             at_work.end(row)
             done += 1
-            line = f"[{done}/{len(rows)}] {row.id}: {_outcome(record)}"
+            failed_again += record["status"] == "unmeasured"
+            is_measured = row.id in again and record["status"] == "finished"
+            line = f"[{done}/{len(rows)}] {row.id}: {'measured' if is_measured else _outcome(record)}"
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     print_status(opened)
-    failed = sum(status == "failed" for status in statuses(folder, rows).values())
+    failed = failed_again + sum(status == "failed" for status in statuses(folder, rows).values())
     if failed:
         raise RuntimeError(f"Expected every row to come to its end, but {failed} of {len(rows)} failed; see above.")
 
