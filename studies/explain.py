@@ -17,6 +17,7 @@ __all__ = [
     "fits_on",
     "measure_columns",
     "measure_predictors",
+    "measures_taken",
     "predictors",
 ]
 
@@ -118,8 +119,22 @@ def predictors(logarithms: Sequence[str], plain: Sequence[str]) -> dict[str, Pre
     return logarithmic | {LABELS[column]: Predictor(column) for column in plain}
 
 
-def measure_columns(table: pd.DataFrame) -> list[str]:
+def measures_taken(table: pd.DataFrame) -> list[str]:
     """List the training-free measures of a study's results, which its column ``measures`` names.
+
+    Args:
+        table: One row per training or network.
+
+    Example:
+        >>> measures_taken(pd.DataFrame({"measures": ["zen naswot", None], "zen": [1.5, None]}))
+        ['zen', 'naswot']
+    """
+    texts = list(table["measures"].dropna()) if "measures" in table else []
+    return list(dict.fromkeys(name for text in texts for name in str(text).split()))
+
+
+def measure_columns(table: pd.DataFrame) -> list[str]:
+    """List the measures that have a value for some row.
 
     Args:
         table: One row per training or network.
@@ -128,28 +143,25 @@ def measure_columns(table: pd.DataFrame) -> list[str]:
         >>> measure_columns(pd.DataFrame({"measures": ["zen naswot", None], "zen": [1.5, None]}))
         ['zen']
     """
-    texts = list(table["measures"].dropna()) if "measures" in table else []
-    named = dict.fromkeys(name for text in texts for name in str(text).split())
-    return [name for name in named if name in table and table[name].notna().any()]
+    return [name for name in measures_taken(table) if name in table and table[name].notna().any()]
 
 
-def measure_predictors(table: pd.DataFrame) -> dict[str, Predictor]:
-    """Name the measures of a study's results as predictors: each as it is, and its logarithm.
+def measure_predictors(names: Sequence[str]) -> dict[str, Predictor]:
+    """Name measures as predictors: each as it is, and its logarithm.
 
     Args:
-        table: One row per training or network.
+        names: Of the measures.
 
     Example:
-        >>> list(measure_predictors(pd.DataFrame({"measures": ["zen"], "zen": [1.5]})))
+        >>> list(measure_predictors(["zen"]))
         ['zen', 'log zen']
     """
-    columns = measure_columns(table)
-    plain = {name: Predictor(name) for name in columns}
-    return plain | {f"log {name}": Predictor(name, is_logarithm=True) for name in columns}
+    plain = {name: Predictor(name) for name in names}
+    return plain | {f"log {name}": Predictor(name, is_logarithm=True) for name in names}
 
 
 def fits_on(table: pd.DataFrame, explained: str, chosen: Mapping[str, Predictor]) -> Iterator[dict[str, Any]]:
-    """Fit a column on several predictors, without those that some row has no value of.
+    """Fit a column on several predictors, each over the rows with both numbers, without logarithms of 0 or less.
 
     Args:
         table: One row per point.

@@ -9,7 +9,7 @@ from scipy import stats
 
 from nnmass.studies import statistics
 from nnmass.studies.choices import Endpoint
-from nnmass.studies.explain import Predictor, measure_predictors
+from nnmass.studies.explain import Predictor, measure_predictors, measures_taken
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 from nnmass.zoo.mass import link_counts
 from nnmass.zoo.size import cell_widths
@@ -37,12 +37,12 @@ BASELINES = {
 
 
 def properties_of(table: pd.DataFrame) -> dict[str, Predictor]:
-    """Return :data:`BASELINES` and the measures that the study has taken.
+    """Return :data:`BASELINES` and the measures that the study has taken, also those without any value.
 
     Args:
         table: The study's results, or means of them.
     """
-    return BASELINES | measure_predictors(table)
+    return BASELINES | measure_predictors(measures_taken(table))
 
 
 def with_derived_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -156,7 +156,11 @@ def _is_primary(table: pd.DataFrame, endpoint: Endpoint) -> pd.Series:
 def _require_known(key: str, names: list[str], properties: Mapping[str, Predictor]) -> None:
     for name in names:
         if name not in properties:
-            raise ValueError(f"Expected {key} to be one of {', '.join(properties)}, but got {name!r}.")
+            from nnmass.zoo.measures import MEASURES  # which loads torch
+
+            is_measure = name.removeprefix("log ") in MEASURES
+            hint = "; study run takes it of the trained networks if the study's measures name it" if is_measure else ""
+            raise ValueError(f"Expected {key} to be one of {', '.join(properties)}, but got {name!r}{hint}.")
 
 
 def known_values(predictor: Predictor, table: pd.DataFrame) -> np.ndarray | None:

@@ -25,6 +25,7 @@ _ABSCISSAE = (
     Predictor("flops", is_logarithm=True),
     Predictor("nn_density"),
 )
+_PANELS = 4  # side by side at most
 
 
 def study_figures(
@@ -94,28 +95,45 @@ def draw_scatter(
         abscissae: What to draw it against instead, a panel each.
 
     Returns:
-        The panels in a row, once more without the networks of mass 0 where there are such. The R2 of the line, on the
-        axis as it is drawn, stands above each with its 95 % interval.
+        The panels in rows of four, once more without the networks of mass 0 where there are such. The R2 of the line,
+        on the axis as it is drawn, stands above each with its 95 % interval.
     """
     groups = list(_rows_of_panels(table, group))
-    figure = Figure(figsize=(4 * len(abscissae), 3.8 * len(groups)), layout="constrained")
-    rows = figure.subplots(len(groups), len(abscissae), squeeze=False, sharey="row")
-    for (name, part), panels in zip(groups, rows, strict=True):
-        for axes, predictor in zip(panels, abscissae, strict=True):
-            linked = part[part[predictor.column] > 0] if predictor.is_logarithm else part
-            if predictor.is_logarithm:
-                _scale_by_logarithm(axes, linked[predictor.column])
-            scatter(axes, linked, predictor.column, column, colour, f"std_{column}")
-            draw_line(axes, linked, predictor, column, color="0.4", lw=0.8)
-            omitted = f"without {len(part) - len(linked)} of mass 0" if len(linked) < len(part) else ""
-            few = f" of {len(linked)} points" if len(linked) < FEWEST else ""
-            r2 = f"R² {_with_interval(r2_on(predictor, linked, column))}{few}"
-            axes.set_title("\n".join(filter(None, (f"{name}{omitted}".removesuffix(": "), r2))), fontsize="medium")
-            axes.set_xlabel(LABELS.get(predictor.column, predictor.column))
-        panels[0].set_ylabel(label)
+    wide = min(len(abscissae), _PANELS)
+    high = -(-len(abscissae) // wide)
+    figure = Figure(figsize=(4 * wide, 3.8 * high * len(groups)), layout="constrained")
+    rows = figure.subplots(high * len(groups), wide, squeeze=False, sharey="row")
+    for number, (name, part) in enumerate(groups):
+        panels = rows[number * high : (number + 1) * high].ravel()
+        for axes, predictor in zip(panels, abscissae, strict=False):
+            _draw_panel(axes, part, predictor, column, colour, name)
+        for axes in panels[: len(abscissae) : wide]:
+            axes.set_ylabel(label)
+        for axes in panels[len(abscissae) :]:
+            axes.remove()
         if table[colour].nunique() > 1:
-            _legend(panels[-1], table[colour])
+            _legend(panels[len(abscissae) - 1], table[colour])
     return figure
+
+
+def _draw_panel(axes: Axes, part: pd.DataFrame, predictor: Predictor, column: str, colour: str, name: str) -> None:
+    """Draw the networks that have both numbers, the line through them, and how many others there are."""
+    part = part.dropna(subset=column)
+    known = part.dropna(subset=predictor.column)
+    drawn = known[known[predictor.column] > 0] if predictor.is_logarithm else known
+    if predictor.is_logarithm:
+        _scale_by_logarithm(axes, drawn[predictor.column])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.ticklabel_format(axis="x", scilimits=(-3, 4))
+    scatter(axes, drawn, predictor.column, column, colour, f"std_{column}")
+    draw_line(axes, drawn, predictor, column, color="0.4", lw=0.8)
+    omitted = f"without {len(known) - len(drawn)} of mass 0" if len(drawn) < len(known) else ""
+    omitted += f"{len(part) - len(known)} have no value" if len(known) < len(part) else ""
+    few = f" of {len(drawn)} points" if len(drawn) < FEWEST else ""
+    r2 = f"R² {_with_interval(r2_on(predictor, drawn, column))}{few}"
+    axes.set_title("\n".join(filter(None, (f"{name}{omitted}".removesuffix(": "), r2))), fontsize="medium")
+    axes.set_xlabel(LABELS.get(predictor.column, predictor.column))
 
 
 def _with_interval(estimate: WithInterval) -> str:

@@ -90,7 +90,7 @@ def study_fits(
         raise ValueError(f"Expected report.group to be a column of the results, but got {group!r}.")
     _check_published(published or {})
     rows: list[dict[str, Any]] = []
-    on = PREDICTORS | measure_predictors(finished)
+    on = PREDICTORS | measure_predictors(measure_columns(finished))
     for averaging, table in ((_MEANS, averages(results)), ("single seeds", finished)):
         means = averaging == _MEANS
         for (explained, epoch), column in explained_columns(results).items():

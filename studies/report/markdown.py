@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nnmass.studies.choices import Endpoint
+from nnmass.studies.explain import measures_taken
 from nnmass.studies.report.baselines import as_lines, known_values, properties_of, with_derived_columns
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 
@@ -231,12 +232,15 @@ def _limits(
 
 
 def _not_measured(finished: pd.DataFrame) -> Iterator[str]:
-    """Name the measures without a value for some rows, with the first reason."""
+    """Name the measures that some rows have no value of, with the first reason."""
     texts = list(finished["not_measured"].dropna()) if "not_measured" in finished else []
     reasons = [item for text in texts for item in json.loads(text).items()]
-    for name, number in Counter(name for name, _ in reasons).items():
-        reason = next(reason for other, reason in reasons if other == name)
-        yield f"{name} has no value in {number:,} of {len(finished):,} rows: {reason}"
+    of_rows, first, counts = f"of {len(finished):,} rows", dict(reversed(reasons)), Counter(name for name, _ in reasons)
+    for name in measures_taken(finished):
+        if missing := sum(name not in str(text).split() for text in finished["measures"]):
+            yield f"{name} has not been taken in {missing:,} {of_rows}: study run takes it if the study names it."
+        if name in first:
+            yield f"{name} has no value in {counts[name]:,} {of_rows}: {first[name]}"
 
 
 def _collinear(table: pd.DataFrame, endpoint: Endpoint | None, group: str, networks: str) -> Iterator[str]:

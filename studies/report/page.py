@@ -12,14 +12,14 @@ from bokeh.layouts import column, row
 from bokeh.models import ColumnDataSource, CustomJS, HoverTool, Model
 from bokeh.models.annotations.geometry import BoxAnnotation
 from bokeh.models.annotations.labels import Label
-from bokeh.models.widgets import DataTable, NumberFormatter, Select, TableColumn
+from bokeh.models.widgets import DataTable, NumberFormatter, ScientificFormatter, Select, StringFormatter, TableColumn
 from bokeh.palettes import Category10_10, Turbo256
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from bokeh.transform import factor_cmap
 from jinja2 import Template
 
-from nnmass.studies.explain import LABELS
+from nnmass.studies.explain import LABELS, measure_columns
 from nnmass.studies.report.fits import averages, explained_columns
 from nnmass.studies.report.sweep import Sweep, sweep_plot
 
@@ -33,6 +33,7 @@ _SHOWN = ("config", "network", "seeds", "nn_mass", "nn_density", "num_params", "
 _TITLES = {f"test_accuracy_{epoch}": f"test {epoch}" for epoch in ("last", "best", "late")} | {
     "mean_singular_value": "mean singular"
 }
+_SMALL = 1e-3  # four decimals tell little of smaller numbers
 _WIDTH = 1200  # of plots and tables, in px; a window of 1280 has a scroll bar and margins
 
 _PAGE = Template("""{% from macros import embed %}<!DOCTYPE html>
@@ -155,8 +156,11 @@ def _protocol(results: pd.DataFrame) -> str:
 def _networks(table: pd.DataFrame, colour: str) -> Model:
     """Make an interactive scatter over a sortable table of the same networks."""
     ordinates = {f"{explained}, {epoch}": name for (explained, epoch), name in explained_columns(table).items()}
-    abscissae: dict[str, str] = {label: name for label, name in _ABSCISSAE.items() if name in table}
-    shown = table[[name for name in (*_SHOWN, *ordinates.values()) if name in table]].copy()
+    measures = measure_columns(table)
+    positive = {f"log10 {name}": name for name in measures if (table[name].dropna() > 0).all()}
+    known = _ABSCISSAE | {name: name for name in measures} | positive
+    abscissae: dict[str, str] = {label: name for label, name in known.items() if name in table}
+    shown = table[[name for name in (*_SHOWN, *ordinates.values(), *measures) if name in table]].copy()
     strips: dict[str, float] = {}  # where an axis has no place for 0, its points stand at the left
     for label, name in abscissae.items():
         if label.startswith("log10"):
@@ -245,9 +249,8 @@ def _data_table(source: ColumnDataSource, names: Sequence[str]) -> DataTable:
             continue
         options: dict[str, Any] = {}
         if pd.api.types.is_numeric_dtype(values):
-            whole = bool((values.dropna() % 1 == 0).all())
-            formatter = NumberFormatter(format="0,0" if whole else "0,0.0000", text_align="right", nan_format="")
-            options, texts = {"formatter": formatter}, values.map(("{:,.0f}" if whole else "{:,.4f}").format)
+            options["formatter"], written = _formatter(values)
+            texts = values.map(written.format)
         else:
             texts = values.astype(str)
         width = round(max(14 + 6.8 * texts.str.len().max(), 18 + 6.2 * len(title)))
@@ -255,6 +258,16 @@ def _data_table(source: ColumnDataSource, names: Sequence[str]) -> DataTable:
     table = DataTable(source=source, columns=columns, width=_WIDTH, height=420, autosize_mode="none")
     table.index_position, table.reorderable = None, False
     return table
+
+
+def _formatter(values: pd.Series) -> tuple[StringFormatter, str]:
+    """Return how a column of numbers is written: whole, with four decimals, or small ones with an exponent."""
+    sizes = values[values != 0].abs().dropna()
+    if len(sizes) and sizes.median() < _SMALL:
+        return ScientificFormatter(precision=3, text_align="right", nan_format=""), "{:.3e}"
+    whole = bool((values.dropna() % 1 == 0).all())
+    formatter = NumberFormatter(format="0,0" if whole else "0,0.0000", text_align="right", nan_format="")
+    return formatter, "{:,.0f}" if whole else "{:,.4f}"
 
 
 def _log10(values: pd.Series) -> tuple[pd.Series, float | None]:

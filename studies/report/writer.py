@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from itertools import compress
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 from rich.table import Table
@@ -23,6 +24,7 @@ from nnmass.studies.rows import load, load_curves
 
 __all__ = ["compared", "write_study_report"]
 
+_NAME = 10  # characters of a line of a name
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "numba", "pandas", "scipy")
 
 
@@ -99,7 +101,7 @@ def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table
     headings = ("property", "R2", "Spearman", "given size", "given depth", "R2, depths left out", "mass less this")
     rows = [
         [
-            f"{line['measure']} *" if line["endpoint"] == "primary" else line["measure"],
+            _name(line),
             *(_with_interval(line, name) for name in ("r2", "spearman", "given_size", "given_depth")),
             as_number(line["left_out_depth"]),
             _with_interval(line, "mass_less_this"),
@@ -107,7 +109,15 @@ def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table
         for line in as_lines(table)
     ]
     filled = [any(row[column] for row in rows) for column in range(len(headings))]
-    return rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])
+    shown = rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])
+    shown.columns[0].no_wrap = True  # between words alone, which leaves the other columns room at 80 characters
+    return shown
+
+
+def _name(line: Mapping[str, str]) -> str:
+    """Return the property's name, of the primary endpoint with a star, in short lines of whole words."""
+    name = f"{line['measure']} *" if line["endpoint"] == "primary" else line["measure"]
+    return fill(name, _NAME, break_long_words=False, break_on_hyphens=False)
 
 
 def _with_interval(line: Mapping[str, float], name: str) -> str:
@@ -122,11 +132,12 @@ def _row(fits: pd.DataFrame) -> list[str]:
     if not pd.isna(first["explainable"]):
         about.append(f"explainable: {first['explainable']:.2f}")
     lines = fits.set_index("explaining")
+    counts = (" (" + lines["n"].map(str) + ")").where(lines["n"] != first["n"], "")
     interval = lines["r2_low"].map(as_number) + " to " + lines["r2_high"].map(as_number)
     interval = interval.where(lines["r2_low"].notna(), "")
     columns = (
         about,
-        lines.index,
+        lines.index + counts,
         lines["r2"].map(as_number).replace("", "too few"),
         interval,
         lines["published"].map(as_number),

@@ -22,7 +22,6 @@ from nnmass.studies.choices import JacobianChoice
 from nnmass.studies.definition import Row, Study, planned_rows
 from nnmass.studies.engines import run_study
 from nnmass.studies.measurer import MEASURED_IMAGES, Measurer
-from nnmass.studies.report.baselines import baseline_table
 from nnmass.studies.report.fits import averages, study_fits
 from nnmass.studies.rows import claimed, read_row
 from nnmass.zoo.measures import MEASURES, Batch, measure_network
@@ -223,18 +222,6 @@ def test_fits_and_report_treat_measures_like_mass(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.md").read_text()
     assert "zen has no value in 6 of 6 rows: Expected a network with batch normalisation" in page
     assert (tmp_path / "out" / "accuracy_by_measures.png").is_file()
-
-
-def test_an_endpoint_names_a_measure_that_the_study_takes() -> None:
-    from nnmass.studies.choices import Endpoint
-
-    table = pd.DataFrame({"status": ["finished"] * 3, "config": "c", "network": list("abc"), "seed": 0})
-    table = table.assign(nn_mass=[1.0, 2, 3], num_params=[5, 6, 7], macs=[5, 6, 7], depth=[1, 2, 3])
-    table = table.assign(nn_density=0.5, average_degree=2.0, num_layers=[1, 2, 3], test_accuracy_last=[0.1, 0.2, 0.4])
-    with pytest.raises(ValueError, match=r"Expected report.endpoint.measure to be one of .*, but got 'zen'"):
-        baseline_table(table, endpoint=Endpoint(measure="zen"))
-    table = table.assign(measures="zen", zen=[3.0, 1.0, 2.0])
-    assert "zen" in set(baseline_table(table, endpoint=Endpoint(measure="zen"))["measure"])
 
 
 @pytest.mark.parametrize(
