@@ -27,7 +27,12 @@ def _report(options: Namespace) -> None:
     study, _, rows, folder = opened
     require_same_study(opened)
     _require_same_rows(opened)
-    done = sum(status == "finished" for status in statuses(folder, rows).values())
+    status_by_row = list(statuses(folder, rows, study).values())
+    unmeasured = status_by_row.count("unmeasured")
+    done = status_by_row.count("finished") + unmeasured
+    if unmeasured:
+        lacking = f"Of {len(rows)} rows {unmeasured} lack a measurement that the study asks for"
+        console.print(f"{lacking}; nnmass study run takes it, and trains nothing again.", highlight=False)
     if done < len(rows):
         console.print(f"Of {len(rows)} rows {done} are finished; nnmass study run fills the others.", highlight=False)
     for table in write_study_report(study, folder):

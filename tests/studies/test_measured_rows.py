@@ -172,6 +172,14 @@ def test_measuring_is_told_from_training(trained: list[str], capsys: pytest.Capt
     assert re.findall(r"^\[(\d/\d)\] \S+: (.*)$", said, re.MULTILINE) == [(f"{n}/3", "measured") for n in (1, 2, 3)]
 
 
+def test_a_report_says_that_measurements_are_lacking(trained: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main(["study", "report", *trained]) == 0
+    assert "Of 3 rows 3 lack a measurement that the study asks for; nnmass study run" in capsys.readouterr().out
+    assert main(["study", "run", *trained]) == 0
+    assert main(["study", "report", *trained]) == 0
+    assert "lack" not in capsys.readouterr().out
+
+
 def test_a_study_that_could_not_be_measured_does_not_end_well(
     trained: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
