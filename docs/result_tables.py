@@ -112,7 +112,8 @@ def families_markdown(fits: pd.DataFrame) -> str:
 
 
 def _with_deviation(mean: float, deviation: float, digits: int = 1) -> str:
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    """Write a mean over seeds; of a single seed there is no deviation."""
+    return f"{mean:.{digits}f}" + ("" if pd.isna(deviation) else f" ± {deviation:.{digits}f}")
 
 
 def _as_markdown(table: pd.DataFrame) -> str:

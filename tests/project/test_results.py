@@ -26,6 +26,7 @@ from result_tables import TABLE, refreshed
 RESULTS = ROOT / "docs" / "results"
 PAGES = sorted(RESULTS.glob("*/README.md"))
 STUDIES = {
+    "cifar10_half": ("cifar10_half/results.csv", "cifar10_half/"),
     "cifar10_small": ("cifar10_small/results.csv", "cifar10_small/"),
     "imagenet_resnets": ("imagenet/resnets.csv", "imagenet/resnets_"),
     "imagenet_mobilenets": ("imagenet/mobilenets.csv", "imagenet/mobilenets_"),

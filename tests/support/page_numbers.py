@@ -52,6 +52,18 @@ def six_networks() -> list[str]:
     return [f"{rate:g}", gains[0], small, gains[1], larger, largest, in_print("ICLR-F16 (a, b, c)")[0]]
 
 
+def twenty_networks() -> list[str]:
+    """R2 on log NN-Mass, log parameters and log t with intervals, what mass explains more than size, and partial r."""
+    baselines = "cifar10_half/baselines.csv"
+    about = {"explained": "test accuracy", "epoch": "last epoch", "networks": "all", "group": "all"}
+    mass, size = (row(baselines, measure=f"log {name}", **about) for name in ("NN-Mass", "parameters"))
+    assert mass["endpoint"] == "primary"
+    numbers = [r2(baselines, measure=f"log {name}") for name in ("NN-Mass", "parameters", "t")]
+    parts = [(size, "mass_less_this"), (mass, "given_size"), (mass, "given_depth")]
+    numbers += [two(line[name + end] for end in ("", "_low", "_high")) for line, name in parts]
+    return [*chain.from_iterable(numbers), in_print("ICLR-F16 (a, b, c)")[0]]
+
+
 def singular_values() -> list[str]:
     simulation = table("gradients/simulation.csv").query("figure == 'ICLR-F7' and rows >= columns")
     ratios = simulation["mean_square"] / simulation["rows"]
@@ -203,6 +215,7 @@ def less_than_published() -> list[str]:
 PROSE: dict[str, Callable[[], list[str]]] = {
     "differences.md#Results that do not come out as published": less_than_published,
     "results/atlas/README.md": families,
+    "results/cifar10_half/README.md": twenty_networks,
     "results/cifar10_small/README.md": six_networks,
     "results/gradients/README.md": singular_values,
     "results/imagenet/README.md": imagenet,
