@@ -33,7 +33,7 @@ def run_study(
         rows: Its rows, or some of them.
         folder: The study's folder.
         workers: Trainings at once.
-        limit: Rows after which to end; only the engine ``fit`` looks at it.
+        limit: Rows after which to end, measured or trained; only the engine ``fit`` counts those that it trains.
         watch: Told of every row at work, its epochs so far and its newest metrics.
 
     Yields:
@@ -45,7 +45,8 @@ def run_study(
     engine = {"fit": fill_by_fit, "ensemble": fill_together, "published": _published}[study.engine]
     work = Work(study, folder, workers, now(), limit, **({"watch": watch} if watch else {}))
     measured = 0
-    for measured, ended in enumerate(islice(_measured_again(work, rows), limit), 1):  # noqa: B007  # counts on
+    for ended in islice(_measured_again(work, rows), limit):
+        measured += 1
         yield ended
     if measured != limit:
         work = work._replace(limit=limit and limit - measured)

@@ -1,4 +1,4 @@
-"""What a study measures of its networks before they are trained: topology, Jacobians, training-free measures."""
+"""Measurements of a study's networks before they are trained: topology, Jacobians, training-free measures."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -128,8 +128,9 @@ def _draw_panel(axes: Axes, part: pd.DataFrame, predictor: Predictor, column: st
         axes.ticklabel_format(axis="x", scilimits=(-3, 4))
     scatter(axes, drawn, predictor.column, column, colour, f"std_{column}")
     draw_line(axes, drawn, predictor, column, color="0.4", lw=0.8)
-    omitted = f"without {len(known) - len(drawn)} of mass 0" if len(drawn) < len(known) else ""
-    omitted += f"{len(part) - len(known)} have no value" if len(known) < len(part) else ""
+    omissions = [f"without {len(known) - len(drawn)} of mass 0"] if len(drawn) < len(known) else []
+    omissions += [f"{len(part) - len(known)} have no value"] if len(known) < len(part) else []
+    omitted = ", ".join(omissions)
     few = f" of {len(drawn)} points" if len(drawn) < FEWEST else ""
     r2 = f"R² {_with_interval(r2_on(predictor, drawn, column))}{few}"
     axes.set_title("\n".join(filter(None, (f"{name}{omitted}".removesuffix(": "), r2))), fontsize="medium")

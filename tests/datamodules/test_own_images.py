@@ -25,7 +25,7 @@ CLASSES = ("cat", "dog", "owl")
 
 
 def draw_images(folder: Path, count: int, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> None:
-    """So many images of 20 x 14 px of each class, of a mean colour of its own."""
+    """Write `count` images of 20 x 14 px of each class, of a mean colour of its own."""
     rng = np.random.default_rng(seed)
     for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True)

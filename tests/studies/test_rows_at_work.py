@@ -1,4 +1,4 @@
-"""What is seen of the rows of a study while they are trained, and what their processes inherit."""
+"""Progress of a study's rows while they are trained, and the environment that their processes inherit."""
 
 import io
 import sys

@@ -169,7 +169,7 @@ def synthetic_data() -> list[str]:
 
 
 def synthetic_scatter(in_papers: str) -> list[str]:
-    """What seeds scatter on Seg20, and the same with ELU for the networks that have all seeds."""
+    """Scatter of the seeds on Seg20, and the same with ELU for the networks that have all seeds."""
     lines = table("synthetic_mlp/results.csv").query("config == 'seg20_mlp' and nn_mass > 0")
     with_elu = table("synthetic_mlp/seg20_elu_partial.csv").query("nn_mass > 0")
     with_elu = with_elu[with_elu.groupby("network")["seed"].transform("size") == 5]

@@ -119,7 +119,7 @@ def assert_one_layer(network: nn.Module, x: Tensor, close: float = 1e-10) -> Non
 
 
 def fits(network: nn.Module, x: Tensor) -> bool:
-    """Whether the module is one for values of these dimensions, and treats each sample alone."""
+    """Tell whether the module is one for values of these dimensions, and treats each sample alone."""
     try:
         value = network(x)
         alone = network(x[:1])
