@@ -44,8 +44,8 @@ class PlainMarkup(griffe.Extension):
         obj.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
 
 
-def on_config(config: Any) -> None:
-    """Make the links by which mkdocstrings finds the package."""
+def on_startup(command: str, dirty: bool) -> None:
+    """Make the links by which mkdocstrings finds the package, before it looks for them."""
     link_package()
 
 

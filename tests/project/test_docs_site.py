@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,17 +28,25 @@ def hook(name: str) -> Any:
     return module
 
 
-def test_the_site_builds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The project as it is before anything has been built in it."""
+    built = shutil.ignore_patterns(".*", "__pycache__", "build", "data", "runs", "site", "*.egg-info")
+    return shutil.copytree(ROOT, tmp_path / "clone", ignore=built, symlinks=True)
+
+
+def test_the_site_builds(clone: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False
+        command, cwd=clone, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING -" not in done.stderr
-    assert not [path for path in tmp_path.rglob("*") if path.name == "__pycache__" or path.suffix in (".py", ".pyc")]
+    assert not [path for path in site.rglob("*") if path.name == "__pycache__" or path.suffix in (".py", ".pyc")]
 
     def page(name: str) -> str:
-        return (tmp_path / name / "index.html").read_text()
+        return (site / name / "index.html").read_text()
 
     zoo = page("reference/zoo")
     assert 'id="nnmass.zoo.mass.nn_mass"' in zoo
@@ -52,7 +61,7 @@ def test_the_site_builds(tmp_path: Path) -> None:
     assert "MIT License" in page("licence")
     assert "data:image/png" in page("examples/topology")
     assert page("concepts").count("<math") > 20
-    for file in tmp_path.rglob("*.html"):
+    for file in site.rglob("*.html"):
         text = file.read_text()
         assert "arithmatex" not in text, file  # a formula that was not set
         assert not re.search(r'(src|href)="https?://[^"]*\.(js|css)', text), file  # it is read without a network
