@@ -105,7 +105,9 @@ def bootstrapped(statistic: Statistic, networks: int) -> tuple[float, float]:
     resampled, without_one = resampled[np.isfinite(resampled)], without_one[np.isfinite(without_one)]
     if not np.isfinite(value) or not len(resampled) or not len(without_one):
         return _NAN, _NAN
-    below = ((resampled < value).mean() + (resampled <= value).mean()) / 2
+    # A resample that draws each network once has the value itself, but for rounding, which differs between processors.
+    is_equal = np.isclose(resampled, value, rtol=ROUNDING, atol=ROUNDING)
+    below = ((resampled < value) & ~is_equal).mean() + is_equal.mean() / 2
     bias = stats.norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
     deviations = without_one.mean() - without_one
     scale = float((deviations**2).sum() ** 1.5)

@@ -1,6 +1,7 @@
 """The statistics of a study against scipy's own, explicit loops and simulated samples of known truth."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from nnmass.studies.resampling import bootstrapped
 from nnmass.studies.statistics import (
     explainable_share,
     kendall_interval,
@@ -97,6 +99,21 @@ def test_a_difference_is_between_the_same_resamples() -> None:
     better, swapped = r2_difference(close, other, y, np.arange(40)), r2_difference(other, close, y, np.arange(40))
     assert better.low > 0
     assert better == pytest.approx((-swapped.value, -swapped.high, -swapped.low), abs=0.02)
+
+
+@pytest.mark.parametrize("networks", [8, 9, 12])
+def test_an_interval_is_the_same_however_a_processor_rounds(networks: int) -> None:
+    """Of few networks some resamples draw each of them once, and have the value itself but for rounding."""
+    values = np.arange(networks) ** 1.5
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return weights @ values / networks
+
+    def rounded(weights: np.ndarray, by: float) -> np.ndarray:
+        return mean(weights) * (1 + by * (len(weights) > networks))
+
+    for by in (1e-14, -1e-14):
+        assert bootstrapped(partial(rounded, by=by), networks) == pytest.approx(bootstrapped(mean, networks), rel=1e-9)
 
 
 def test_a_group_is_predicted_by_the_line_through_the_others() -> None:
