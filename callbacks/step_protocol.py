@@ -5,6 +5,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
 
+from nnmass.runtime.device_facts import slow_on_processor
 from nnmass.runtime.files import read_run, update_run
 from nnmass.zoo.precision import tf32_in_use
 
@@ -16,7 +17,8 @@ _MOST_RATES = 3  # that the line lists
 class StepProtocol(Callback):
     """Prints one line before the training begins, and keeps it as ``step`` in ``run.json``.
 
-    The same configuration on another number of devices is another training: the line says what has come of it.
+    The same configuration on another number of devices is another training: the line says what has come of it. A second
+    line says where the processor emulates the precision.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -24,7 +26,10 @@ class StepProtocol(Callback):
         if not trainer.is_global_zero:
             return
         step = _step(trainer)
-        print(_line(step, trainer.strategy.root_device.type))
+        device = trainer.strategy.root_device.type
+        print(_line(step, device))
+        if device == "cpu" and (sentence := slow_on_processor(step["precision"])):
+            print(sentence)
         if read_run(trainer.default_root_dir) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             update_run(trainer.default_root_dir, step=step)
 

@@ -9,12 +9,16 @@ from shutil import which
 
 import torch
 
-__all__ = ["DEVICE_FACTS", "device_facts"]
+__all__ = ["DEVICE_FACTS", "device_facts", "slow_on_processor"]
 
 DEVICE_FACTS = ("device", "driver", "cuda", "cudnn")
 """Names of the facts about a device, in run.json and in the tables of studies."""
 
 _PATIENCE_S = 10
+_HALF_PRECISIONS = {
+    "bf16": ("bfloat16", ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "sve_bf16")),
+    "16": ("float16", ("avx512_fp16", "amx_fp16", "avx_ne_convert", "fp16_arith")),
+}  # their instructions, in the words of torch.cpu.get_capabilities
 
 
 def device_facts(device: torch.device) -> dict[str, str | None]:
@@ -28,6 +32,28 @@ def device_facts(device: torch.device) -> dict[str, str | None]:
         "cuda": torch.version.cuda,
         "cudnn": None if cudnn is None else str(cudnn),
     }
+
+
+def slow_on_processor(precision: str) -> str:
+    """Say that this processor has no instructions for a precision: emulated convolutions took 8 to 13 times as long.
+
+    Args:
+        precision: As ``trainer.precision`` takes it.
+
+    Returns:
+        One sentence; empty where there are instructions, and where PyTorch cannot tell.
+    """
+    kind, instructions = _HALF_PRECISIONS.get(precision.partition("-")[0], ("", ()))
+    if not kind or not hasattr(torch.cpu, "get_capabilities"):  # which PyTorch 2.9 lacks
+        return ""
+    capabilities = torch.cpu.get_capabilities()
+    known = capabilities.get("architecture") in ("x86_64", "aarch64", "arm64")
+    if not known or any(capabilities.get(name) for name in instructions):
+        return ""
+    return (
+        f"This processor has no instructions for {kind}: trainer.precision {precision} may take several times as long "
+        "here as 32-true."
+    )
 
 
 @cache

@@ -17,6 +17,7 @@ from nnmass.zoo.training.classifier import Classifier
 __all__ = ["seconds_alone", "seconds_together"]
 
 _STEPS = 3  # after one that warms up
+_TYPES = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}  # by what trainer.precision begins with
 _ENSEMBLE_BATCHES = 30
 
 
@@ -28,17 +29,21 @@ def seconds_alone(model: Classifier, data: DataModule, row: Row) -> float:
         data: The row's.
         row: Says in which precision.
     """
-    precision = str((row.configuration.get("trainer") or {}).get("precision", ""))
+    kind, _, way = str((row.configuration.get("trainer") or {}).get("precision", "")).partition("-")
+    numbers = _TYPES.get(kind, torch.float32)
+    is_mixed = numbers.itemsize == 2 and way != "true"
+    of_weights = torch.float32 if is_mixed else numbers
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device).train()
+    model = model.to(device, of_weights).train()
     parameters = list(model.parameters())
     optimizer = model.optimizer(parameters)
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(data.batch_size, *data.train_input_size, generator=generator).to(device)
+    inputs = torch.rand(data.batch_size, *data.train_input_size, generator=generator)
+    inputs = inputs.to(device, of_weights)
     labels = torch.randint(data.num_classes, (data.batch_size,), generator=generator).to(device)
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=precision.startswith("bf16")):
+        with torch.autocast(device, numbers, enabled=is_mixed):
             loss = nn.functional.cross_entropy(model(inputs), labels)
         optimizer.zero_grad()
         loss.backward()

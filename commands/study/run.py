@@ -56,6 +56,8 @@ def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None
     again = {name for name, status in status_by_row.items() if status == "unmeasured"}
     failed_again = 0
     console = terminal()
+    for sentence in _slow_precisions(opened):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     if again:
         console.print(f"{len(again)} trained rows are measured, and not trained again.", highlight=False)
     signals.stop_at_once()  # as Ctrl-C does
@@ -71,6 +73,18 @@ def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None
     failed = failed_again + sum(status == "failed" for status in statuses(folder, rows).values())
     if failed:
         raise RuntimeError(f"Expected every row to come to its end, but {failed} of {len(rows)} failed; see above.")
+
+
+def _slow_precisions(opened: OpenedStudy) -> list[str]:
+    """Say which precisions of the trainings this processor emulates; their own lines go into each row's log."""
+    from nnmass.runtime.device_facts import slow_on_processor
+    from nnmass.studies.cores import visible_gpus
+
+    if opened.study.engine != "fit" or visible_gpus():
+        return []
+    trainers = [row.configuration.get("trainer") or {} for row in opened.rows]
+    precisions = dict.fromkeys(str(trainer.get("precision") or "32-true") for trainer in trainers)
+    return list(filter(None, map(slow_on_processor, precisions)))
 
 
 def _outcome(record: dict[str, Any]) -> str:
