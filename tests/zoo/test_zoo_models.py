@@ -53,7 +53,7 @@ def test_a_named_network_computes_learns_and_keeps_the_contract(name: str) -> No
     with torch.no_grad():
         logits = network(images)
         features = network.forward_features(images)
-        assert torch.equal(network.forward_head(features), logits)
+        assert_close(network.forward_head(features), logits)  # the fast pass of an MLP rounds in another order
         assert network.forward_head(features, pre_logits=True).shape == (2, network.num_features)
         assert_close(network(images[:1]), logits[:1])
         if images.ndim == 4:
