@@ -1,4 +1,4 @@
-"""The results in docs/ are those of this code: three rows of the MNIST study, trained alone, get what stands there."""
+"""The results in docs/ are those of this code: a row of the MNIST study, trained alone, gets what stands there."""
 
 import json
 import random
@@ -28,11 +28,11 @@ def rows_of(name: str) -> list[Row]:
     return planned_rows(study, {stem: yaml.safe_load(file.read_text()) for stem, file in files.items()})
 
 
-def drawn() -> list[dict]:
-    """Three rows, other ones every day; with links, because a chain at chance amplifies every rounding."""
+def drawn() -> dict:
+    """A row, another one every day; with links, because a chain at chance amplifies every rounding."""
     table = pd.read_csv(COMMITTED / "results.csv")
     rows = table[table["nn_mass"] > 0].to_dict("records")
-    return random.Random(date.today().toordinal()).sample(rows, 3)
+    return random.Random(date.today().toordinal()).choice(rows)
 
 
 @pytest.mark.parametrize("name", ["cifar10_small", "mlp_designs", "mnist_mlp", "synthetic_mlp"])
@@ -43,8 +43,8 @@ def test_the_committed_rows_are_those_of_the_study(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2000)
-@pytest.mark.parametrize("line", drawn(), ids=lambda line: line["row"])
-def test_a_committed_row_comes_out_again(line: dict, mnist_files: Path, tmp_path: Path, nnmass: Callable) -> None:
+def test_a_committed_row_comes_out_again(mnist_files: Path, tmp_path: Path, nnmass: Callable) -> None:
+    line = drawn()
     row = {row.id: row for row in rows_of("mnist_mlp")}[line["row"]]
     config = tmp_path / "row.yaml"
     config.write_text(yaml.safe_dump(row.configuration))
@@ -54,5 +54,5 @@ def test_a_committed_row_comes_out_again(line: dict, mnist_files: Path, tmp_path
     run = json.loads((tmp_path / "latest" / "run.json").read_text())
     assert run["topology"]["nn_mass"] == pytest.approx(line["nn_mass"])
     assert run["topology"]["num_params"] == line["num_params"]
-    assert run["test_last"]["test/accuracy"] == pytest.approx(line["test_accuracy_last"], abs=TOLERANCE)
-    assert run["best_val_accuracy"] == pytest.approx(line["val_accuracy_best"], abs=TOLERANCE)
+    assert run["test_last"]["test/accuracy"] == pytest.approx(line["test_accuracy_last"], abs=TOLERANCE), line["row"]
+    assert run["best_val_accuracy"] == pytest.approx(line["val_accuracy_best"], abs=TOLERANCE), line["row"]
