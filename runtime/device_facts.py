@@ -35,7 +35,7 @@ def device_facts(device: torch.device) -> dict[str, str | None]:
 
 
 def slow_on_processor(precision: str) -> str:
-    """Say that this processor has no instructions for a precision: emulated convolutions took 8 to 13 times as long.
+    """Say that this processor has no instructions for a precision and must emulate it, which is slow.
 
     Args:
         precision: As ``trainer.precision`` takes it.
@@ -44,7 +44,7 @@ def slow_on_processor(precision: str) -> str:
         One sentence; empty where there are instructions, and where PyTorch cannot tell.
     """
     kind, instructions = _HALF_PRECISIONS.get(precision.partition("-")[0], ("", ()))
-    if not kind or not hasattr(torch.cpu, "get_capabilities"):  # which PyTorch 2.9 lacks
+    if not kind or not hasattr(torch.cpu, "get_capabilities"):  # without it, nothing tells
         return ""
     capabilities = torch.cpu.get_capabilities()
     known = capabilities.get("architecture") in ("x86_64", "aarch64", "arm64")
