@@ -132,6 +132,11 @@ class Row:
     accuracy: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def precision(self) -> str:
+        """Numbers of the training, as ``trainer.precision`` names them: float32 where it is not given."""
+        return str((self.configuration.get("trainer") or {}).get("precision") or "32-true")
+
     def build(self) -> "tuple[Classifier, DataModule]":
         """Build the model and the data of the row's configuration; no sample is loaded yet.
 

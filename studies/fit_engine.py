@@ -68,7 +68,7 @@ def _fit_one(
             with measure.lock:
                 model, data = row.build()
                 data.prepare_data()
-                record |= protocol(model, data, row.configuration) | measure(row, model, data)
+                record |= protocol(model, data, row) | measure(row, model, data)
             write_row(work.folder, row, record)
             record |= _trained(row, work, data.val_on_test, stop, gpus)
         except Exception as error:  # whatever is wrong with a row is that row's result

@@ -29,7 +29,7 @@ def seconds_alone(model: Classifier, data: DataModule, row: Row) -> float:
         data: The row's.
         row: Says in which precision.
     """
-    kind, _, way = str((row.configuration.get("trainer") or {}).get("precision", "")).partition("-")
+    kind, _, way = row.precision.partition("-")
     numbers = _TYPES.get(kind, torch.float32)
     is_mixed = numbers.itemsize == 2 and way != "true"
     of_weights = torch.float32 if is_mixed else numbers

@@ -83,21 +83,21 @@ def begun(study: Study, row: Row) -> dict[str, Any]:
     return {**facts, "seed": row.seed, **words, "status": "running", "began": now()}
 
 
-def protocol(model: Classifier, data: DataModule, configuration: Mapping[str, Any]) -> dict[str, Any]:
+def protocol(model: Classifier, data: DataModule, row: Row) -> dict[str, Any]:
     """Describe how a row is trained, as columns of the table."""
     optimizer = model.optimizer([nn.Parameter(torch.zeros(1))])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
         "data": type(data).__name__,
-        "epochs": configuration.get("trainer", {}).get("max_epochs"),
+        "epochs": (row.configuration.get("trainer") or {}).get("max_epochs"),
         "batch_size": data.batch_size,
         "optimizer": type(optimizer).__name__,
         "learning_rate": optimizer.defaults["lr"],
         "schedule": model.schedule,
         "val_on_test": data.val_on_test,
         **{name: fact for name, fact in device_facts(device).items() if fact is not None},
-        "precision": str(configuration.get("trainer", {}).get("precision") or "32-true"),
-        "tf32": device.type == "cuda" and rounds_to_tf32(configuration),
+        "precision": row.precision,
+        "tf32": device.type == "cuda" and rounds_to_tf32(row.configuration),
         "torch": str(torch.__version__),
     }
 

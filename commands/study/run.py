@@ -82,8 +82,7 @@ def _slow_precisions(opened: OpenedStudy) -> list[str]:
 
     if opened.study.engine != "fit" or visible_gpus():
         return []
-    trainers = [row.configuration.get("trainer") or {} for row in opened.rows]
-    precisions = dict.fromkeys(str(trainer.get("precision") or "32-true") for trainer in trainers)
+    precisions = dict.fromkeys(row.precision for row in opened.rows)
     return list(filter(None, map(slow_on_processor, precisions)))
 
 

@@ -53,7 +53,7 @@ def _ensemble_of(
         record = begun(work.study, row)
         try:
             model, data = row.build()
-            record |= protocol(model, data, row.configuration)
+            record |= protocol(model, data, row)
             network: Any = model.network
             rate = ensemble_rate(model, data, row)
             record |= measure(row, model, data)
