@@ -4,7 +4,9 @@ import os
 import random
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,44 @@ SUPPORT = ROOT / "tests" / "support"  # what tests share, also with processes th
 Run = subprocess.CompletedProcess[str]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a GPU, skip what needs one, though it be asked for by name; let warnings pass in the slow tests.
+def pytest_configure() -> None:
+    """Name the day once, so that the processes that share the tests agree on it at midnight too."""
+    os.environ.setdefault("NNMASS_TEST_DAY", str(date.today().toordinal()))
+
+
+def pytest_report_header() -> str:
+    """Say which part of the long listings runs, and how to run it again."""
+    day = os.environ["NNMASS_TEST_DAY"]
+    return f"long listings: NNMASS_TEST_DAY={day}; with NNMASS_TEST_DAY=all, every part of them"
+
+
+def not_today(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The slow tests that another day runs: of a listing with the mark ``parts(n)``, all but every n-th.
+
+    A selection of fewer than n was asked for by name.
+    """
+    day = os.environ["NNMASS_TEST_DAY"]
+    listings = defaultdict(list)
+    for item in items:
+        if day != "all" and item.get_closest_marker("slow") and item.get_closest_marker("parts"):
+            listings[item.nodeid.partition("[")[0]].append(item)
+    others = []
+    for members in listings.values():
+        (parts,) = members[0].get_closest_marker("parts").args
+        if len(members) >= parts:
+            others += [item for index, item in enumerate(members) if index % parts != int(day) % parts]
+    return others
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave long listings to their days; skip what needs a GPU where there is none; let warnings pass in slow tests.
 
     Those go through all that libraries offer, every network of timm and every option of Lightning, each with advice of
     its own.
     """
+    if others := set(not_today(items)):
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))

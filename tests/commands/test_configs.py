@@ -24,8 +24,18 @@ SMALL = {
     "CIFAR100": ["--data.val_size", "100"],
 }
 
+# Seconds each, and like another one.
+SLOW = {"cifar10_dense_fast", "cifar10_wrn", "imagenet_dense", "imagenet_dsconv", "imagenet_resnet50_a3"}
+SLOW |= {"imagenet_wrn18_2"}
 
-@pytest.mark.parametrize("name", list_configs())
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.removesuffix(".yaml") in SLOW else [])
+        for name in list_configs()
+    ],
+)
 def test_a_configuration_trains_and_tests_on_real_data(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -234,6 +234,7 @@ def finished(output_dir: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.parts(3)
 @pytest.mark.parametrize(
     "row", ROWS, ids=[re.sub(r"[^\w.-]+", "_", " ".join([row.name, *row.words[1:]])) for row in ROWS]
 )

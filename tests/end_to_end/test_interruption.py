@@ -171,6 +171,7 @@ def test_ctrl_c_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.parts(3)
 @pytest.mark.parametrize("moment", range(10))
 def test_kill_9_costs_one_checkpoint_interval_at_most(
     moment: int, training: Training, tmp_path: Path, nnmass: Callable

@@ -6,16 +6,12 @@ folder, unless a test of its own does that. ``python tests/project/test_howto_pa
 
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
+
+from nnmass.commands.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREEN = 75  # lines, with headings and blank ones
@@ -87,26 +83,15 @@ def test_the_tests_that_are_said_to_execute_commands_are_there() -> None:
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
-def train_and_draw(folder: Path) -> None:
-    """A trained network, a copy of its checkpoint, and images for it, as pages on checkpoints take them for granted."""
-    words = [sys.executable, str(ROOT / "cli.py"), "fit", "--config", "digits_dense.yaml"]
-    subprocess.run(words, cwd=folder, check=True, capture_output=True)
-    shutil.copy(folder / "runs" / "latest" / "checkpoints" / "best.ckpt", folder)
-    (folder / "photos").mkdir()
-    for number, image in enumerate(load_digits().images[:3]):
-        Image.fromarray((image * 255 / 16).astype(np.uint8)).save(folder / "photos" / f"{number}.png")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", to_be_executed())
-def test_the_commands_of_a_guide_run_as_written(page: str, tmp_path: Path) -> None:
-    if any("best.ckpt" in command for command in commands(page)):
-        train_and_draw(tmp_path)
+def test_the_commands_of_a_guide_run_as_written(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for command in commands(page):
         if reason(command) is None:
-            words = [sys.executable, str(ROOT / "cli.py"), *shlex.split(command)]
-            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1800)
-            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            assert main(shlex.split(command)) == 0, f"{command}\n{capsys.readouterr().err}"
 
 
 if __name__ == "__main__":

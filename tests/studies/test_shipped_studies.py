@@ -78,6 +78,7 @@ def shortened(study: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parts(3)
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[] if name == "digits_mlp" else pytest.mark.slow) for name in STUDIES],

@@ -38,6 +38,7 @@ def test_a_named_networks_closed_form_is_what_is_read_off_it(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parts(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_all_named_networks_closed_forms_are_what_is_read_off_them(name: str) -> None:
     require_same(closed_form(VARIANTS[name].builder, VARIANTS[name].arguments), create_model(name))

@@ -96,6 +96,7 @@ def derivative(layer: Layer, tensors: list[Tensor], direction: Tensor, leaving: 
     return None
 
 
+@pytest.mark.parts(4)
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES)])
 def test_layers_have_the_derivatives_of_their_network(name: str) -> None:
     with seeded(0):

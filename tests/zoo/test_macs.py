@@ -1,12 +1,11 @@
 """Multiply-adds: operators against products by hand, networks against hooks, and nothing printed or changed."""
 
 import copy
-import os
 from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -133,8 +132,7 @@ def test_a_deformable_convolution_counts_as_one_of_the_same_filters() -> None:
     assert counted_in_both_ways(Deformable(), (4, 8, 8)) == 64 * 9 * (18 * 4 + 8 * 2)
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, False), (2, True)])
 @pytest.mark.parametrize(
     ("kind_of", "gates", "projected"), [(nn.RNN, 1, 0), (nn.GRU, 3, 0), (nn.LSTM, 4, 0), (nn.LSTM, 4, 2)]
 )
@@ -314,8 +312,6 @@ SMALL = ("resnet18", "mobilenetv2_050", "vit_tiny_patch16_224", "levit_128s", "g
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_members_of_families_have_the_macs_that_hooks_and_torchs_counter_find(name: str) -> None:
-    import timm
-
     network: Any = without_values(timm.create_model, name)
     size = network.default_cfg["input_size"]
     check_against_hooks(network, size)
@@ -324,27 +320,12 @@ def test_small_members_of_families_have_the_macs_that_hooks_and_torchs_counter_f
     assert counter.get_total_flops() == 2 * count_macs(network, size)
 
 
-def names_of_today() -> list[str]:
-    """Every twelfth of timm's names, other ones every day; with NNMASS_ALL_NETWORKS=1 all, which takes an hour."""
-    import timm
-
-    names = timm.list_models()
-    return names if os.environ.get("NNMASS_ALL_NETWORKS") == "1" else names[date.today().toordinal() % 12 :: 12]
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
-def test_every_network_of_timm_has_the_macs_that_hooks_find() -> None:
-    import timm
-
-    wrong = []
-    for name in names_of_today():
-        network: Any = without_values(timm.create_model, name)
-        try:
-            check_against_hooks(network, network.default_cfg["input_size"])
-        except (AssertionError, ValueError) as error:
-            wrong.append(f"{name}: {error}")
-    assert not wrong
+@pytest.mark.parts(48)
+@pytest.mark.parametrize("name", timm.list_models())
+def test_every_network_of_timm_has_the_macs_that_hooks_find(name: str) -> None:
+    network: Any = without_values(timm.create_model, name)
+    check_against_hooks(network, network.default_cfg["input_size"])
 
 
 TWO_IMAGES = ("raft_large", "raft_small")  # optical flow: they take two inputs
@@ -369,6 +350,7 @@ def torchvision_network(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parts(6)
 @pytest.mark.parametrize("name", [name for name in torchvision.models.list_models() if name not in TWO_IMAGES])
 def test_every_network_of_torchvision_has_the_macs_that_hooks_find(name: str) -> None:
     check_against_hooks(*torchvision_network(name))

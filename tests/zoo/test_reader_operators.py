@@ -49,12 +49,14 @@ def smallest_of_each_family() -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parts(6)
 @pytest.mark.parametrize(("family", "name"), smallest_of_each_family().items())
 def test_every_operator_of_each_family_of_timm_is_known(family: str, name: str) -> None:
     assert unknown_operators(*timm_network(name)) == set(), family
 
 
 @pytest.mark.slow
+@pytest.mark.parts(6)
 @pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
 def test_every_operator_of_torchvisions_classifiers_is_known(name: str) -> None:
     size = (3, 299, 299) if "inception" in name else (3, 224, 224)

@@ -167,7 +167,7 @@ def nested(inner: st.SearchStrategy) -> st.SearchStrategy:
 plans = st.recursive(convolutions | st.builds(Gate), nested, max_leaves=8)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(plans, min_size=1, max_size=3).map(tuple), st.sampled_from(["layer", "block", "x", "resnet", "dense"]))
 def test_the_mass_of_a_generated_network_is_that_of_its_plan(plan: tuple, word: str) -> None:
     expected = build(plan, SIZE[0], word)

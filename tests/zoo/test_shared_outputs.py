@@ -288,6 +288,7 @@ def other_activation(cell: RandomSkipCell, x: Tensor) -> Tensor:
     return changed(x)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED or not gpu.available(torch.float32), reason="needs Triton, and to be asked once")
 def test_the_kernels_of_a_gpu_give_the_same() -> None:
     oracles = "(oracles and 5-memory_format1 and not arguments5)"
