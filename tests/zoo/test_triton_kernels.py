@@ -36,6 +36,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     return launches
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="starts what is interpreted")
 def test_interpreted_sweeps_give_the_numbers_of_the_modules() -> None:
     tests = Path(__file__).with_name("test_shared_outputs_numbers.py")

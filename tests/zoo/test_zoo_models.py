@@ -118,7 +118,9 @@ def test_shapes_are_known_without_a_number_on_the_meta_device(name: str) -> None
     assert network.train()(images).shape == network.eval()(images).shape == (2, network.num_classes)
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "dense_digits" else pytest.mark.slow) for name in SMALLEST]
+)
 def test_the_smallest_of_a_family_compiles_and_exports(name: str) -> None:
     network: Any = create_model(name).eval()
     images = small_input(network)
