@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 LOGGERS = """
@@ -23,6 +24,7 @@ PICTURES = {"accuracy", "loss", "confusion_matrix", "jacobian_epoch_0"}
 METRICS = {"train/loss", "val/accuracy", "test/accuracy", "topology/nn_mass", "jacobian/mean_singular_value"}
 
 
+@pytest.mark.slow
 def test_each_logger_gets_all(tmp_path: Path, nnmass: Callable) -> None:
     (tmp_path / "digits.yaml").write_text(LOGGERS)
     blocked = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "WANDB_SILENT": "true"}

@@ -107,6 +107,7 @@ READ_BY = pytest.mark.parametrize(
 )
 
 
+@READ_BY
 @pytest.mark.parametrize(("stage", "count"), MOMENTS)
 def test_a_signal_at_any_moment_loses_nothing(stage: str, count: int, training: Training, tmp_path: Path) -> None:
     epoch = training.steps // 3

@@ -71,7 +71,8 @@ def test_a_folder_that_only_may_be_read_is_refused(small_disk: Path, capsys: pyt
     assert "Read-only file system" in error
 
 
-@pytest.mark.parametrize("num_workers", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_data_that_vanish_stop_the_training_with_its_last_epoch_saved(
     num_workers: int, tmp_path: Path, nnmass: Callable
 ) -> None:

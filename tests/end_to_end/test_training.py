@@ -131,7 +131,9 @@ def interrupt(arguments: list[str], line: str, how: signal.Signals) -> str:
         return error
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL], ids=lambda how: how.name
+)
 def test_a_resumed_run_equals_an_unbroken_one(
     how: signal.Signals, unbroken: Path, tmp_path: Path, nnmass: Callable
 ) -> None:

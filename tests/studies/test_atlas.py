@@ -16,6 +16,7 @@ from nnmass.studies.atlas.survey import explained, join_accuracies, read_archite
 from nnmass.studies.explain import explain, fits_by_group
 
 
+@pytest.mark.slow
 def test_the_command_reads_goes_on_and_explains(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     accuracies = tmp_path / "accuracies.csv"
     names = ["resnet18", "resnet26", "resnet34", "resnet50", "resnet50d", "resnet101", "resnet101d"]

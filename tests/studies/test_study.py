@@ -178,6 +178,7 @@ def test_each_row_keeps_its_trained_weights(folder: Path, tmp_path: Path) -> Non
     assert record["topology"]["nn_mass"] == pytest.approx(table.loc[row, "nn_mass"])
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_rows(tmp_path: Path) -> None:
     changes = {**SMALL["changes"], "trainer": {"max_epochs": 60}}
     definition = write(tmp_path, networks=["mlp_d16_w8_t?"], seeds=4, changes=changes)
