@@ -132,7 +132,10 @@ def test_a_deformable_convolution_counts_as_one_of_the_same_filters() -> None:
     assert counted_in_both_ways(Deformable(), (4, 8, 8)) == 64 * 9 * (18 * 4 + 8 * 2)
 
 
-@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, False), (2, True)])
+@pytest.mark.parametrize(
+    ("layers", "bidirectional"),
+    [(1, False), (2, False), (2, True), pytest.param(1, True, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     ("kind_of", "gates", "projected"), [(nn.RNN, 1, 0), (nn.GRU, 3, 0), (nn.LSTM, 4, 0), (nn.LSTM, 4, 2)]
 )
