@@ -61,12 +61,12 @@ def train_batched(
         start = time.perf_counter()
         orders = {seed: torch.from_numpy(sample_order(len(labels), batch_size, seed, epoch)) for seed in set(seeds)}
         order = torch.stack([orders[seeds[member]] for member in by_depth]).to(device)
-        figures = _named("train", *_train_epoch(bank, optimizer, inputs, labels, order.split(batch_size, dim=1)))
+        metrics = _named("train", *_train_epoch(bank, optimizer, inputs, labels, order.split(batch_size, dim=1)))
         for name, held in evaluated.items():
-            figures |= _named(name, *_evaluate(bank, *held, batch_size))
+            metrics |= _named(name, *_evaluate(bank, *held, batch_size))
         if epoch == epochs - 1:
             bank.write_back()
-        values = {name: column.tolist() for name, column in figures.items()}
+        values = {name: column.tolist() for name, column in metrics.items()}
         seconds = (time.perf_counter() - start) / len(networks)
         for number, member in enumerate(by_depth):
             yield EpochResult(member, epoch, {name: column[number] for name, column in values.items()}, seconds)

@@ -74,7 +74,7 @@ def _ensemble_of(
             for result in train(networks, seeds, *samples, epochs, batch_size, rate):
                 curves[result.member].append(result)
                 row, network, record = members[result.member]
-                work.watch(row, result.epoch + 1, result.figures)
+                work.watch(row, result.epoch + 1, result.metrics)
                 if len(curves[result.member]) == epochs:
                     write_weights(work.folder, row, network)
                     record = _finished(row, record, curves[result.member], work.folder)
@@ -83,7 +83,7 @@ def _ensemble_of(
 
 def _finished(row: Row, record: dict[str, Any], results: Sequence[EpochResult], folder: Path) -> dict[str, Any]:
     """Write and return the record of a member that is trained."""
-    curve = pd.DataFrame([{"epoch": result.epoch, **result.figures} for result in results])
+    curve = pd.DataFrame([{"epoch": result.epoch, **result.metrics} for result in results])
     write_curve(folder, row, curve)
     if np.isfinite(curve.to_numpy()).all():
         record |= reached_by(curve, record["val_on_test"])

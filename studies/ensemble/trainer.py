@@ -31,14 +31,14 @@ class EpochResult(NamedTuple):
     Attributes:
         member: Its index among the networks.
         epoch: From 0.
-        figures: By the names that ``nnmass fit`` logs: ``train/loss`` and ``train/accuracy``, means over the epoch's
+        metrics: By the names that ``nnmass fit`` logs: ``train/loss`` and ``train/accuracy``, means over the epoch's
             samples, each at the weights of its step; loss and accuracy of each held-out set after the epoch.
         seconds: Time that the epoch took.
     """
 
     member: int
     epoch: int
-    figures: dict[str, float]
+    metrics: dict[str, float]
     seconds: float
 
 
@@ -154,14 +154,14 @@ class _Member:
         """Train on every sample once, then evaluate."""
         start = time.perf_counter()
         loss, right = self.train(order, batch_size, self.step, rate, train, self.state, self.wiring)
-        figures = {"train/loss": loss, "train/accuracy": right / len(order)}
+        metrics = {"train/loss": loss, "train/accuracy": right / len(order)}
         self.step += -(-len(order) // batch_size)
         for name, samples in held_out.items():
             everything = np.arange(len(samples.labels))
             loss, right = self.evaluate(everything, batch_size, samples, self.state.weights, self.wiring)
-            figures |= {f"{name}/loss": loss, f"{name}/accuracy": right / len(everything)}
+            metrics |= {f"{name}/loss": loss, f"{name}/accuracy": right / len(everything)}
         self.epoch += 1
-        return EpochResult(self.number, self.epoch - 1, figures, time.perf_counter() - start)
+        return EpochResult(self.number, self.epoch - 1, metrics, time.perf_counter() - start)
 
     @torch.no_grad()
     def write_back(self) -> None:

@@ -167,7 +167,7 @@ def test_the_members_of_an_ensemble_train_on_a_gpu(monkeypatch: pytest.MonkeyPat
     with shaped(GPU):
         (first, *others) = train_batched(networks, seeds, samples, {"test": samples}, epochs, device=GPU)
     assert len(others) == 3
-    assert first.figures.keys() == {"train/loss", "train/accuracy", "test/loss", "test/accuracy"}
+    assert first.metrics.keys() == {"train/loss", "train/accuracy", "test/loss", "test/accuracy"}
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

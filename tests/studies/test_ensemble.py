@@ -76,9 +76,9 @@ def test_each_member_is_the_network_that_it_is_alone() -> None:
         mine = [result for result in results if result.member == number]
         assert [result.epoch for result in mine] == [0, 1, 2, 3]
         for name, tolerance in (("test/loss", 1e-4), ("test/accuracy", 1e-6)):
-            assert mine[-1].figures[name] == pytest.approx(metrics[name], abs=tolerance)
+            assert mine[-1].metrics[name] == pytest.approx(metrics[name], abs=tolerance)
         for name, value in logged.items():
-            assert mine[-1].figures[name] == pytest.approx(value, abs=1e-4), name
+            assert mine[-1].metrics[name] == pytest.approx(value, abs=1e-4), name
 
 
 @pytest.mark.parametrize("activation", ["elu", "relu"])
@@ -96,7 +96,7 @@ def test_members_in_one_batch_of_operations_come_to_the_same(activation: Any, de
     theirs = sorted(train_batched(batched, *arguments, device=device), key=lambda result: result[:2])
     assert [result[:2] for result in ours] == [result[:2] for result in theirs]
     for one, other in zip(ours, theirs, strict=True):
-        assert one.figures == pytest.approx(other.figures, abs=close)
+        assert one.metrics == pytest.approx(other.metrics, abs=close)
     for one, other in zip(compiled_, batched, strict=True):
         for value, expected in zip(one.parameters(), other.parameters(), strict=True):
             assert (value - expected).abs().max() <= close
@@ -113,11 +113,11 @@ def test_the_papers_synthetic_problem() -> None:
     few = Samples(train.starts[:2001], train.pixels, train.values, train.labels[:2000])
     network = RandomSkipMLP(depth=6, width=8, tc=5, num_classes=2, in_features=2, activation="relu")
     results = list(train_together([network], [0], few, {"val": few}, epochs=3, batch_size=100))
-    assert results[-1].figures["train/loss"] < results[0].figures["train/loss"]
+    assert results[-1].metrics["train/loss"] < results[0].metrics["train/loss"]
     with torch.no_grad():
         inputs, labels = data.load("train")
         right = (network(inputs[:2000]).argmax(1) == labels[:2000]).float().mean()
-    assert results[-1].figures["val/accuracy"] == pytest.approx(right.item(), abs=1e-6)
+    assert results[-1].metrics["val/accuracy"] == pytest.approx(right.item(), abs=1e-6)
 
 
 def test_the_order_of_work_changes_nothing() -> None:
@@ -166,8 +166,8 @@ def test_evaluation_counts_what_torch_counts() -> None:
     results = list(train_together([network], [0], found, {"test": found}, epochs=1))
     with torch.no_grad():
         logits = network(rows)
-    assert results[0].figures["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
-    assert results[0].figures["test/loss"] == pytest.approx(
+    assert results[0].metrics["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert results[0].metrics["test/loss"] == pytest.approx(
         nn.functional.cross_entropy(logits, labels).item(), abs=1e-5
     )
 

@@ -41,11 +41,11 @@ class Channels(NamedTuple):
 
     Attributes:
         columns: Which ones of all that are kept, (n,): first those of the newest output in their order; none twice.
-        figures: Mean, 1 over the standard deviation, scale and shift of each, (4, n).
+        statistics: Mean, 1 over the standard deviation, scale and shift of each, (4, n).
     """
 
     columns: Tensor
-    figures: Tensor
+    statistics: Tensor
 
 
 class Reading(NamedTuple):

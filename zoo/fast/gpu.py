@@ -75,10 +75,10 @@ def gather(reading: Reading) -> None:
 
 def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: Gradients) -> tuple[Tensor, Tensor]:
     """Add the gradient of gathered channels to theirs on the GPU, like :func:`zoo.fast.processor.scatter`."""
-    (_, rows, width), (columns, figures) = outputs.values.shape, channels
+    (_, rows, width), (columns, statistics) = outputs.values.shape, channels
     chosen = len(columns)
     part_rows, parts = _parts(rows)
-    partial, for_parameters = figures.new_empty(parts, 2, chosen), figures.new_empty(2, chosen)
+    partial, for_parameters = statistics.new_empty(parts, 2, chosen), statistics.new_empty(2, chosen)
     pointers = (gradient, outputs.values, *channels, *gradients, partial, outputs.finished, for_parameters)
     sizes = (rows, width, chosen, gradient.shape[1], len(outputs.mean), part_rows)
     _launch("scatter", (parts, _blocks(chosen, _COLUMNS)), *pointers, *sizes, _ROWS_TO_SCATTER, _COLUMNS)

@@ -71,8 +71,8 @@ def normalise_and_gather(
 
 def gather(reading: Reading) -> None:
     """Put some columns, normalised and rectified, where they are wanted: max(scale x + shift, 0), (rows, n)."""
-    values, (columns, figures) = reading.outputs.values, reading.channels
-    (count, rows, width), (_, _, scale, shift) = values.shape, figures
+    values, (columns, statistics) = reading.outputs.values, reading.channels
+    (count, rows, width), (_, _, scale, shift) = values.shape, statistics
     operands = (values, _places(values, columns), scale, shift, reading.memory)
     addresses = (part.data_ptr() for part in operands)
     threads.run(_loops(values.dtype).gather, count, rows, width, len(columns), *addresses)
@@ -90,8 +90,8 @@ def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: G
     Returns:
         Gradients of the normalisation's weight and bias, (n,).
     """
-    values, (columns, figures) = outputs.values, channels
-    (count, rows, width), (mean, inverse, scale, shift) = values.shape, figures
+    values, (columns, statistics) = outputs.values, channels
+    (count, rows, width), (mean, inverse, scale, shift) = values.shape, statistics
     partial = values.new_empty(torch.get_num_threads(), 2, len(columns), dtype=torch.float64)
     touched = gradients.touched[columns]
     places = _places(values, columns)
@@ -102,7 +102,7 @@ def scatter(gradient: Tensor, outputs: Outputs, channels: Channels, gradients: G
     total, product = partial.sum(0)
     gradients.sums[0].index_add_(0, columns, total * scale)
     gradients.sums[1].index_add_(0, columns, product * scale * inverse.square())
-    return (product * inverse).to(figures.dtype), total.to(figures.dtype)
+    return (product * inverse).to(statistics.dtype), total.to(statistics.dtype)
 
 
 def batch_norm_backward(

@@ -141,7 +141,7 @@ def _gather(
 
 @triton.jit(do_not_specialize=_ANY)
 def gather(
-    values_ptr, columns_ptr, figures_ptr, found_ptr, rows, width, chosen, stride, blocks_before,
+    values_ptr, columns_ptr, statistics_ptr, found_ptr, rows, width, chosen, stride, blocks_before,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """max(scale x + shift, 0) of the columns, (rows, n), by the blocks of columns after some that do something else.
@@ -151,27 +151,27 @@ def gather(
     place = (tl.program_id(1) - blocks_before) * COLUMNS + tl.arange(0, COLUMNS)
     there = place < chosen
     column = tl.load(columns_ptr + place, mask=there, other=0)
-    scale = tl.load(figures_ptr + 2 * chosen + place, mask=there, other=0)
-    shift = tl.load(figures_ptr + 3 * chosen + place, mask=there, other=0)
+    scale = tl.load(statistics_ptr + 2 * chosen + place, mask=there, other=0)
+    shift = tl.load(statistics_ptr + 3 * chosen + place, mask=there, other=0)
     _gather(values_ptr, found_ptr, column, scale, shift, place, rows, width, chosen, stride, ROWS, COLUMNS)
 
 
 @triton.jit(do_not_specialize=_ANY)
 def normalise_and_gather(
     values_ptr, mean_ptr, variance_ptr, links_ptr, weight_ptr, bias_ptr,
-    running_mean_ptr, running_variance_ptr, tracked_ptr, columns_ptr, figures_ptr, found_ptr,
+    running_mean_ptr, running_variance_ptr, tracked_ptr, columns_ptr, statistics_ptr, found_ptr,
     newest, rows, width, chosen, stride,
     EPSILON: tl.constexpr, MOMENTUM: tl.constexpr, TRAINING: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Columns of a layer, mean, 1 / deviation, scale and shift of each, and what `gather` makes of them.
 
-    Every program computes these figures for its columns, and those of part 0 write them down, with running statistics
-    that follow by MOMENTUM, or where that is negative are the mean over all batches, of which `tracked` have been
-    counted, this one among them.
+    Every program computes these statistics for its columns, and those of part 0 write them down, with running
+    statistics that follow by MOMENTUM, or where that is negative are the mean over all batches, of which `tracked` have
+    been counted, this one among them.
     """
     place = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     there = place < chosen
-    number: tl.constexpr = figures_ptr.dtype.element_ty
+    number: tl.constexpr = statistics_ptr.dtype.element_ty
     linked = tl.load(links_ptr + place - width, mask=there & (place >= width), other=0)
     column = tl.where(place < width, newest * width + place, linked)
     if TRAINING:
@@ -185,10 +185,10 @@ def normalise_and_gather(
     shift = tl.load(bias_ptr + place, mask=there, other=0).to(number) - mean * scale
     if tl.program_id(0) == 0:
         tl.store(columns_ptr + place, column, mask=there)
-        tl.store(figures_ptr + place, mean, mask=there)
-        tl.store(figures_ptr + chosen + place, inverse, mask=there)
-        tl.store(figures_ptr + 2 * chosen + place, scale, mask=there)
-        tl.store(figures_ptr + 3 * chosen + place, shift, mask=there)
+        tl.store(statistics_ptr + place, mean, mask=there)
+        tl.store(statistics_ptr + chosen + place, inverse, mask=there)
+        tl.store(statistics_ptr + 2 * chosen + place, scale, mask=there)
+        tl.store(statistics_ptr + 3 * chosen + place, shift, mask=there)
         if TRAINING:
             if MOMENTUM < 0:
                 momentum = 1 / tl.load(tracked_ptr).to(number)
@@ -208,7 +208,7 @@ def normalise_and_gather(
 
 @triton.jit(do_not_specialize=_ANY)
 def scatter(
-    gradient_ptr, values_ptr, columns_ptr, figures_ptr, gradients_ptr, sums_ptr, touched_ptr, partial_ptr,
+    gradient_ptr, values_ptr, columns_ptr, statistics_ptr, gradients_ptr, sums_ptr, touched_ptr, partial_ptr,
     finished_ptr, for_parameters_ptr, rows, width, chosen, stride, all_columns, part_rows,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -224,9 +224,9 @@ def scatter(
     number: tl.constexpr = partial_ptr.dtype.element_ty
     column = tl.load(columns_ptr + place, mask=there, other=0)
     base = _first(column, rows, width)[None, :]
-    mean = tl.load(figures_ptr + place, mask=there, other=0)
-    scale = tl.load(figures_ptr + 2 * chosen + place, mask=there, other=0)
-    shift = tl.load(figures_ptr + 3 * chosen + place, mask=there, other=0)
+    mean = tl.load(statistics_ptr + place, mask=there, other=0)
+    scale = tl.load(statistics_ptr + 2 * chosen + place, mask=there, other=0)
+    shift = tl.load(statistics_ptr + 3 * chosen + place, mask=there, other=0)
     again = (tl.load(touched_ptr + column, mask=there, other=0) != 0)[None, :]
     total = tl.zeros((COLUMNS,), dtype=number)
     product = tl.zeros((COLUMNS,), dtype=number)
@@ -246,7 +246,7 @@ def scatter(
     tl.store(partial_ptr + (part * 2) * chosen + place, total, mask=there)
     tl.store(partial_ptr + (part * 2 + 1) * chosen + place, product, mask=there)
     if _is_last(finished_ptr):
-        inverse = tl.load(figures_ptr + chosen + place, mask=there, other=0)
+        inverse = tl.load(statistics_ptr + chosen + place, mask=there, other=0)
         all_total, all_product = _sum_parts(partial_ptr, place, there, chosen, ROWS, COLUMNS)
         for_weight = all_product * inverse
         tl.store(for_parameters_ptr + place, for_weight.to(for_parameters_ptr.dtype.element_ty), mask=there)
@@ -263,7 +263,7 @@ def scatter(
 def batch_norm_backward(
     gradients_ptr, values_ptr, mean_ptr, sums_ptr, touched_ptr, found_ptr,
     position, rows, width, all_columns,
-    gather_values_ptr, columns_ptr, figures_ptr, gathered_ptr, gather_rows, gather_width, chosen, stride,
+    gather_values_ptr, columns_ptr, statistics_ptr, gathered_ptr, gather_rows, gather_width, chosen, stride,
     GATHER: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Of one output: g - sum / rows - sum' / rows (x - mean), g being 0 where nothing read it.
@@ -291,6 +291,6 @@ def batch_norm_backward(
         tl.store(found_ptr + place, _rounded(result, found_ptr.dtype.element_ty), mask=inside)
     elif GATHER:
         gather(
-            gather_values_ptr, columns_ptr, figures_ptr, gathered_ptr, gather_rows, gather_width, chosen, stride,
+            gather_values_ptr, columns_ptr, statistics_ptr, gathered_ptr, gather_rows, gather_width, chosen, stride,
             own_blocks, ROWS, COLUMNS,
         )  # fmt: skip
