@@ -164,7 +164,7 @@ class DataModule(LightningDataModule, ABC):
         return in_proportion(labels, val_size, self.split_seed)
 
     def batches(self, labels: Tensor, chosen: Tensor, stage: Stage) -> ShardedBatches:
-        """This process's batches of some samples, as positions among them.
+        """Return this process's batches of some samples, as positions among them.
 
         Where Lightning evaluates on part of them only, or overfits to a part, they come in one order of mixed classes,
         the same in all epochs and processes; else an evaluation goes through them as they are.

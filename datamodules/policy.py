@@ -14,7 +14,7 @@ from nnmass.datamodules.transfer import host_generator, to_device
 __all__ = ["MAGNITUDES", "OPERATIONS", "apply_operations", "parameters", "random_policy"]
 
 MAGNITUDES = 31
-"""How strong an operation can be, from not at all on."""
+"""Number of strengths that an operation can have; the first is none."""
 
 _RAND_MAGNITUDE = 9
 

@@ -19,7 +19,7 @@ STEPS = 12
 
 
 def said(average: object, capsys: pytest.CaptureFixture, normalised: bool = False, **options: object) -> str:
-    """What is printed before three epochs of four steps."""
+    """Return what is printed before three epochs of four steps."""
     network = RandomSkipDenseNet(3, 1, 4) if normalised else RandomSkipMLP(3, 2, 1, num_classes=2, in_features=3)
     images = torch.zeros(8, 3, 32, 32) if normalised else torch.rand(8, 3)
     data = DataLoader(TensorDataset(images, torch.arange(8) % 2), batch_size=2)

@@ -43,7 +43,7 @@ class Difficult(nn.Sequential):
 
 
 def failing(place: str, error: Exception) -> tuple[str, Any]:
-    """What stands at a place, replaced by what raises."""
+    """Name an attribute, and a function in its place that raises."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise error
@@ -162,7 +162,7 @@ def test_an_interrupted_training_whose_curves_cannot_be_drawn_ends_with_its_own_
 def test_of_a_network_that_is_spread_over_the_processes_nothing_is_measured(
     kind: type, capsys: pytest.CaptureFixture
 ) -> None:
-    """It is said before; nobody measures, and nobody waits."""
+    """The console says so before the training; no process measures, and none waits."""
     strategy = object.__new__(kind)  # of which there can be none on a processor
     module: Any = None
     for rank in (1, 0):
@@ -200,7 +200,7 @@ class InOneOfTwo(DDPStrategy):
 
 
 class Rank:
-    """What recorders ask of a trainer in one of two processes."""
+    """A trainer in one of two processes, with the attributes that recorders read."""
 
     world_size, fast_dev_run, ckpt_path, datamodule, checkpoint_callback = 2, False, None, None, None
 

@@ -1,4 +1,4 @@
-"""What the commands say on narrow terminals, of options that nothing would read, and of plausible mistakes."""
+"""Messages of the commands on narrow terminals, for options that nothing would read and for plausible mistakes."""
 
 import io
 import shlex

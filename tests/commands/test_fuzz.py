@@ -1,4 +1,4 @@
-"""Whatever is in a file or on the command line: it works, or it is refused in one sentence."""
+"""Any content of a file or of the command line works, or is refused in one sentence."""
 
 import io
 import random

@@ -224,7 +224,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def finished(output_dir: Path) -> dict[str, Any]:
-    """What a run that has come to its end says of itself."""
+    """Read the record of a run that has come to its end."""
     (folder,) = (path for path in output_dir.iterdir() if path.is_dir() and not path.is_symlink())
     run = json.loads((folder / "run.json").read_text())
     assert run["status"] == "finished"

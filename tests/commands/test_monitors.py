@@ -1,4 +1,4 @@
-"""What cannot be trained, or watched, is refused in one line before a run has a folder."""
+"""Trainings and monitors that cannot work are refused in one line before a run has a folder."""
 
 from pathlib import Path
 

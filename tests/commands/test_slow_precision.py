@@ -70,7 +70,7 @@ def test_a_fit_says_so_before_its_first_epoch(
 def test_a_study_says_so_once_and_of_trainings_alone(
     engine: str, processor: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """It is said of the rows that ``fit`` trains."""
+    """The sentence is about the rows that ``fit`` trains."""
     processor("x86_64")
     study = {"engine": engine, "configs": ["mnist_mlp.yaml"], "networks": [{"depth": [0], "tc": [1]}], "seeds": 2}
     study |= {"changes": {"data": {"class_path": "nnmass.datamodules.Digits"}, "trainer": {"precision": "bf16-mixed"}}}

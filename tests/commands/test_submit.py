@@ -205,7 +205,7 @@ def test_a_configuration_of_such_a_name_names_no_run(tmp_path: Path, capsys: pyt
 
 
 def test_bash_runs_the_command_of_a_job_file_and_nothing_else(tmp_path: Path) -> None:
-    """Whatever stands in options, paths and arguments; srun is a program that prints its own."""
+    """Options, paths and arguments may hold any characters; srun is a program that prints its own arguments."""
     odd = """blank 'quote" $(touch PWNED) `touch PWNED` ; touch PWNED # \\ % {} * ~ \t \u00fc"""
     place = tmp_path / "bin"
     place.mkdir()

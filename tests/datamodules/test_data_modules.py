@@ -440,7 +440,7 @@ def test_every_class_has_a_name_of_its_own() -> None:
 
 
 def test_a_split_is_loaded_once_however_often_lightning_prepares(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which it does before each training and each test; a tree of 60,000 files takes a second to look through."""
+    """Lightning prepares before each training and each test; listing a tree of 60,000 files takes a second."""
     looked: list[str] = []
 
     def counted(folder: Path, *others: Any) -> Any:

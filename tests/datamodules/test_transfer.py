@@ -1,4 +1,4 @@
-"""What goes to the device: once, and without a wait."""
+"""Transfers to the device: once, and without a wait."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -182,7 +182,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 @pytest.fixture
 def states(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """How the states of a GPU's generator are taken and put back."""
+    """Record how the states of a GPU's generator are taken and put back."""
     calls: list[tuple[str, Any]] = []
 
     def take(device: Any = "the current one") -> Tensor:
@@ -223,7 +223,7 @@ def test_estimates_on_a_gpu_come_to_the_host() -> None:
 
 
 def trainer_on(device: torch.device, folder: Path, **entries: Any) -> Any:
-    """What recorders ask of a trainer at the first batch."""
+    """Build a trainer with the attributes that recorders read at the first batch."""
     facts = {"current_epoch": 0, "global_step": 0, "global_rank": 0, "world_size": 1, "is_global_zero": True}
     strategy = OneDevice(device)
     return SimpleNamespace(

@@ -193,7 +193,7 @@ def test_processes_that_nobody_starts_are_not_waited_for(
 def test_three_starts_that_come_to_no_first_step_end_the_requeueing(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a start-up dies of: here nothing can be built, which comes before the data and the run folder."""
+    """The reason does not matter: here nothing can be built, which comes before the data and the run folder."""
     words = ["fit", "--config", "digits_dense.yaml", "--trainer.accelerator", "cpu", "--output_dir", str(tmp_path)]
     task = {**TASK, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "1"}
     for name, value in {**task, "SLURM_STEP_NUM_NODES": "1"}.items():

@@ -108,7 +108,7 @@ DAILY = [
 
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only draws and measures takes most of the time of such small trainings."""
+    """Leave out callbacks that only draw and measure, which take most of the time of such small trainings."""
     for name in ("LearningCurves", "ConfusionMatrix", "TopologyRecorder"):
         monkeypatch.setattr(callbacks, name, Callback)
 

@@ -84,7 +84,7 @@ def test_the_console_script_works_beside_folders_of_the_same_names(
 
 
 def test_the_source_archive_holds_what_is_needed(tmp_path: Path) -> None:
-    """What a wheel is made from; a wheel itself is what the other tests have installed."""
+    """A wheel is made from it; the other tests have installed a wheel itself."""
     source = tmp_path / "source"
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, files.split("\0")):

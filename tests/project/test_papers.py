@@ -57,7 +57,7 @@ BY_LABEL = {label: line for line in LINES for label in re.findall(LABEL, line.la
 
 
 def parts(label: str) -> list[str]:
-    """What a label stands for: each of the panels or parts that it names, or the whole."""
+    """Split a label into the panels or parts that it names, or the whole."""
     whole, _, inside = label.rstrip(")").partition(" (")
     return [f"{whole} ({part})" for part in inside.split(", ")] if inside else [whole]
 

@@ -1,4 +1,4 @@
-"""What the README and the documentation show is what there is: commands run, options exist, links lead somewhere."""
+"""The README and the documentation against the product: commands run, options exist, links lead somewhere."""
 
 import os
 import re

@@ -14,7 +14,7 @@ from nnmass.zoo import Classifier, RandomSkipMLP
 
 
 def test_lightning_still_asks_in_the_way_that_is_replaced() -> None:
-    """If not, the file that replaces it can go, or must learn the new name."""
+    """Otherwise the file that replaces it can go, or must learn the new name."""
     assert hasattr(_TrainingEpochLoop, "_broadcast_sigterm_tensor")
 
 

@@ -1,4 +1,4 @@
-"""What tests of interrupted trainings are configured with: a network that draws random numbers, signals, a diary."""
+"""Parts for tests of interrupted trainings: a network that draws random numbers, signals, a diary."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Whatever holds a network's outputs, its layers are found; where they are not, that is said."""
+"""Layers are found whatever container holds a network's outputs; where they are not, that is said."""
 
 from collections import OrderedDict, UserDict, deque, namedtuple
 from collections.abc import Callable, Iterator

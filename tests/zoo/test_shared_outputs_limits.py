@@ -1,4 +1,4 @@
-"""Where the pass on shared outputs stands aside, refuses, or has hard numbers to take: the oracle decides."""
+"""Cases where the pass on shared outputs stands aside, refuses, or meets hard numbers, against the plain modules."""
 
 import copy
 from collections.abc import Callable

@@ -48,7 +48,7 @@ def norm_of(count: int, precision: torch.dtype = torch.float32, **settings: Any)
 def sweep_forward(
     layers: list[Tensor], norms: list[nn.BatchNorm2d], links: list[Tensor]
 ) -> tuple[Outputs, list[Channels], list[Tensor]]:
-    """What layers read of outputs, the first of them of two outputs and each other of one more."""
+    """Run the sweeps that read outputs forward; the first layer reads two outputs, each next layer one more."""
     loops = outputs.loops_for(layers[0].device)
     kept = Outputs.like(layers[0], len(layers), torch.zeros(1000, dtype=torch.int32))
     for position, layer in enumerate(layers):

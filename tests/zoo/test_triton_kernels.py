@@ -142,8 +142,8 @@ def offsets(code: str) -> set[str]:
 
 
 def accesses(code: str) -> list[tuple[str, list[int], list[int], int]]:
-    """What loads and stores blocks: the operation, how many neighbours a thread takes along each dimension, the order
-    of dimensions, the fastest first, and the bits of a number."""
+    """List the loads and stores of blocks: the operation, how many neighbours a thread takes along each dimension, the
+    order of dimensions, the fastest first, and the bits of a number."""
     layouts = {
         name: ([int(n) for n in size.split(",")], [int(n) for n in order.split(",")])
         for name, size, order in re.findall(
