@@ -84,7 +84,7 @@ def _tell(lacking: str) -> None:
 
 
 def is_plain_eager(parts: nn.Module, x: Tensor) -> bool:
-    """Test for plain eager execution: no trace, export, function transform, dispatch mode or hook on modules.
+    """Test for plain eager execution: no trace, export, function transform, dispatch mode, hook or replaced forward.
 
     Where torch lacks what tells it, the answer is no.
 
@@ -99,13 +99,18 @@ def is_plain_eager(parts: nn.Module, x: Tensor) -> bool:
 
 def _nothing_looks_on(parts: nn.Module) -> bool:
     return (
-        not any(getattr(part, hook) for part in parts.modules() for hook in _HOOKS)
+        not any(_is_watched(part) for part in parts.modules())
         and not any(getattr(module_hooks, f"_global{hook}") for hook in _HOOKS)
         and torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
         and forward_ad._current_level < 0
         and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
     )
+
+
+def _is_watched(part: nn.Module) -> bool:
+    """Test for a hook on a module, or a forward that somebody has put over that of its class."""
+    return "forward" in vars(part) or any(getattr(part, hook) for hook in _HOOKS)
 
 
 def version(tensor: Tensor) -> int:

@@ -20,7 +20,15 @@ from nnmass.zoo.fast import gpu, internals, processor
 from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, Reading, as_image, in_order
 from nnmass.zoo.fast.scratch import ScratchBuffer
 
-__all__ = ["Reader", "can_share", "loops_for", "precision_of", "read_outputs", "refuse_second_derivatives"]
+__all__ = [
+    "Reader",
+    "can_share",
+    "keeps_size",
+    "loops_for",
+    "precision_of",
+    "read_outputs",
+    "refuse_second_derivatives",
+]
 
 
 class Reader(NamedTuple):
@@ -42,7 +50,8 @@ def can_share(parts: nn.Module, readers: Sequence[Reader], activations: Sequence
 
     Traces, exports, function transforms and hooks want to see every module and operator of the plain pass; another
     normalisation than BatchNorm2d with the statistics of the batch (a synchronised or a frozen one) computes something
-    else, and without gradients its running statistics will do.
+    else, and without gradients its running statistics will do. Sizes that do not fit each other, as after pruning, are
+    left to the modules, which refuse them.
 
     Args:
         parts: All that would run.
@@ -78,10 +87,29 @@ def _is_plain(reader: Reader, training: bool) -> bool:
         and norm.training == training
         and norm.track_running_stats
         and norm.num_batches_tracked is not None
+        and norm.running_mean is not None
+        and norm.running_var is not None
         and type(convolution) is nn.Conv2d
         and convolution.padding_mode == "zeros"
         and not isinstance(convolution.padding, str)
+        and _channels_agree(norm, convolution)
     )
+
+
+def _channels_agree(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> bool:
+    """Test that a normalisation has a number for each channel that the convolution after it takes."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    numbers = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    entering = convolution.weight.shape[1] * convolution.groups
+    return norm.num_features == entering and all(len(part) == entering for part in numbers)
+
+
+def keeps_size(convolution: nn.Conv2d) -> bool:
+    """Test that an image leaves a convolution with as many px as it has entered with."""
+    paddings: Any = convolution.padding
+    sides = zip(convolution.weight.shape[2:], convolution.stride, paddings, convolution.dilation, strict=True)
+    return all(stride == 1 and 2 * padding == dilation * (size - 1) for size, stride, padding, dilation in sides)
 
 
 def loops_for(device: torch.device) -> Any:
@@ -99,7 +127,12 @@ def read_outputs(first: Sequence[Tensor], layers: Sequence[Sequence[Reader]]) ->
 
     Returns:
         Output of the last layer, (N, w, H, W), in channels_last order.
+
+    Raises:
+        ValueError: If the first outputs are of different shapes or precisions.
     """
+    if len(kinds := {(output.shape, output.dtype, output.device) for output in first}) > 1:
+        raise ValueError(f"Expected first outputs of one shape and precision, but got {sorted(map(str, kinds))}.")
     parameters = [parameter for layer in layers for reader in layer for parameter in _parameters(reader)]
     output: Tensor = _SharedOutputs.apply(layers, len(first), *first, *parameters)
     return output

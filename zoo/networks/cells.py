@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from nnmass.zoo.checks import require_integer
 from nnmass.zoo.fast.choice import forward_by_choice
-from nnmass.zoo.fast.outputs import Reader, can_share, precision_of, read_outputs
+from nnmass.zoo.fast.link_range import LinkRange
+from nnmass.zoo.fast.outputs import Reader, can_share, keeps_size, precision_of, read_outputs
 from nnmass.zoo.fast.proof import is_proved
 from nnmass.zoo.mass import MOST_LAYERS
-from nnmass.zoo.networks.expansion import ExpansionBlock
+from nnmass.zoo.networks.expansion import ExpansionBlock, is_expansion_block
 from nnmass.zoo.networks.links import Links, draw_links
 from nnmass.zoo.seeding import seeded
 
@@ -40,6 +41,7 @@ class RandomSkipLayer(nn.Module):
             else ExpansionBlock(entering, width, expansion, stride)
         )
         self.norm_out = nn.BatchNorm2d(width) if position <= 1 else nn.Identity()
+        self._link_range = LinkRange()
 
     def forward(self, previous: Tensor, earlier: Tensor | None) -> Tensor:
         """Map layer i-1's output (N, w_c, H, W) and those of layers 0..i-2 (N, (i-1) w_c, H, W) to (N, w_c, H, W)."""
@@ -47,11 +49,28 @@ class RandomSkipLayer(nn.Module):
             previous = torch.cat([previous, earlier.index_select(1, self.links)], dim=1)
         return self.norm_out(self.conv(self.activation(self.norm_in(previous))))
 
+    def fits(self, position: int, width: int) -> bool:
+        """Test that layer i >= 2 takes channels that exist, and gives as many as the others in as many px.
+
+        Args:
+            position: i.
+            width: Channels of each layer, w_c.
+        """
+        readers = self.readers
+        leaving = [len(reader.convolution.weight) for reader in readers]
+        entering = [reader.norm.num_features for reader in readers]
+        return (
+            entering == [width + len(self.links), *leaving[:-1]]
+            and leaving[-1] == width
+            and all(keeps_size(reader.convolution) for reader in readers)
+            and self._link_range.is_within(self.links, (position - 1) * width)
+        )
+
     @property
     def readers(self) -> list[Reader]:
         """Convolutions that read the outputs of earlier layers, each with the normalisation before it, for i >= 2."""
         norm_in, conv, links = self.norm_in, self.conv, self.links
-        if isinstance(conv, ExpansionBlock):
+        if is_expansion_block(conv):
             return [Reader(norm_in, conv[0], links), *conv.readers]  # type: ignore[arg-type]
         return [Reader(norm_in, conv, links)]  # type: ignore[arg-type]
 
@@ -151,13 +170,15 @@ class RandomSkipCell(nn.Module):
         layers: list[Any] = list(self.layers)
         readers = [reader for layer in layers[2:] for reader in layer.readers]
         activations = [layer.activation for layer in layers[1:]]
-        for block in (layer.conv for layer in layers if isinstance(layer.conv, ExpansionBlock)):
+        for block in (layer.conv for layer in layers if is_expansion_block(layer.conv)):
             readers += block.readers
             activations += [block[2], block[5]]
         return (
             self.depth > 2  # in fewer layers, none reads an output a second time
+            and all(type(layer) is RandomSkipLayer for layer in layers)
             and all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
             and can_share(self, readers, activations, x)
+            and all(layer.fits(position, self.width) for position, layer in enumerate(layers[2:], 2))
             # Under autocast what enters may be of another precision than the weights.
             and is_proved(_random_skip_cell, (2, 3, 5, 5), x.device, readers[0].norm.weight.dtype, precision_of(x))
         )
@@ -168,7 +189,7 @@ class RandomSkipCell(nn.Module):
         first: list[Tensor] = []
         for layer in layers[:2]:
             entering = layer.activation(layer.norm_in(first[-1] if first else x))
-            is_block = isinstance(layer.conv, ExpansionBlock)
+            is_block = is_expansion_block(layer.conv)
             output = layer.conv.forward_on_shared_outputs(entering) if is_block else layer.conv(entering)
             first.append(layer.norm_out(output))
         return read_outputs(first, [layer.readers for layer in layers[2:]])

@@ -1,13 +1,13 @@
 """ExpansionBlock: the depthwise-separable layer that stands in for a 3x3 convolution in the DSConv networks."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
 from nnmass.zoo.checks import require_integer
 from nnmass.zoo.fast.outputs import Reader, read_outputs
 
-__all__ = ["ExpansionBlock"]
+__all__ = ["ExpansionBlock", "is_expansion_block"]
 
 
 class ExpansionBlock(nn.Sequential):
@@ -65,3 +65,8 @@ class ExpansionBlock(nn.Sequential):
             x: As for :meth:`forward`.
         """
         return read_outputs([self[0](x)], [self.readers])
+
+
+def is_expansion_block(module: nn.Module) -> TypeGuard[ExpansionBlock]:
+    """Test for an expansion block as it is built, whose parts a fast pass may run in its stead."""
+    return type(module) is ExpansionBlock and len(module) == 7

@@ -1,5 +1,6 @@
 """RandomSkipMLP: the multi-layer perceptron of the papers' MNIST and synthetic studies, one cell with random skips."""
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from nnmass.zoo.checks import require_choice, require_integer, require_memory
 from nnmass.zoo.fast import internals, perceptron
 from nnmass.zoo.fast.choice import forward_by_choice
+from nnmass.zoo.fast.link_range import LinkRange
 from nnmass.zoo.fast.proof import is_proved
 from nnmass.zoo.mass import MOST_LAYERS, average_degree, cell_density, nn_mass, singular_value_bounds
 from nnmass.zoo.networks.hub import HubNetwork
@@ -30,12 +32,26 @@ class RandomSkipLinear(nn.Module):
         self.register_buffer("links", links)
         self.linear = nn.Linear(in_features + len(links), out_features)
         self._columns: tuple[Tensor, tuple[int, int], Tensor] | None = None
+        self._link_range = LinkRange()
 
     def entering(self, previous: Tensor, earlier: list[Tensor]) -> Tensor:
         """All that enters the layer: ``previous`` (N, w) and the linked neurons of ``earlier``, (N, w + l_i)."""
         if not len(self.links):
             return previous
         return torch.cat([previous, torch.cat(earlier, dim=1).index_select(1, self.links)], dim=1)
+
+    def fits(self, position: int, entering: int, leaving: int) -> bool:
+        """Test that the layer takes neurons that exist, and has the weights for them.
+
+        Args:
+            position: i.
+            entering: Neurons that it takes beside the links.
+            leaving: Neurons that it has.
+        """
+        shape = (leaving, entering + len(self.links))
+        return self.linear.weight.shape == shape and (
+            position == 0 or self._link_range.is_within(self.links, (position - 1) * entering)
+        )
 
     def columns(self, position: int, width: int) -> Tensor:
         """Columns of ``entering`` among the outputs of layers 0..i-1 side by side, (w + l_i,).
@@ -213,9 +229,21 @@ class RandomSkipMLP(HubNetwork, nn.Module):
         return forward_by_choice(self, x, lambda _: True, self._can_share)
 
     def _can_share(self, x: Tensor) -> bool:
-        linears = [layer.linear for layer in self.layers]
-        return perceptron.can_run(self, linears, self.activation, x) and is_proved(  # type: ignore[arg-type]
-            _random_skip_mlp, (3, 4), x.device, x.dtype, x.dtype
+        layers: list[Any] = list(self.layers)
+        linears = [layer.linear for layer in layers]
+        return (
+            all(type(layer) is RandomSkipLinear for layer in layers)
+            and perceptron.can_run(self, linears, self.activation, x)
+            and self._layers_fit()
+            and is_proved(_random_skip_mlp, (3, 4), x.device, x.dtype, x.dtype)
+        )
+
+    def _layers_fit(self) -> bool:
+        layers: list[Any] = list(self.layers)
+        widths = [layers[0].linear.weight.shape[1], *[self.width] * (len(layers) - 1), len(layers[-1].linear.weight)]
+        sizes = pairwise(widths)
+        return all(
+            layer.fits(position, *size) for position, (layer, size) in enumerate(zip(layers, sizes, strict=True))
         )
 
     def forward_on_modules(self, x: Tensor) -> Tensor:
