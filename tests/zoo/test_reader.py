@@ -296,7 +296,7 @@ def test_reading_changes_no_tensor_and_fires_no_hook() -> None:
             self.calls.add_(1)
             with torch.no_grad():
                 self.scale.mul_(0.5)
-            return self.layer(x)
+            return self.layer(x * (self.calls * self.scale))
 
     network, seen = Counting(), []
     network.layer.register_forward_hook(lambda *arguments: seen.append(1))

@@ -73,5 +73,7 @@ class Constants:
         if any(value is None for value in values.values()):
             return None
         with unset_fake_temporarily(), torch.no_grad():
+            if node.is_impure(impure_random=False):  # writes to what is the network's own
+                values = {argument: value.clone() for argument, value in values.items() if value is not None}
             arguments, keywords = fx.map_arg((node.args, node.kwargs), values.__getitem__)
             return target(*arguments, **keywords)
