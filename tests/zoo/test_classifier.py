@@ -85,6 +85,20 @@ def test_a_training_that_epochs_do_not_end_warms_up_by_the_epoch(end: dict[str, 
     assert rates[:12] == pytest.approx([0.05 * (0.01 + 0.99 * min(step / 10, 1)) for step in range(12)])
 
 
+@pytest.mark.parametrize("precision", [torch.uint8, torch.int16, torch.int32])
+def test_labels_may_be_integers_of_any_width(precision: torch.dtype) -> None:
+    inputs, labels = torch.rand(12, 6), torch.arange(12) % 3
+    found = []
+    for given in (labels, labels.to(precision)):
+        torch.manual_seed(0)
+        model = Classifier(nn.Linear(6, 3), num_classes=3)
+        trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        data = DataLoader(TensorDataset(inputs, given), batch_size=4)
+        trainer.fit(model, data, data)
+        found.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+    assert found[0] == found[1]
+
+
 def test_accuracy_is_the_share_of_right_answers_not_the_mean_over_classes() -> None:
     model = Classifier(nn.Identity(), num_classes=3)
     labels = torch.tensor([0, 0, 0, 0, 1, 2])

@@ -94,6 +94,22 @@ def test_what_the_user_has_frozen_stays_so_when_the_rest_is_set_free() -> None:
     assert own.cells[1].layers[2].norm_in.training  # type: ignore[union-attr, operator, index]
 
 
+class HeadFirst(nn.Module):
+    """A network whose classifier is its first module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body = nn.Linear(6, 3), nn.Sequential(nn.Linear(8, 6), nn.ReLU())
+
+
+def test_the_classifier_is_the_layer_with_an_output_per_class_wherever_it_was_made() -> None:
+    model = Classifier(HeadFirst(), num_classes=3, freeze="backbone")
+    learning = [name for name, parameter in model.network.named_parameters() if parameter.requires_grad]
+    assert learning == ["head.weight", "head.bias"]
+    with pytest.raises(ValueError, match="freeze to name the parts that do not learn: no linear layer of the network"):
+        Classifier(HeadFirst(), num_classes=4, freeze="backbone")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -95,7 +95,6 @@ class Classifier(OptimizedModule):
         decay_norms: bool = True,
     ) -> None:
         super().__init__(network, optimizer, schedule, interval, lr_scaling, warmup_epochs)
-        self.regulate(freeze, unfreeze_epoch, layer_decay, decay_norms)
         require_choice("loss", loss, LOSSES)
         require(0 <= label_smoothing < 1, "label_smoothing", "lie in [0, 1)", label_smoothing)
         own = getattr(network, "num_classes", None)
@@ -106,13 +105,14 @@ class Classifier(OptimizedModule):
                 f"Expected num_classes, or network.num_classes, of at least 2, but got {num_classes}: a network that "
                 "does not state its classes needs Classifier(network, num_classes=...)."
             )
+        self.num_classes = num_classes = int(num_classes)
+        self.regulate(freeze, unfreeze_epoch, layer_decay, decay_norms, num_classes)
         self.channels_last = channels_last and any(isinstance(part, nn.Conv2d) for part in network.modules())
         if self.channels_last:
             network.to(memory_format=torch.channels_last)
         if compile_network:
             network.compile()
         self._training_graph = TrainingGraph() if cuda_graph else None
-        self.num_classes = num_classes = int(num_classes)
         self.weights = weights
         self.train_loss = LOSSES[loss](label_smoothing=label_smoothing)
         self.eval_loss = nn.CrossEntropyLoss()
@@ -196,6 +196,8 @@ class Classifier(OptimizedModule):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, right answers (N,) and loss of one batch; the last is added to the mean."""
         x, labels = batch
+        if not labels.is_floating_point():  # losses and indices take no other integers, or take bytes for a mask
+            labels = labels.long()
         logits = self(x)
         loss = criterion(logits, labels)
         # Lightning's own mean over processes does not weigh by the number of samples, as this metric does.

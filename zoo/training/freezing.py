@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnmass.zoo.checks import require
-from nnmass.zoo.weights.head import classifier_names, lies_in
+from nnmass.zoo.weights.head import classifier_names, lies_in, num_outputs
 
 __all__ = ["BACKBONE", "FrozenPart", "require_unfreezing", "wrap_again"]
 
@@ -27,12 +27,13 @@ class FrozenPart:
     Args:
         network: The network, which is frozen at once.
         freeze: ``backbone``, or shell-style patterns; each matches names of parameters, or of modules that hold them.
+        num_classes: Classes that the network tells apart, if they are known: outputs of its classifier.
 
     Attributes:
         is_frozen: False once it learns, too.
 
     Raises:
-        ValueError: If a pattern matches nothing, or nothing is left to learn.
+        ValueError: If a pattern matches nothing, nothing is left to learn, or the classifier is not found.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -41,11 +42,11 @@ class FrozenPart:
         [False, False, True, True]
     """
 
-    def __init__(self, network: nn.Module, freeze: str | Sequence[str]) -> None:
+    def __init__(self, network: nn.Module, freeze: str | Sequence[str], num_classes: int | None = None) -> None:
         patterns = [freeze] if isinstance(freeze, str) else list(freeze)
         require(bool(patterns), "freeze", "name a part", freeze)
         names = [name for name, _ in network.named_parameters()]
-        head = classifier_names(network) if BACKBONE in patterns else ()
+        head = _classifier(network, num_classes) if BACKBONE in patterns else ()
         for pattern in patterns:
             found = any(_matches(name, pattern, head) for name in names)
             hint = f"names begin with {names[0]}." if names else ""
@@ -106,6 +107,17 @@ def wrap_again(model: LightningModule) -> None:
     if isinstance(strategy, DDPStrategy):
         strategy.model = model
         strategy.configure_ddp()
+
+
+def _classifier(network: nn.Module, num_classes: int | None) -> tuple[str, ...]:
+    """Names of the modules that make logits of features; each has an output per class."""
+    names = classifier_names(network, num_classes)
+    if num_classes is not None:
+        for name in names:
+            outputs = num_outputs(network.get_submodule(name))
+            rule = f"name the parts that do not learn: no linear layer of the network has {num_classes} outputs"
+            require(outputs in (None, num_classes), "freeze", rule, BACKBONE)
+    return names
 
 
 def _matches(name: str, pattern: str, head: tuple[str, ...]) -> bool:

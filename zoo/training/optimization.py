@@ -44,6 +44,7 @@ class OptimizedModule(LightningModule):
         warmup_epochs: int,
     ) -> None:
         super().__init__()
+        require(isinstance(network, nn.Module), "network", "be a torch.nn.Module", type(network).__name__)
         require_choice("schedule", schedule, ("cosine", "constant"))
         require_choice("interval", interval, ("epoch", "step"))
         require_choice("lr_scaling", lr_scaling, LR_EXPONENTS)
@@ -59,6 +60,7 @@ class OptimizedModule(LightningModule):
         unfreeze_epoch: int | None = None,
         layer_decay: float = 1.0,
         decay_norms: bool = True,
+        num_classes: int | None = None,
     ) -> None:
         """Say which parts learn from when on, and at which rate and with which weight decay.
 
@@ -67,6 +69,7 @@ class OptimizedModule(LightningModule):
             unfreeze_epoch: Epochs after which they learn too; None for never.
             layer_decay: Factor of the rate from each layer to the one before it.
             decay_norms: Whether weight decay holds for norms and biases too.
+            num_classes: As in :class:`FrozenPart`.
 
         Raises:
             ValueError: If one is out of range, or does not fit the network.
@@ -75,7 +78,7 @@ class OptimizedModule(LightningModule):
         require(unfreeze_epoch is None or unfreeze_epoch >= 1, "unfreeze_epoch", "be at least 1", unfreeze_epoch)
         require(freeze is not None or unfreeze_epoch is None, "freeze", "say what unfreeze_epoch sets free", freeze)
         self.unfreeze_epoch, self.layer_decay, self.decay_norms = unfreeze_epoch, layer_decay, decay_norms
-        self._frozen = None if freeze is None else FrozenPart(self.network, freeze)
+        self._frozen = None if freeze is None else FrozenPart(self.network, freeze, num_classes)
 
     @property
     def has_frozen_part(self) -> bool:

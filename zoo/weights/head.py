@@ -4,17 +4,19 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["classifier_names", "first_convolution", "lies_in"]
+__all__ = ["classifier_names", "first_convolution", "lies_in", "num_outputs"]
 
 
-def classifier_names(network: nn.Module) -> tuple[str, ...]:
+def classifier_names(network: nn.Module, num_classes: int | None = None) -> tuple[str, ...]:
     """Names of the modules that make logits of features.
 
     A network of the zoo or of timm says it (``default_cfg``, ``get_classifier``). Of any other, such as torchvision's,
-    it is the last linear layer, or convolution, in the order of its modules.
+    it is the last linear layer, or convolution, in the order of its modules, among those with an output per class if
+    there are any.
 
     Args:
         network: Any network.
+        num_classes: Classes that it tells apart, if they are known.
 
     Returns:
         The names, of which some networks of timm have two; the empty name means the network itself.
@@ -41,7 +43,15 @@ def classifier_names(network: nn.Module) -> tuple[str, ...]:
         raise ValueError(
             f"Expected a network with a linear layer for its classifier, but got {type(network).__name__}."
         )
-    return (layers[-1],)
+    fitting = [name for name in layers if num_outputs(modules[name]) == num_classes]
+    return ((fitting or layers)[-1],)
+
+
+def num_outputs(module: nn.Module) -> int | None:
+    """Number of outputs of a linear layer or a convolution; None of any other module."""
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return module.out_channels if isinstance(module, nn.Conv2d) else None
 
 
 def first_convolution(network: nn.Module) -> str | None:

@@ -96,7 +96,7 @@ def load_weights(
         state = published_state(network)
     else:
         state = source if isinstance(source, State) else read_state(source)
-    ours, head = network.state_dict(), classifier_names(network)
+    ours, head = network.state_dict(), classifier_names(network, len(classes) if classes else None)
     prefix = _prefix_of_network(state, ours, head)
     theirs = _below(state.tensors, prefix)
     outside = [name for name in state.tensors if not name.startswith(prefix)]
