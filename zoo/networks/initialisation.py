@@ -1,12 +1,12 @@
 """Initial weights by the schemes under which the papers' claims about gradients are put to the test."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from nnmass.zoo.checks import require_choice
+from nnmass.zoo.checks import require, require_choice
 from nnmass.zoo.seeding import seeded
 
 __all__ = ["INITIALISATIONS", "Initialisation", "initialise"]
@@ -29,7 +29,8 @@ def initialise(network: nn.Module, scheme: Initialisation, seed: int = 0, varian
         variance: q of ``gaussian``, for no other scheme.
 
     Raises:
-        ValueError: If the scheme is unknown, or a variance is missing, not positive or not asked for.
+        ValueError: If the scheme is unknown, a variance is missing, not positive or not asked for, or weights are
+            computed from others in a way that cannot be turned round; nothing has been changed then.
 
     Example:
         >>> network = nn.Linear(3, 2)
@@ -42,10 +43,11 @@ def initialise(network: nn.Module, scheme: Initialisation, seed: int = 0, varian
         raise ValueError(f"Expected a positive variance for gaussian, and none otherwise, but got {variance!r}.")
     if scheme == "default":
         return
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, _LAYERS)]
+    for name, module in layers:
+        require(_takes_weights(module), "network", "have weights that can be set", f"{name}.weight, which is computed")
     with seeded(seed):
-        for module in network.modules():
-            if not isinstance(module, _LAYERS):
-                continue
+        for _, module in layers:
             half = module.weight.dtype in (torch.float16, torch.bfloat16)
             drawn = torch.empty_like(module.weight, dtype=torch.float32 if half else None)
             if scheme == "gaussian":
@@ -60,3 +62,11 @@ def initialise(network: nn.Module, scheme: Initialisation, seed: int = 0, varian
                 module.weight.copy_(drawn)
             if module.bias is not None:
                 module.bias.zero_()
+
+
+def _takes_weights(module: nn.Module) -> bool:
+    """Test that a layer's weight is a parameter, or a parametrization that finds its parameters for a given weight."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return isinstance(module.weight, nn.Parameter)
+    steps: Any = module.parametrizations["weight"]  # type: ignore[index]
+    return all(hasattr(step, "right_inverse") for step in steps)
