@@ -31,9 +31,14 @@ def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Modu
     Args:
         network: Any network, also one that keeps what it has computed, of which there can be no deep copy.
         copies: What shall stand in the copy for an object, by the object's id; it is added to.
+
+    Raises:
+        ValueError: If it holds something that cannot be copied, such as an open file or a lock.
     """
     copies = {} if copies is None else copies
     for module in network.modules():
+        for hooks in (module._forward_hooks, module._backward_pre_hooks, module._backward_hooks):
+            copies.setdefault(id(hooks), OrderedDict())  # of which there may be no copy, as of one that holds a file
         held = list(vars(module).values())
         for value in held:
             # A deep copy would spend half its time on the empty mappings for hooks.
@@ -42,11 +47,11 @@ def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Modu
         for value in tree_leaves(held):
             if isinstance(value, Tensor) and not value.is_leaf:
                 copies.setdefault(id(value), value.detach())
-    copied = copy.deepcopy(network, copies).eval()
-    for module in copied.modules():
-        for hooks in (module._forward_hooks, module._backward_pre_hooks, module._backward_hooks):
-            hooks.clear()
-    return copied
+    try:
+        return copy.deepcopy(network, copies).eval()
+    except Exception as error:  # whatever a stranger's attribute raises
+        name = type(network).__name__
+        raise ValueError(f"Expected a network that can be copied, but copying {name} gave '{error}'.") from error
 
 
 def pass_in_use(model: nn.Module) -> str | None:
