@@ -19,6 +19,7 @@ __all__ = [
     "require_multiple",
     "require_non_negative",
     "require_one_per_cell",
+    "require_shape",
 ]
 
 _BYTES_PER_WEIGHT = 4  # networks are built in single precision
@@ -86,6 +87,24 @@ def require_integer(name: str, value: object, least: int, most: int | None = Non
     if most is not None and number > most:
         raise _refusal(name, f"be at most {most:,}", repr(value))
     return number
+
+
+def require_shape(name: str, value: object) -> tuple[int, ...]:
+    """Return sizes, or the only one, as a tuple of ints, if each is an integer of at least 1.
+
+    Args:
+        name: The argument.
+        value: One integer, or a sequence, array or tensor of them.
+
+    Raises:
+        ValueError: If one of them is no integer, or below 1.
+
+    Example:
+        >>> require_shape("input_size", [3, 8, 8]), require_shape("input_size", 4)
+        ((3, 8, 8), (4,))
+    """
+    sizes: Any = value if isinstance(value, Iterable) and getattr(value, "ndim", 1) else (value,)
+    return tuple(require_integer(name, size, 1) for size in sizes)
 
 
 def require_multiple(name: str, value: float, shown: str | None = None) -> int:

@@ -43,13 +43,14 @@ def link_counts(depth: int, width: int, tc: int) -> list[int]:
         d_c counts, one per layer.
 
     Raises:
-        ValueError: If the depth is above 10,000.
+        ValueError: If the depth is above 10,000, or a number below 0.
 
     Example:
         >>> link_counts(depth=4, width=2, tc=3)
         [0, 0, 2, 3]
     """
     require_integer("depth", depth, 0, MOST_LAYERS)
+    width, tc = require_integer("width", width, 0), require_integer("tc", tc, 0)
     return [min(width * max(layer - 1, 0), tc) for layer in range(depth)]
 
 

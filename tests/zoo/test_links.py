@@ -71,3 +71,9 @@ def test_the_weights_of_a_seed_do_not_depend_on_the_placement() -> None:
 def test_links_that_a_cell_cannot_have_are_refused(links: object, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         RandomSkipCell(3, width=2, depth=4, tc=3, links=links)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("width", (5, -4, 2)), ("tc", (5, 4, -2)), ("depth", (-5, 4, 2))])
+def test_sizes_below_0_are_refused(name: str, sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=f"Expected {name} to be an integer of at least 0"):
+        draw_links(*sizes, torch.Generator())

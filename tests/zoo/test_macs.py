@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -274,6 +275,26 @@ def test_half_scripted_lazy_and_parametrised_networks_are_counted() -> None:
     with pytest.warns(FutureWarning):
         scripted = torch.jit.script(nn.Sequential(nn.Linear(6, 4), nn.ReLU()))
     assert count_macs(scripted, (6,)) == 24
+
+
+class Spectral(nn.Module):
+    """A layer of complex weights before one of real ones, under a label of the profiler."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 4, dtype=torch.complex64))
+        self.layer = nn.Conv2d(3, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.profiler.record_function("layer"):
+            return self.layer(x * self.weight.abs().sum())
+
+
+def test_the_profiler_multiplies_nothing_and_images_are_real_beside_complex_weights() -> None:
+    network = Spectral()
+    found = macs_by_operator(network, (3, 4, 4))
+    assert (found.macs, found.uncounted) == (3 * 5 * 16, {})
+    assert topology(network, np.array([3, 4, 4])).macs == 3 * 5 * 16
 
 
 @pytest.mark.parametrize(

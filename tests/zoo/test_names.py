@@ -116,6 +116,7 @@ def test_a_network_of_one_size_of_image_takes_that_of_the_data(name: str) -> Non
             "Expected torchvision/resnet18 to be built with layers [1], but torch",
         ),
         ("torchvision/vit_b_32", {"data_shape": (3, 32, 64)}, "Expected the images to be square for this network, but"),
+        (None, {}, "Expected name to be a text, but got None."),
         ("resnet18", {"pretrained": True}, "Expected name to be a network with trained weights, but got 'resnet18'"),
     ],
 )

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -97,6 +98,34 @@ def test_a_reading_makes_one_copy_and_a_second_one_only_where_an_operator_is_unk
         Copied.copies = 0
         record = topology(network, 6)
         assert (Copied.copies, record.macs) == (copies, count_macs(network, 6))
+
+
+class DenseTokens(nn.Module):
+    """Linear layers that read all outputs before them, position by position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4 * (number + 1), 4) for number in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs = [x]
+        for layer in self.layers:
+            outputs.append(layer(torch.cat(outputs, -1)))
+        return outputs[-1]
+
+
+def test_skips_between_linear_layers_are_the_same_for_vectors_and_for_tokens() -> None:
+    vectors = topology(DenseTokens(), 4)
+    assert vectors.nn_mass > 0
+    for size in ((7, 4), (3, 5, 4), np.array([7, 4]), torch.tensor([7, 4]), torch.Size([1, 4])):
+        tokens = topology(DenseTokens(), size)  # type: ignore[arg-type]
+        assert (tokens.nn_mass, tokens.cell_densities) == (vectors.nn_mass, vectors.cell_densities)
+
+
+@pytest.mark.parametrize("model", [None, "resnet18", torch.relu])
+def test_what_is_no_network_is_refused(model: Any) -> None:
+    with pytest.raises(ValueError, match="Expected model to be a torch.nn.Module, but got"):
+        topology(model)
 
 
 def test_a_network_that_calls_no_hooks_is_read_all_the_same() -> None:

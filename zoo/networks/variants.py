@@ -4,6 +4,7 @@ from fnmatch import fnmatch
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nnmass.zoo.checks import require
 from nnmass.zoo.libraries.names import library_named, library_names, near_name
 from nnmass.zoo.weights.pretrained import find_pretrained, list_pretrained
 
@@ -168,6 +169,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
         >>> list_models("torchvision/resnet?8")
         ['torchvision/resnet18']
     """
+    require(isinstance(pattern, str), "pattern", "be a text", repr(pattern))
     if pretrained:
         return list_pretrained(pattern)
     if "/" in pattern:
@@ -195,6 +197,7 @@ def create_model(name: str, pretrained: bool = False, **arguments: Any) -> "nn.M
         >>> create_model("timm/convnext_tiny", num_classes=7, drop_path_rate=0.1).num_classes
         7
     """
+    require(isinstance(name, str), "name", "be a text", repr(name))
     if pretrained and (name in VARIANTS or name in list_pretrained()):
         return _trained(name, arguments)
     if name in VARIANTS:

@@ -128,7 +128,7 @@ class Compositions:
         before, after = self._operations[operation.inputs[0]].shape, operation.shape
         if self.axis == 1:
             return len(before) > 1 and before[:2] == after[:2]
-        return bool(before and after) and (before[0], before[-1]) == (after[0], after[-1])
+        return bool(before and after) and before[-1] == after[-1]  # a linear layer takes all positions for a batch
 
 
 def _channel_axis(flow: Flow, position: int) -> int | None:

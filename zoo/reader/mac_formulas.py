@@ -176,7 +176,9 @@ _FREE = re.compile(
     r"|(greater|less|not)_equal|arctan2|special_(gammainc|gammaincc|xlogy)|_test_.+|_make_dual.*|_new_zeros_with.+"
 )
 # Of other libraries; what else they offer is unknown.
-_FREE_ELSEWHERE = re.compile(r"torchvision::(nms|(ps_)?roi_(align|pool))|prim::.+|prims::.+|inductor::.+")
+_FREE_ELSEWHERE = re.compile(
+    r"torchvision::(nms|(ps_)?roi_(align|pool))|prim::.+|prims::.+|inductor::.+|profiler::_record_function_.+"
+)
 
 
 def base_name(operator: str) -> str:

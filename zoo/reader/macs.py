@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from nnmass.zoo.checks import require, require_integer
+from nnmass.zoo.checks import require, require_shape
 from nnmass.zoo.reader.mac_counters import DispatcherCounter, MacCount, WithoutValues, count_with_fvcore
 from nnmass.zoo.seeding import kept_random_state
 from nnmass.zoo.wrappers import replica
 
-__all__ = ["attention_in_parts", "count_macs", "first_parameter", "macs_by_operator"]
+__all__ = ["attention_in_parts", "count_macs", "first_parameter", "image_precision", "macs_by_operator"]
 
 
 def count_macs(model: nn.Module, input_size: int | Sequence[int]) -> int:
@@ -62,8 +62,7 @@ def macs_by_operator(model: nn.Module, input_size: int | Sequence[int]) -> MacCo
         MacCount(by_operator={'convolution': 864, 'linear': 64}, uncounted={})
     """
     require(isinstance(model, nn.Module), "model", "be a torch.nn.Module", type(model).__name__)
-    given = input_size if isinstance(input_size, Sequence) else (input_size,)
-    sizes = [require_integer("input_size", size, 1) for size in given]
+    sizes = require_shape("input_size", input_size)
     last: Exception | None = None
     copies: list[Callable[[nn.Module], nn.Module]] = [_without_values]
     if not first_parameter(model).is_meta:
@@ -96,7 +95,7 @@ def _count(
             if not is_lazy(learnt):
                 learnt.requires_grad_(False)
         device = "meta" if copied is _without_values else parameter.device
-        images = torch.zeros(1, *sizes, device=device, dtype=parameter.dtype)
+        images = torch.zeros(1, *sizes, device=device, dtype=image_precision(model))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(attention_in_parts())
         if images.is_meta:
@@ -128,6 +127,12 @@ def attention_in_parts() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def image_precision(model: nn.Module) -> torch.dtype:
+    """Precision of the images that a network takes: that of its first parameter of real numbers, or torch's own."""
+    found = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    return next(found, torch.get_default_dtype())
+
+
 def first_parameter(model: nn.Module) -> torch.Tensor:
-    """The first parameter, or an empty CPU tensor for a network that has none: tells device and precision."""
+    """The first parameter, or an empty CPU tensor for a network that has none: tells the device."""
     return next(model.parameters(), torch.empty(0))

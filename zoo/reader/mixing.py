@@ -36,7 +36,8 @@ def is_mixed(flow: Flow, position: int) -> bool:
         if not _passes(operation) and (moved or not _is_pooled(operation, joined)):
             continue
         if operation.kind == "other" and (operation.is_view or operation.rearranges) and not operation.keeps_channels:
-            moved = moved or not _keeps_dimension(operation, before, joined)
+            kept = _keeps_dimension(operation, before, joined) or _is_taken_as_a_batch(flow, reader, joined)
+            moved = moved or not kept
         steps = [(reader, user, moved) for user in flow.users[reader]]
         waiting += [step for step in steps if step not in seen]
         seen.update(steps)
@@ -87,6 +88,18 @@ def _takes_together(
 def _keeps_dimension(operation: Operation, before: tuple[int, ...], joined: Operation) -> bool:
     """Return whether the dimension that a concatenation joined stays the same one in another shape."""
     return operation.is_view and before[: joined.axis + 1] == operation.shape[: joined.axis + 1]
+
+
+def _is_taken_as_a_batch(flow: Flow, reader: int, joined: Operation) -> bool:
+    """Return whether a view only takes positions together, each with its channels last, for layers that follow."""
+    operation = flow.operations[reader]
+    before = flow.operations[operation.inputs[0]].shape
+    return (
+        operation.is_view
+        and joined.axis == len(joined.shape) - 1
+        and before[-1:] == operation.shape[-1:] == joined.shape[-1:]
+        and all(flow.operations[user].kind == "layer" for user in flow.users[reader])
+    )
 
 
 def _is_pooled(operation: Operation, joined: Operation) -> bool:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from numbers import Integral
 from typing import Any
 
 from torch import nn
 
+from nnmass.zoo.checks import require, require_shape
 from nnmass.zoo.reader.blocks import Block, Joint
 from nnmass.zoo.reader.macs import macs_by_operator
 from nnmass.zoo.reader.marks import lost_marks
@@ -102,14 +102,14 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         >>> round(record.nn_mass, 3), record.macs, round(record.average_degree, 3)
         (755.345, 794346752, 203.095)
     """
+    require(isinstance(model, nn.Module), "model", "be a torch.nn.Module", type(model).__name__)
     network = unwrapped(model)
-    given = (int(input_size),) if isinstance(input_size, Integral | int) else input_size
-    stated = given or (getattr(network, "default_cfg", None) or {}).get("input_size")
-    size: Sequence[int] = stated or (3, 224, 224)
+    stated: Any = (getattr(network, "default_cfg", None) or {}).get("input_size") if input_size is None else input_size
+    size = require_shape("input_size", (3, 224, 224) if stated is None else stated)
     try:
         operations, counted = trace_and_count(network, size)
     except ValueError as error:
-        hint = "" if stated else " That is the size by default; topology takes another as input_size."
+        hint = "" if stated is not None else " That is the size by default; topology takes another as input_size."
         raise ValueError(f"{error}{hint}") from error
     blocks, joints = read_skips(operations)
     counted = macs_by_operator(network, size) if counted is None else counted
@@ -131,7 +131,7 @@ def topology(model: nn.Module, input_size: int | Sequence[int] | None = None) ->
         macs=macs,
         flops=2 * macs,
         uncounted=counted.uncounted,
-        input_size=tuple(size),
+        input_size=size,
         blocks=tuple(blocks),
         joints=tuple(joints),
         notes=() if (note := lost_marks(network, operations)) is None else (note,),

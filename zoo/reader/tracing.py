@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from nnmass.zoo.checks import require_integer
+from nnmass.zoo.checks import require_shape
 from nnmass.zoo.reader.internals import FakeTensor, FakeTensorMode, get_proxy_mode, make_fx, unset_fake_temporarily
 from nnmass.zoo.reader.mac_counters import GraphCounter, MacCount
-from nnmass.zoo.reader.macs import attention_in_parts, first_parameter
+from nnmass.zoo.reader.macs import attention_in_parts, first_parameter, image_precision
 from nnmass.zoo.reader.operations import Operation, Reduction
 from nnmass.zoo.reader.outputs import kept_by, tensors_in
 from nnmass.zoo.wrappers import replica
@@ -77,14 +77,14 @@ def trace_and_count(network: nn.Module, input_size: Sequence[int]) -> tuple[list
     Raises:
         ValueError: If neither way can trace the network on input of this size; the message says why.
     """
-    sizes = [require_integer("input_size", size, 1) for size in input_size]
+    sizes = require_shape("input_size", input_size)
     parameter = first_parameter(network)
     reasons: list[str] = []
     for name, way in (("torch.fx", _graph_of_fx), ("torch.export", _graph_of_export)):
         try:
             with _quiet(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
                 twin, reals = _twin(network, mode)
-                images = torch.zeros(1, *sizes, device=parameter.device, dtype=parameter.dtype)
+                images = torch.zeros(1, *sizes, device=parameter.device, dtype=image_precision(network))
                 graph = way(twin, images, reals)
                 counted = graph.counted if parameter.device.type in ("cpu", "meta") else None
                 return Reduction(graph.graph, graph.constant).operations, counted
