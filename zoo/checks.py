@@ -103,7 +103,7 @@ def require_shape(name: str, value: object) -> tuple[int, ...]:
         >>> require_shape("input_size", [3, 8, 8]), require_shape("input_size", 4)
         ((3, 8, 8), (4,))
     """
-    sizes: Any = value if isinstance(value, Iterable) and getattr(value, "ndim", 1) else (value,)
+    sizes: Any = value if isinstance(value, Iterable) and getattr(value, "ndim", None) != 0 else (value,)
     return tuple(require_integer(name, size, 1) for size in sizes)
 
 
