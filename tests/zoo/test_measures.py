@@ -9,7 +9,8 @@ import pytest
 import torch
 from conftest import ROOT
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils import parametrizations, prune
+from torch.nn.utils.parametrize import register_parametrization
 
 from nnmass.zoo import Classifier, RandomSkipDenseNet, measure_network
 from nnmass.zoo.measures import MEASURES, Batch, Measure, NotMeasured, Passes, find_measures, measure
@@ -211,7 +212,11 @@ def folded() -> nn.Module:
     ("name", "make", "told"),
     [
         ("grad_norm", nn.Flatten, "convolutions or linear layers, but got one without"),
-        ("snip", lambda: nn.Sequential(nn.Flatten(), weight_norm(nn.Linear(32, 3))), "that of 1 is computed"),
+        (
+            "snip",
+            lambda: nn.Sequential(nn.Flatten(), parametrizations.weight_norm(nn.Linear(32, 3))),
+            "that of 1 is computed",
+        ),
         ("zico", lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), "1.weight has none yet"),
         ("zico", lambda: nn.Sequential(nn.Flatten(), nn.Linear(32, 3, device="meta")), "1.weight has none yet"),
         ("grasp", lambda: nn.Conv2d(2, 3, 3), "logits of shape (N, classes), but got (4, 3, 2, 2)"),
@@ -228,6 +233,158 @@ def test_networks_that_a_measure_does_not_suit_are_refused_by_name(
     network = make() if next(make().parameters(), None) is None else make().double()
     with pytest.raises(NotMeasured, match=re.escape(told)):
         MEASURES[name](network, four())
+
+
+def vectors() -> Batch:
+    """Six vectors of eight features."""
+    return Batch(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2]))
+
+
+class Doubled(nn.Module):
+    """A parametrization."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return 2 * weight
+
+
+class Attending(nn.Module):
+    """Attention over two tokens, before a linear layer."""
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__()
+        self.width, self.norm = width or 4, nn.BatchNorm1d(3)
+        self.attention = nn.MultiheadAttention(4, 2, kdim=width, vdim=width, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.unflatten(1, (2, 4))
+        keys = tokens[..., : self.width]
+        return self.norm(self.head(self.attention(tokens, keys, keys, need_weights=False)[0].mean(1)))
+
+
+class Given(nn.Module):
+    """A linear layer whose weight another one computes at each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source, self.layer = nn.Linear(8, 24), nn.Linear(8, 3)
+        del self.layer.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.layer.weight = self.source(x.mean(0)).view(3, 8)  # type: ignore[assignment]
+        return self.layer(x)
+
+
+def with_layer(layer: nn.Module) -> nn.Module:
+    return nn.Sequential(layer, nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+
+
+def attending(width: int | None, change: Callable[[nn.Module], object]) -> nn.Module:
+    network = Attending(width)
+    change(network.attention)
+    return network
+
+
+COMPUTED: dict[str, Callable[[], nn.Module]] = {
+    "weight norm": lambda: with_layer(parametrizations.weight_norm(nn.Linear(8, 5))),
+    "spectral norm": lambda: with_layer(parametrizations.spectral_norm(nn.Linear(8, 5))),
+    "older spectral norm": lambda: with_layer(nn.utils.spectral_norm(nn.Linear(8, 5))),
+    "pruned": lambda: with_layer(prune.l1_unstructured(nn.Linear(8, 5), "weight", 0.3)),
+    "pruned and frozen": lambda: with_layer(prune.identity(nn.Linear(8, 5).requires_grad_(False), "weight")),
+    "given": Given,
+    "attention pruned": lambda: attending(None, lambda one: prune.identity(one, "in_proj_weight")),
+    "attention parametrized": lambda: attending(
+        None, lambda one: register_parametrization(one, "in_proj_weight", Doubled())
+    ),
+    "one projection": lambda: attending(2, lambda one: register_parametrization(one, "q_proj_weight", Doubled())),
+    "last projection": lambda: attending(None, lambda one: prune.identity(one.out_proj, "weight")),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("make", COMPUTED.values(), ids=COMPUTED)
+def test_weights_that_are_computed_are_a_reason_for_each_measure_of_weights(make: Callable[[], nn.Module]) -> None:
+    names = ("grad_norm", "snip", "grasp", "synflow", "fisher", "zen", "zico", "epsilon")
+    network = make()
+    before = {name: one.clone() for name, one in network.state_dict().items()}
+    for name, one in measure_network(network, vectors(), names).items():
+        assert one.value is None, name
+        assert one.reason is not None, name
+        assert "computed" in one.reason
+        with pytest.raises(NotMeasured, match=re.escape(one.reason)):
+            MEASURES[name](network, vectors())
+    torch.testing.assert_close(
+        network.state_dict(), before, rtol=0, atol=0
+    )  # spectral norm changes when it is computed
+
+
+def test_attention_with_weights_of_its_own_counts_its_projections() -> None:
+    for width, names in ((None, {"in"}), (2, {"q", "k", "v"})):
+        found = set(Passes(Attending(width), vectors()).weights)
+        assert found == {"attention.out_proj.weight", "head.weight"} | {
+            f"attention.{name}_proj_weight" for name in names
+        }
+
+
+class Product(nn.Module):
+    """A network whose only weight is in no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.w
+
+
+class Uncopyable(nn.Module):
+    """A network that holds what cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.numbers = nn.Linear(8, 3), (number for number in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+def not_finite(value: float) -> nn.Module:
+    network = with_layer(nn.Linear(8, 5))
+    nn.init.constant_(next(network.parameters())[0, :1], value)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("make", "unmeasured"),
+    [
+        (COMPUTED["weight norm"], "grad_norm snip grasp synflow fisher zico epsilon"),
+        (Product, "grad_norm snip grasp synflow fisher zico epsilon"),
+        (lambda: nn.BatchNorm1d(8, affine=False), "grad_norm snip grasp synflow fisher zico epsilon"),
+        (Uncopyable, "grad_norm snip grasp synflow fisher jacob_cov naswot zen zico epsilon"),
+        (lambda: with_layer(nn.LazyLinear(5)), " ".join(name for name in MEASURES if not name.startswith(("nn", "m")))),
+        (lambda: not_finite(float("nan")), "grad_norm snip grasp synflow fisher jacob_cov zico"),
+        (lambda: not_finite(float("inf")), "grad_norm snip grasp synflow fisher jacob_cov zico"),
+    ],
+    ids=["computed", "no layer", "no parameter", "no copy", "lazy", "nan", "inf"],
+)
+def test_every_measure_has_a_value_or_a_reason_alone_and_beside_others(
+    make: Callable[[], nn.Module], unmeasured: str
+) -> None:
+    torch.manual_seed(0)
+    network = make()
+    measured = measure_network(network, vectors())
+    assert set(measured) == set(MEASURES)
+    assert all(measured[name].value is None for name in unmeasured.split())
+    for name, one in measured.items():
+        assert (one.value is None) == (one.reason is not None)
+        if name in ("params", "macs", "nn_mass", "nn_density", "nn_degree", "mean_singular_value", "isometry"):
+            continue  # which read the network's graph once more
+        if one.reason is None:
+            assert MEASURES[name](network, vectors()) == one.value
+        else:
+            with pytest.raises(NotMeasured, match=re.escape(one.reason)):
+                MEASURES[name](network, vectors())
+    if "nan" in str(measured["grad_norm"].reason):
+        assert measured["zico"].reason == "Expected a finite value of ZiCo, but got nan."
 
 
 def test_a_single_image_suffices_where_no_measure_compares_images() -> None:

@@ -1,5 +1,6 @@
 """Measures that need no gradient of the loss: against loops in double precision, and refused by name elsewhere."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from math import log, sqrt
 
@@ -9,6 +10,8 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations, prune
+from torchvision.ops import FrozenBatchNorm2d
 
 from nnmass import zoo
 from nnmass.zoo.measures import Batch, NotMeasured, Passes
@@ -194,6 +197,118 @@ def test_zen_takes_the_map_before_the_last_global_pool_however_it_is_written() -
     expected = pooled(nn.AdaptiveAvgPool2d(1))
     for pool in (Mean(), nn.AvgPool2d(6), nn.AdaptiveMaxPool2d(1)):
         assert pooled(pool) == pytest.approx(expected, rel=1e-12)
+
+
+class Tokens(nn.Module):
+    """Two tokens of four features that pass a module; then a linear layer and a batch norm."""
+
+    def __init__(self, make: Callable[[], nn.Module], width: int = 4) -> None:
+        super().__init__()
+        self.inner, self.head, self.norm = make(), nn.Linear(2 * width, 3), nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = self.inner(x.unflatten(1, (2, 4)))
+        result = result[0] if isinstance(result, tuple) else result
+        return self.norm(self.head(result.flatten(1)))
+
+
+class Attention(nn.MultiheadAttention):
+    """Attention of tokens to each other."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        keys = x[..., : self.kdim]
+        return super().forward(x, keys, keys, need_weights=False)[0]
+
+
+class Own(nn.Module):
+    """Weights of a network's own, in no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.b1 = nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.randn(4))
+        self.weights = nn.ParameterList([torch.randn(4, 4)])
+        self.position_bias_table = nn.Parameter(torch.randn(2, 4))
+        self.positions = nn.Embedding(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x @ self.w + self.b1 + self.position_bias_table
+        return (x @ self.weights[0]).sigmoid() + self.positions(torch.arange(2))
+
+
+class Cells(nn.Module):
+    """A recurrent cell that runs over the tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.cell(x[:, 0])
+        return torch.stack([first, self.cell(x[:, 1], first)], 1)
+
+
+WEIGHTED: dict[str, Callable[[], nn.Module]] = {
+    "lstm": lambda: Tokens(lambda: nn.LSTM(4, 4, batch_first=True)),
+    "lstm of two layers": lambda: Tokens(lambda: nn.LSTM(4, 4, num_layers=2, batch_first=True)),
+    "gru, both ways": lambda: Tokens(lambda: nn.GRU(4, 4, bidirectional=True, batch_first=True), 8),
+    "cell": lambda: Tokens(Cells),
+    "attention": lambda: Tokens(lambda: Attention(4, 2, batch_first=True)),
+    "attention, three weights": lambda: Tokens(lambda: Attention(4, 2, kdim=2, vdim=2, batch_first=True)),
+    "attention, biased": lambda: Tokens(lambda: Attention(4, 2, add_bias_kv=True, batch_first=True)),
+    "transformer": lambda: Tokens(lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)),
+    "convolution": lambda: Tokens(lambda: nn.Sequential(nn.Conv1d(2, 2, 1), nn.Sigmoid(), nn.ConvTranspose1d(2, 2, 1))),
+    "norms": lambda: Tokens(
+        lambda: nn.Sequential(
+            nn.LayerNorm((2, 4)), nn.GroupNorm(1, 2), nn.RMSNorm(4), nn.InstanceNorm1d(2, affine=True)
+        )
+    ),
+    "slopes": lambda: Tokens(lambda: nn.Sequential(nn.PReLU(2), nn.BatchNorm1d(2), nn.Tanh())),
+    "own": lambda: Tokens(Own),
+}
+NOT_PARAMETERS: dict[str, Callable[[], nn.Module]] = {
+    "lstm, parametrized": lambda: Tokens(
+        lambda: parametrizations.weight_norm(nn.LSTM(4, 4, batch_first=True), "weight_hh_l0")
+    ),
+    "lstm, pruned": lambda: Tokens(lambda: prune.identity(nn.LSTM(4, 4, batch_first=True), "bias_ih_l0")),
+    "pruned norm": lambda: Tokens(lambda: prune.identity(nn.BatchNorm1d(2), "weight")),
+    "frozen norm": lambda: Tokens(
+        lambda: nn.Sequential(nn.Unflatten(1, (2, 1)), FrozenBatchNorm2d(2), nn.Flatten(1, 2))
+    ),
+}
+
+
+@pytest.mark.parametrize("make", WEIGHTED.values(), ids=WEIGHTED)
+@pytest.mark.parametrize("measure", [zen, epsilon], ids=lambda one: one.name)
+def test_new_weights_take_the_place_of_all_that_were_there(
+    measure: Callable[..., float], make: Callable[[], nn.Module]
+) -> None:
+    torch.manual_seed(3)
+    network, batch = make(), Batch(images(6, 8))
+    found = []
+    for _ in range(2):
+        try:
+            found.append(measure(network, batch))
+        except NotMeasured as error:
+            found.append(str(error))  # type: ignore[arg-type]
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(5).add_(0.5)
+    assert found[0] == found[1]
+    assert measure is epsilon or isinstance(found[0], float)
+
+
+@pytest.mark.parametrize("make", NOT_PARAMETERS.values(), ids=NOT_PARAMETERS)
+@pytest.mark.parametrize("measure", [zen, epsilon], ids=lambda one: one.name)
+def test_weights_that_cannot_be_replaced_are_refused(
+    measure: Callable[..., float], make: Callable[[], nn.Module]
+) -> None:
+    with pytest.raises(NotMeasured, match=r"Expected weights and biases that are parameters, but .*inner"):
+        measure(make(), Batch(images(6, 8)))
+
+
+def test_recurrent_layers_and_attention_have_an_epsilon() -> None:
+    for name in ("lstm", "gru, both ways", "attention, biased"):
+        assert epsilon(WEIGHTED[name](), Batch(images(6, 8))) > 0
 
 
 def test_networks_without_batch_norm_have_no_zen_score() -> None:

@@ -10,6 +10,7 @@ import torch
 from test_measures import four, tiny
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 from nnmass.zoo.measures import MEASURES, Batch, NotMeasured
 
@@ -69,6 +70,12 @@ def test_synflow_counts_every_path_once_for_each_of_its_weights() -> None:
     for a, b, c, d in np.ndindex(*sizes):
         paths += first[b, a] * second[c, b] * third[d, c]
     assert MEASURES["synflow"](network, Batch(torch.randn(1, 3))) == pytest.approx(log(3 * paths), rel=1e-12)
+
+
+def test_synflow_refuses_biases_whose_absolute_values_it_cannot_set() -> None:
+    network = nn.Sequential(prune.identity(nn.Linear(4, 3), "bias"), nn.Linear(3, 2))
+    with pytest.raises(NotMeasured, match="parameters, but 0.bias is computed"):
+        MEASURES["synflow"](network, Batch(torch.ones(1, 4)))
 
 
 def test_synflow_holds_sums_beyond_single_precision_and_refuses_those_beyond_double() -> None:

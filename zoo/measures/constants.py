@@ -1,11 +1,10 @@
 """Epsilon-NAS: how differently a network's outputs spread over a batch for two constant initialisations."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from nnmass.zoo.measures.definition import measure
+from nnmass.zoo.measures.layers import weights_and_biases
 from nnmass.zoo.measures.passes import NotMeasured, Passes
 
 __all__ = ["epsilon"]
@@ -26,13 +25,15 @@ def epsilon(passes: Passes) -> float:
     """Difference of normalised outputs between two constant initialisations, in training mode.
 
     Computed in double precision: in the authors' single precision, small weights vanish in deep networks, and what is
-    left of equal outputs is rounding. Parameters that are neither weight nor bias, such as position embeddings, stay.
+    left of equal outputs is rounding. Weights and biases are told by their names, those of normalisation, recurrent
+    layers and attention too; parameters that are neither, such as position embeddings, stay.
 
     Raises:
-        NotMeasured: If all images give the same output, or the outputs differ by a factor alone, as they do where no
-            normalisation or other activation than ReLU stands between linear layers.
+        NotMeasured: If there is no convolution or linear layer, or a weight or bias is no parameter; if all images give
+            the same output, or the outputs differ by a factor alone, as they do where no normalisation or other
+            activation than ReLU stands between linear layers.
     """
-    passes.weights  # noqa: B018  # refuses weights that are computed from others
+    passes.weights  # noqa: B018  # refuses networks without layers
     first, second = (_scaled_outputs(passes, constant) for constant in _CONSTANTS)
     inside = (first > _ROUNDING) & (second > _ROUNDING)
     difference = (first - second)[inside].abs()
@@ -47,7 +48,7 @@ def epsilon(passes: Passes) -> float:
 def _scaled_outputs(passes: Passes, constant: float) -> Tensor:
     """All outputs of a copy with constant weights, scaled to [0, 1] over the batch, (N * classes,)."""
     with passes.drawing(), torch.no_grad():
-        network = passes.copy().double()
+        network = passes.copy_to_initialise().double()
         _fill(network, constant)
         images = passes.images.double() if passes.images.is_floating_point() else passes.images
         outputs = passes.logits(network, images)
@@ -59,8 +60,6 @@ def _scaled_outputs(passes: Passes, constant: float) -> Tensor:
 
 def _fill(network: nn.Module, constant: float) -> None:
     """Set each weight to the constant, and each bias to 0."""
-    values: dict[str, Any] = {"weight": constant, "bias": 0.0}
-    for name, parameter in network.named_parameters():
-        kind = next((kind for kind in values if name.endswith(kind)), None)
-        if kind is not None:
-            parameter.fill_(values[kind])
+    values = {"weight": constant, "bias": 0.0}
+    for _, kind, parameter in weights_and_biases(network):
+        parameter.fill_(values[kind])

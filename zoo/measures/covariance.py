@@ -33,6 +33,8 @@ def jacob_cov(passes: Passes) -> float:
         images = passes.images.clone().requires_grad_()
         (jacobian,) = passes.gradients(passes.logits(network, images).sum(), [images])
     rows = jacobian.flatten(1).double()
+    if not rows.isfinite().all():
+        raise NotMeasured("Expected finite gradients by the images, but some are not.")
     rows = rows - rows.mean(dim=1, keepdim=True)
     norms = rows.norm(dim=1, keepdim=True)
     if not norms.all():

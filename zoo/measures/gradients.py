@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nnmass.zoo.measures.definition import measure
-from nnmass.zoo.measures.layers import layer_weights
 from nnmass.zoo.measures.passes import NotMeasured, Passes
 
 __all__ = ["fisher", "grad_norm", "grasp", "snip", "zico"]
@@ -67,7 +66,7 @@ def grasp(passes: Passes) -> float:
     """
     with passes.drawing(), sdpa_kernel(SDPBackend.MATH):  # the other kernels have no gradients of gradients
         network = passes.copy()
-        weights = list(layer_weights(network).values())
+        weights = list(passes.weights_of(network).values())
         gradients = passes.gradients(passes.loss(network), weights, create_graph=True)
         product = torch.stack([(one.detach() * one).sum() for one in gradients]).sum()
         curvature = passes.gradients(product, weights)
@@ -122,7 +121,7 @@ def zico(passes: Passes) -> float:
     half = passes.number // 2
     with passes.drawing():
         network = passes.copy()
-        weights = list(layer_weights(network).values())
+        weights = list(passes.weights_of(network).values())
         first, second = (
             passes.gradients(passes.loss(network, part), weights) for part in (slice(half), slice(half, None))
         )
@@ -135,7 +134,7 @@ def zico(passes: Passes) -> float:
 def _inverse_variation(one: Tensor, other: Tensor) -> float:
     """Sum over entries of the mean absolute value over the standard deviation of two values, (|a| + |b|) / |a - b|."""
     distance = (one - other).abs()
-    differs = distance > 0
+    differs = distance != 0  # NaN too, which then is the value
     return float(((one.abs() + other.abs())[differs] / distance[differs]).sum())
 
 

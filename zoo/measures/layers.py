@@ -1,15 +1,28 @@
 """The layers of a network that measures look at: convolutions and linear layers, their weights and their channels."""
 
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["LAYERS", "ChannelSums", "layer_weights"]
+__all__ = [
+    "LAYERS",
+    "ChannelSums",
+    "computed_tensors",
+    "frozen_batch_norms",
+    "is_batch_norm",
+    "layer_weights",
+    "weights_and_biases",
+]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (*_CONVOLUTIONS, nn.Linear)
+_WEIGHTS = ("weight", "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 def layer_weights(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -32,13 +45,100 @@ def layer_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     for prefix, module in network.named_modules():
         if not isinstance(module, (*LAYERS, nn.MultiheadAttention)):
             continue
-        own = {name: one for name, one in module.named_parameters(prefix, recurse=False) if name.endswith("weight")}
-        if not own and isinstance(module, LAYERS):
+        if any(name.endswith("weight") for name in _computed(module)):
             raise ValueError(f"Expected weights that are parameters, but that of {prefix or 'the layer'} is computed.")
+        own = {name: one for name, one in module.named_parameters(prefix, recurse=False) if name.endswith("weight")}
         found.update((name, one) for name, one in own.items() if not any(one is other for other in found.values()))
     if not found:
         raise ValueError("Expected a network with convolutions or linear layers, but got one without.")
     return found
+
+
+def computed_tensors(network: nn.Module) -> list[str]:
+    """Names of the weights and biases that are computed from others: parametrized, normalised or pruned ones.
+
+    Args:
+        network: Any network; none of its tensors is computed, which can change it.
+
+    Example:
+        >>> computed_tensors(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), nn.ReLU()))
+        ['0.weight']
+    """
+    named = network.named_modules()
+    return [f"{prefix}.{name}".removeprefix(".") for prefix, module in named for name in _computed(module)]
+
+
+def _computed(module: nn.Module) -> list[str]:
+    """Names of a module's own tensors that are computed from others."""
+    own = [name for name, _ in module.named_parameters(recurse=False)]
+    parametrized: Any = getattr(module, "parametrizations", ())
+    computed = list(parametrized) if is_parametrized(module) else []
+    is_layer, is_attention = isinstance(module, LAYERS), isinstance(module, nn.MultiheadAttention)
+    for name, value in vars(module).items():
+        # Pruning and the older normalisations leave a plain attribute beside what it is computed from.
+        is_replaced = f"{name}_orig" in own or f"{name}_g" in own
+        if isinstance(value, Tensor) and (is_replaced or ((is_layer or is_attention) and name in _WEIGHTS)):
+            computed.append(name)
+    # A weight that another network sets at each pass may not be there yet.
+    if (is_layer or is_attention) and not set(_WEIGHTS) & {*own, *computed}:
+        computed.append("weight" if is_layer else "in_proj_weight")
+    return computed
+
+
+def weights_and_biases(network: nn.Module) -> Iterator[tuple[nn.Module, Literal["weight", "bias"], nn.Parameter]]:
+    """All weights and biases, of any module, told by their names; whatever else a layer has is a weight.
+
+    Args:
+        network: Any network. Its parameters that are neither, such as position embeddings, are left out.
+
+    Yields:
+        The module that holds a parameter, which of the two it is, and the parameter; tied ones each time.
+
+    Example:
+        >>> [(kind, tuple(parameter.shape)) for _, kind, parameter in weights_and_biases(nn.GRUCell(2, 3, bias=False))]
+        [('weight', (9, 2)), ('weight', (9, 3))]
+    """
+    for prefix, module in network.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            kind = _kind(module, name)
+            if kind is not None and (parameter.is_floating_point() or parameter.is_complex()):
+                yield module, kind, parameter
+
+
+def _kind(module: nn.Module, name: str) -> Literal["weight", "bias"] | None:
+    # In a list of parameters, whose names are numbers, the name of the list counts.
+    words = next((part for part in reversed(name.split(".")) if not part.isdigit()), "").lower().split("_")
+    alone = words[0].rstrip("0123456789") if len(words) == 1 else ""
+    if alone == "b" or any(word.startswith("bias") for word in words):
+        return "bias"
+    is_weight = alone == "w" or any(word.startswith("weight") for word in words)
+    return "weight" if is_weight or isinstance(module, LAYERS) else None
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Tell batch normalisation of any library, frozen or not, by the running statistics that it keeps.
+
+    Args:
+        module: Any module. Instance normalisation keeps the same, and is none.
+    """
+    if isinstance(module, _BatchNorm):
+        return True
+    buffers = dict(module.named_buffers(recurse=False))
+    has_statistics = {"running_mean", "running_var"} <= buffers.keys() and hasattr(module, "eps")
+    return has_statistics and not isinstance(module, _INSTANCE_NORMS)
+
+
+def frozen_batch_norms(network: nn.Module) -> list[str]:
+    """Names of the batch norms whose scales are constants, as torchvision's and timm's frozen ones.
+
+    Args:
+        network: Any network.
+    """
+    return [
+        name
+        for name, module in network.named_modules()
+        if is_batch_norm(module) and "weight" in dict(module.named_buffers(recurse=False))
+    ]
 
 
 class ChannelSums:

@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from nnmass.zoo.checks import require, require_integer
 from nnmass.zoo.jacobian.spectra import LayerSpectrum, layer_spectra
-from nnmass.zoo.measures.layers import ChannelSums, layer_weights
+from nnmass.zoo.measures.layers import ChannelSums, computed_tensors, frozen_batch_norms, layer_weights
 from nnmass.zoo.reader.macs import first_parameter
 from nnmass.zoo.reader.topology import Topology, topology
 from nnmass.zoo.seeding import kept_random_state
@@ -142,23 +142,69 @@ class Passes:
         """Weights of the network's convolutions and linear layers by name, tied ones once; not to be written to.
 
         Raises:
+            NotMeasured: If there are none, some have no values yet, or some are no parameters of their own.
+        """
+        self._require_values()
+        return {name: weight.detach() for name, weight in self.weights_of(self.network).items()}
+
+    def weights_of(self, network: nn.Module) -> dict[str, nn.Parameter]:
+        """The parameters of a copy that are its layers' weights, named as in :attr:`weights`.
+
+        Args:
+            network: A copy.
+
+        Raises:
             NotMeasured: If there are none, or some are no parameters of their own.
         """
         try:
-            return {name: weight.detach() for name, weight in layer_weights(self.network).items()}
+            return layer_weights(network)
         except ValueError as error:
             raise NotMeasured(str(error)) from error
 
     def copy(self) -> nn.Module:
-        """A copy of the network in training mode that the caller may change; all its weights require gradients."""
+        """A copy of the network in training mode that the caller may change; all its weights require gradients.
+
+        Raises:
+            NotMeasured: If the network cannot be copied.
+        """
         with torch.inference_mode(False):
-            copied = replica(self.network).train()
+            try:
+                copied = replica(self.network).train()
+            except Exception as error:  # whatever a stranger's module raises
+                raise NotMeasured(
+                    f"Expected a network that can be copied, but that stopped with '{_told(error)}'."
+                ) from error
             for module in copied.modules():
                 if hasattr(module, "share_outputs"):  # the fast passes have no gradients of gradients
                     setattr(module, "share_outputs", False)  # noqa: B010  # mypy takes it for a tensor
             for parameter in copied.parameters():
                 parameter.requires_grad_(parameter.is_floating_point())
         return copied
+
+    def copy_to_initialise(self) -> nn.Module:
+        """A copy of the network for a measure that gives all weights and biases new values.
+
+        Raises:
+            NotMeasured: If some are no parameters, and would keep what the network's own values make of them.
+        """
+        self.require_parameters()
+        for name in frozen_batch_norms(self.network):
+            raise NotMeasured(f"Expected weights and biases that are parameters, but those of {name} are constants.")
+        return self.copy()
+
+    def require_parameters(self) -> None:
+        """Refuse a network with weights or biases that are computed from others.
+
+        Raises:
+            NotMeasured: If there are some.
+        """
+        for name in computed_tensors(self.network):
+            raise NotMeasured(f"Expected weights and biases that are parameters, but {name} is computed.")
+
+    def _require_values(self) -> None:
+        for name, parameter in self.network.named_parameters():
+            if is_lazy(parameter) or parameter.is_meta:
+                raise NotMeasured(f"Expected weights with values, but {name} has none yet.")
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -169,9 +215,7 @@ class Passes:
         Raises:
             NotMeasured: If the network's weights have no values yet.
         """
-        for name, parameter in self.network.named_parameters():
-            if is_lazy(parameter) or parameter.is_meta:
-                raise NotMeasured(f"Expected weights with values, but {name} has none yet.")
+        self._require_values()
         device = self.images.device
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
@@ -251,7 +295,7 @@ class Passes:
         names = list(self.weights)
         with self.drawing():
             network = self.copy()
-            weights = layer_weights(network)
+            weights = self.weights_of(network)
             with ChannelSums(network) as channels:
                 found = self.gradients(self.loss(network), [weights[name] for name in names])
         return LossPass(dict(zip(names, found, strict=True)), channels.sums)
@@ -265,7 +309,9 @@ def stopped(error: Exception) -> NotMeasured:
     """
     if isinstance(error, NotMeasured):  # raised within the pass by what watches it
         return error
+    return NotMeasured(f"Expected a network that runs on this batch, but it stopped with '{_told(error)}'.")
+
+
+def _told(error: Exception) -> str:
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return NotMeasured(
-        f"Expected a network that runs on this batch, but it stopped with '{type(error).__name__}: {line}'."
-    )
+    return f"{type(error).__name__}: {line}"

@@ -8,13 +8,15 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnmass.zoo.measures.definition import measure
-from nnmass.zoo.measures.layers import LAYERS
+from nnmass.zoo.measures.layers import weights_and_biases
 from nnmass.zoo.measures.passes import NotMeasured, Passes
 
 __all__ = ["PooledFeatures", "zen"]
 
 _ATEN = torch.ops.aten
 _STEP = 0.01
+_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_NORMALISATIONS = (BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, *_INSTANCE_NORMS)
 
 
 class PooledFeatures(TorchDispatchMode):
@@ -64,15 +66,17 @@ def zen(passes: Passes) -> float:
 
     Where paper and code differ: the norm is the code's, the sum of absolute values (the paper: Frobenius); variances
     are the paper's, of the batch (the code: running variances after two batches, mostly their initial 1). Residual
-    links stay, which both take away, because that is another network. Where no global pool runs, f is the output.
+    links stay, which both take away, because that is another network. Where no global pool runs, f is
+    the output. Weights and biases are told by their names, also those of recurrent layers and attention; parameters
+    that are neither, such as position embeddings, stay.
 
     Raises:
-        NotMeasured: If there is no batch normalisation.
+        NotMeasured: If there is no batch normalisation, or a weight or bias is no parameter.
     """
     if not passes.images.is_floating_point():
         raise NotMeasured(f"Expected images of real numbers, which can be Gaussian, but got {passes.images.dtype}.")
     with passes.drawing(), torch.no_grad():
-        network = passes.copy()
+        network = passes.copy_to_initialise()
         _initialise(network)
         images, noise = torch.randn_like(passes.images), torch.randn_like(passes.images)
         scalings: list[Tensor] = []
@@ -110,12 +114,15 @@ def _features(passes: Passes, network: nn.Module, images: Tensor) -> Tensor:
 
 def _initialise(network: nn.Module) -> None:
     """Draw weights from N(0, 1); set biases to 0, and normalisations to the identity."""
-    for module in network.modules():
-        if isinstance(module, (*LAYERS, BatchNorm, nn.GroupNorm)):
-            for name, parameter in module.named_parameters(recurse=False):
-                if name.endswith("bias"):
-                    parameter.zero_()
-                elif isinstance(module, LAYERS):
-                    parameter.normal_()
-                else:
-                    parameter.fill_(1.0)
+    for module, kind, parameter in weights_and_biases(network):
+        if kind == "bias":
+            parameter.zero_()
+        elif _is_scale(module, parameter):
+            parameter.fill_(1.0)
+        else:
+            parameter.normal_()
+
+
+def _is_scale(module: nn.Module, weight: Tensor) -> bool:
+    """Tell the scale of a normalisation, of any library; a slope of a ReLU is none."""
+    return isinstance(module, _NORMALISATIONS) or (weight.dim() < 2 and not isinstance(module, nn.PReLU))

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from nnmass.zoo.measures.definition import measure
-from nnmass.zoo.measures.layers import layer_weights
 from nnmass.zoo.measures.passes import NotMeasured, Passes
 
 __all__ = ["synflow"]
@@ -27,11 +26,15 @@ def synflow(passes: Passes) -> float:
     Its passes are over one image, whatever the batch. As in zero-cost-nas's code batch normalisation is left out, other
     normalisations stay, and the weights are those of convolutions, linear layers and attention's projections. The
     gradients are those of log R, so that only R itself must lie below 1.8e308.
+
+    Raises:
+        NotMeasured: If weights or biases are computed from others, or the flow is none that double precision holds.
     """
+    passes.require_parameters()
     with passes.drawing():
         network = passes.copy().double().eval()
+        weights = list(passes.weights_of(network).values())
         _make_linear(network)
-        weights = list(layer_weights(network).values())
         ones = torch.ones_like(passes.images[:1], dtype=torch.float64)
         flow = passes.logits(network, ones).sum()
         size = float(flow.detach().abs())
