@@ -1,6 +1,7 @@
 """Measures from gradients: each against its formula, written out by loops on a tiny network in double precision."""
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 from math import log
 
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from test_measures import four, tiny
+from timm.layers import FrozenBatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import prune
+from torchvision.ops import FrozenBatchNorm2d
 
 from nnmass.zoo.measures import MEASURES, Batch, NotMeasured
 
@@ -70,6 +73,37 @@ def test_synflow_counts_every_path_once_for_each_of_its_weights() -> None:
     for a, b, c, d in np.ndindex(*sizes):
         paths += first[b, a] * second[c, b] * third[d, c]
     assert MEASURES["synflow"](network, Batch(torch.randn(1, 3))) == pytest.approx(log(3 * paths), rel=1e-12)
+
+
+def normalised_by(norm: nn.Module) -> nn.Module:
+    """A small network with a normalisation, whose statistics and scales are as after a training."""
+    torch.manual_seed(8)
+    layers = (nn.Conv2d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    network = nn.Sequential(layers[0], norm, *layers[1:])
+    with torch.no_grad():
+        for one in (*norm.parameters(), *norm.buffers()):
+            one.copy_(torch.rand(one.shape) + 0.5)
+    return network
+
+
+@pytest.mark.parametrize("frozen", [FrozenBatchNorm2d, lambda size: FrozenBatchNormAct2d(size, apply_act=False)])
+def test_synflow_leaves_frozen_batch_norms_out_too(frozen: Callable[[int], nn.Module]) -> None:
+    batch = Batch(torch.randn(2, 2, 5, 5))
+    expected = MEASURES["synflow"](normalised_by(nn.Identity()), batch)
+    for norm in (nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False, track_running_stats=False), frozen(4)):
+        network = normalised_by(norm)
+        before = copy.deepcopy(network.state_dict())
+        assert MEASURES["synflow"](network, batch) == pytest.approx(expected, rel=1e-12)
+        torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+    kept = nn.InstanceNorm2d(4, affine=True, track_running_stats=True)
+    assert MEASURES["synflow"](normalised_by(kept), batch) != pytest.approx(expected, rel=1e-3)
+
+
+def test_synflow_keeps_the_activation_of_a_frozen_batch_norm() -> None:
+    batch = Batch(torch.randn(2, 2, 5, 5))
+    network = normalised_by(FrozenBatchNormAct2d(4, act_layer=nn.Sigmoid))
+    expected = normalised_by(nn.Sigmoid())
+    assert MEASURES["synflow"](network, batch) == pytest.approx(MEASURES["synflow"](expected, batch), rel=1e-12)
 
 
 def test_synflow_refuses_biases_whose_absolute_values_it_cannot_set() -> None:

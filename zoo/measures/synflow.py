@@ -1,14 +1,15 @@
 """SynFlow: a measure of the absolute weights alone."""
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nnmass.zoo.measures.definition import measure
+from nnmass.zoo.measures.layers import is_batch_norm
 from nnmass.zoo.measures.passes import NotMeasured, Passes
 
 __all__ = ["synflow"]
-
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @measure(
@@ -23,9 +24,9 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 def synflow(passes: Passes) -> float:
     """Natural logarithm of the synaptic flow through all weights, in double precision and eval mode.
 
-    Its passes are over one image, whatever the batch. As in zero-cost-nas's code batch normalisation is left out, other
-    normalisations stay, and the weights are those of convolutions, linear layers and attention's projections. The
-    gradients are those of log R, so that only R itself must lie below 1.8e308.
+    Its passes are over one image, whatever the batch. As in zero-cost-nas's code batch normalisation is left out, also
+    where it is frozen, other normalisations stay, and the weights are those of convolutions, linear layers and
+    attention's projections. The gradients are those of log R, so that only R itself must lie below 1.8e308.
 
     Raises:
         NotMeasured: If weights or biases are computed from others, or the flow is none that double precision holds.
@@ -51,11 +52,17 @@ def _make_linear(network: nn.Module) -> None:
     for tensor in [*network.parameters(), *network.buffers()]:
         if tensor.is_floating_point():
             tensor.abs_()
-    for module in network.modules():
-        if isinstance(module, _BATCH_NORMS):
-            like = next(network.parameters())
-            module.running_mean = like.new_zeros(module.num_features)
-            module.running_var = like.new_full((module.num_features,), 1 - module.eps)
-            if module.affine:
-                module.weight.fill_(1)
-                module.bias.zero_()
+    like = next(network.parameters())
+    for module in filter(is_batch_norm, network.modules()):
+        _make_identity(module, like)
+
+
+def _make_identity(norm: Any, like: Tensor) -> None:
+    """Let a batch norm in eval mode pass its input on."""
+    if norm.running_mean is None:
+        norm.running_mean, norm.running_var = like.new_empty(norm.num_features), like.new_empty(norm.num_features)
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1 - norm.eps)
+    for name, constant in (("weight", 1), ("bias", 0)):
+        if getattr(norm, name, None) is not None:
+            getattr(norm, name).fill_(constant)
