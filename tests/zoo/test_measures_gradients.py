@@ -155,6 +155,85 @@ def test_fisher_sees_outputs_as_they_were_before_an_operation_in_place() -> None
     assert one == pytest.approx(other, rel=1e-12)
 
 
+class Row(nn.Module):
+    """Layers one after the other, of which some may be the same."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers, self.head = nn.ModuleList(layers), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return self.head(x.flatten(2).mean(2) if x.dim() > 2 else x)
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda: nn.Linear(4, 4), lambda: nn.Conv2d(4, 4, 3, padding=1)], ids=["linear", "conv"]
+)
+@pytest.mark.parametrize("name", ["grad_norm", "snip", "grasp", "synflow", "fisher", "zico"])
+def test_layers_that_share_a_weight_are_a_layer_called_twice(kind: Callable[[], nn.Module], name: str) -> None:
+    torch.manual_seed(6)
+    one, other = kind(), kind()
+    called_twice = Row(one, one).double()
+    other.weight, other.bias = one.weight, one.bias  # type: ignore[assignment]
+    sharing = Row(one, other).double()
+    sharing.head = called_twice.head
+    shape = (5, 4) if isinstance(one, nn.Linear) else (5, 4, 3, 3)
+    batch = Batch(torch.randn(shape, dtype=torch.double), torch.tensor([0, 1, 2, 0, 1]))
+    expected = MEASURES[name](called_twice, batch)
+    assert MEASURES[name](sharing, batch) == pytest.approx(expected, rel=1e-12)
+
+
+def test_fisher_is_the_information_of_a_factor_on_each_channel_wherever_it_is_used() -> None:
+    torch.manual_seed(6)
+    one, other = nn.Linear(4, 4), nn.Linear(4, 4)
+    other.weight = one.weight  # each with a bias of its own
+    network = Row(one, other).double()
+    images, labels = torch.randn(5, 4, dtype=torch.double), torch.tensor([0, 1, 2, 0, 1])
+
+    def slopes(image: Tensor, label: Tensor) -> tuple[Tensor, ...]:
+        shared, last = torch.ones(4, dtype=torch.double), torch.ones(3, dtype=torch.double)
+        shared.requires_grad_(), last.requires_grad_()
+        hidden = torch.tanh(shared * other(torch.tanh(shared * one(image))))
+        loss = functional.cross_entropy(last * network.head(hidden), label) / 5
+        return torch.autograd.grad(loss, [shared, last])
+
+    expected = sum(
+        4 * float(slope.square().sum()) / (2 * 5)
+        for image, label in zip(images, labels, strict=True)
+        for slope in slopes(image, label)
+    )
+    assert MEASURES["fisher"](network, Batch(images, labels)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_fisher_refuses_a_weight_whose_layers_have_other_channels() -> None:
+    one, other = nn.Conv2d(4, 4, 3), nn.ConvTranspose2d(4, 4, 3)
+    other.weight = one.weight
+    batch = Batch(torch.randn(5, 4, 5, 5), torch.tensor([0, 1, 2, 0, 1]))
+    with pytest.raises(NotMeasured, match="share its channels, but those of layers.0 do not"):
+        MEASURES["fisher"](Row(one, other), batch)
+    assert MEASURES["grad_norm"](Row(one, other), batch) > 0
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (2, 4)], ids=["vector", "one row", "two rows"])
+def test_a_layer_that_also_sees_something_else_than_images_has_gradients_and_no_fisher(shape: tuple[int, ...]) -> None:
+    class Prompted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.prompt, self.layer = nn.Parameter(torch.randn(shape)), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) + self.layer(self.prompt).reshape(-1, 3).sum(0)
+
+    network = Prompted()
+    batch = Batch(torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))
+    ((_, slopes),) = gradients(network, batch.images, batch.labels)
+    assert MEASURES["grad_norm"](network, batch) == pytest.approx(float(np.linalg.norm(slopes)), rel=1e-5)
+    with pytest.raises(NotMeasured, match=f"layer gives {2 if shape == (2, 4) else 1} and 5 of them"):
+        MEASURES["fisher"](network, batch)
+
+
 def test_jacobian_covariance_scores_the_eigenvalues_of_the_correlations() -> None:
     network, batch = tiny(), four()
     images = batch.images.clone().requires_grad_()

@@ -86,20 +86,30 @@ def fisher(passes: Passes) -> float:
     """Fisher information of the layers' channels, summed over all weights.
 
     As in zero-cost-nas's code, which gives each weight its channel's value, hence n_k; its paper sums (z dL/dz)^2 over
-    positions instead of squaring the sum. Channels of linear layers are the last dimension, also for tokens.
+    positions instead of squaring the sum. Channels of linear layers are the last dimension, also for tokens. The sum
+    over positions is over all calls of a layer, and layers that share a weight are one layer: the value is the Fisher
+    information of a factor on the channel, wherever that is used.
     """
     found = passes.loss_pass
-    modules = dict(passes.network.named_modules())
-    for name, gradient in found.gradients.items():
-        if name.rpartition(".")[0] not in found.channels and gradient.any():
-            raise NotMeasured(f"Expected layers that the network calls, but {name} is used without a call.")
     total = 0.0
-    for name, sums in found.channels.items():
-        if len(sums) != passes.number:
-            raise NotMeasured(f"Expected layers with one output per image, but {name} gives {len(sums)} of them.")
-        weights: Tensor = modules[name].weight
-        total += weights.numel() / sums.shape[1] * float(sums.double().square().mean(dim=0).sum()) / 2
+    for name, gradient in found.gradients.items():
+        if name in found.channels:
+            sums = _one_sum(passes, name.rpartition(".")[0] or "the layer", found.channels[name])
+            total += passes.weights[name].numel() / sums.shape[1] * float(sums.double().square().mean(dim=0).sum()) / 2
+        elif gradient.any():
+            raise NotMeasured(f"Expected layers that the network calls, but {name} is used without a call.")
     return total
+
+
+def _one_sum(passes: Passes, layer: str, sums: list[Tensor]) -> Tensor:
+    """The one sum of a layer's channels that has an entry per image; refused where calls differ."""
+    lengths = sorted({len(one) for one in sums})
+    if lengths != [passes.number]:
+        gives = " and ".join(map(str, lengths))
+        raise NotMeasured(f"Expected layers with one output per image, but {layer} gives {gives} of them.")
+    if len(sums) > 1:
+        raise NotMeasured(f"Expected layers that share a weight to share its channels, but those of {layer} do not.")
+    return sums[0]
 
 
 @measure(

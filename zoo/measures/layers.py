@@ -19,8 +19,8 @@ __all__ = [
     "weights_and_biases",
 ]
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-LAYERS = (*_CONVOLUTIONS, nn.Linear)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)
 _WEIGHTS = ("weight", "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -145,23 +145,35 @@ class ChannelSums:
     """Sums of a layer's output times its gradient over the positions of each channel, kept by a pass backward.
 
     Within this context each convolution and linear layer of a network passes on a copy of its output, so that
-    operations in place do not reach what is kept.
+    operations in place do not reach what is kept. Layers that share a weight are one layer, called several times.
 
-    Attributes:
-        sums: By name of the layer, (N, channels), summed over calls; filled by the pass backward. N is the length of
-            the layer's output, which is the batch's unless the network folds positions into it.
+    Args:
+        network: A network whose layers have weights of their own.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.sums: dict[str, Tensor] = {}
         self._network = network
+        self._sums: dict[_Key, Tensor] = {}
         self._handles: list[Any] = []
+
+    @property
+    def sums(self) -> dict[str, list[Tensor]]:
+        """By name of the weight, (N, channels), summed over calls, once the pass backward is over.
+
+        N is the length of the layer's output, which is the batch's unless the network folds positions into it. There
+        are several where calls differ in N, or in what a channel is.
+        """
+        found: dict[str, list[Tensor]] = {}
+        for (name, *_), one in self._sums.items():
+            found.setdefault(name, []).append(one)
+        return found
 
     def __enter__(self) -> "ChannelSums":
         """Watch the layers."""
-        for name, module in self._network.named_modules():
+        names = {id(weight): name for name, weight in layer_weights(self._network).items()}
+        for module in self._network.modules():
             if isinstance(module, LAYERS):
-                self._handles.append(module.register_forward_hook(self._watch(name, isinstance(module, nn.Linear))))
+                self._handles.append(module.register_forward_hook(self._watch(names[id(module.weight)])))
         return self
 
     def __exit__(
@@ -171,28 +183,38 @@ class ChannelSums:
         for handle in self._handles:
             handle.remove()
 
-    def _watch(self, name: str, is_last: bool) -> Any:
-        def hook(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
-            return _Watched.apply(output, name, is_last, self.sums)
+    def _watch(self, name: str) -> Any:
+        def hook(module: Any, arguments: Any, output: Tensor) -> Tensor:
+            is_linear = isinstance(module, nn.Linear)
+            without_batch = 1 if is_linear else module.weight.dim() - 1
+            is_single = output.dim() == without_batch
+            return _Watched.apply(output, (name, isinstance(module, _TRANSPOSED)), is_linear, is_single, self._sums)
 
         return hook
+
+
+_Key = tuple[str, bool, int, int]
 
 
 class _Watched(torch.autograd.Function):
     """The identity, whose pass backward notes output times gradient of each channel."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, name: str, is_last: bool, sums: dict[str, Tensor]) -> Tensor:
+    def forward(
+        ctx: Any, output: Tensor, layer: tuple[str, bool], is_last: bool, is_single: bool, sums: dict[_Key, Tensor]
+    ) -> Tensor:
         ctx.save_for_backward(output)
-        ctx.name, ctx.is_last, ctx.sums = name, is_last, sums
+        ctx.layer, ctx.is_last, ctx.is_single, ctx.sums = layer, is_last, is_single, sums
         return output.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (output,), (gradient,) = ctx.saved_tensors, gradients
+        if ctx.is_single:
+            output, gradient = output[None], gradient[None]
         if ctx.is_last:
             output, gradient = output.movedim(-1, 1), gradient.movedim(-1, 1)
         found = torch.linalg.vecdot(output.flatten(2), gradient.flatten(2)) if output.dim() > 2 else output * gradient
-        earlier = ctx.sums.get(ctx.name)
-        ctx.sums[ctx.name] = found if earlier is None else earlier + found
-        return gradients[0], None, None, None
+        key = (*ctx.layer, *found.shape)
+        ctx.sums[key] = ctx.sums[key] + found if key in ctx.sums else found
+        return gradients[0], None, None, None, None

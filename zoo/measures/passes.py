@@ -58,11 +58,12 @@ class LossPass:
 
     Attributes:
         gradients: Gradient of the mean cross-entropy by weight, named as in the network.
-        channels: For each layer by name, the sum over a channel's positions of output times gradient, (N, channels).
+        channels: For each weight by name, the sum over a channel's positions of output times gradient, (N, channels),
+            over all calls; several where calls differ in N or channels.
     """
 
     gradients: dict[str, Tensor]
-    channels: dict[str, Tensor]
+    channels: dict[str, list[Tensor]]
 
 
 class Passes:
