@@ -18,7 +18,7 @@ from nnmass.zoo.measures import Batch, NotMeasured, Passes
 from nnmass.zoo.measures.codes import CodeKernel, naswot
 from nnmass.zoo.measures.constants import epsilon
 from nnmass.zoo.measures.jacobians import isometry, mean_singular_value
-from nnmass.zoo.measures.perturbation import zen
+from nnmass.zoo.measures.perturbation import PooledFeatures, zen
 from nnmass.zoo.measures.structure import nn_degree
 
 MINE = (naswot, zen, epsilon, nn_degree, mean_singular_value, isometry)
@@ -197,6 +197,130 @@ def test_zen_takes_the_map_before_the_last_global_pool_however_it_is_written() -
     expected = pooled(nn.AdaptiveAvgPool2d(1))
     for pool in (Mean(), nn.AvgPool2d(6), nn.AdaptiveMaxPool2d(1)):
         assert pooled(pool) == pytest.approx(expected, rel=1e-12)
+
+
+# One global pool, in the ways that networks write it.
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "adaptive mean": nn.AdaptiveAvgPool2d(1),
+    "adaptive maximum": nn.AdaptiveMaxPool2d(1),
+    "adaptive, one dimension": lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 1),
+    "window": nn.AvgPool2d(6),
+    "window's maximum": nn.MaxPool2d(6),
+    "mean": lambda x: x.mean((2, 3)),
+    "mean, kept": lambda x: x.mean((-1, -2), keepdim=True),
+    "maximum": lambda x: x.amax((2, 3)),
+    "flat": lambda x: x.flatten(2).mean(2),
+    "flat maximum": lambda x: x.flatten(2).max(-1).values,
+    "view": lambda x: x.reshape(len(x), x.shape[1], -1).sum(2),
+    "tokens": lambda x: x.flatten(2).transpose(1, 2).mean(1),
+    "channels last": lambda x: x.permute(0, 2, 3, 1).mean((1, 2)),
+    "one by one": lambda x: x.mean(3).mean(2),
+    "one by one, kept": lambda x: x.mean(3, keepdim=True).mean(2, keepdim=True),
+    "maxima": lambda x: x.max(3)[0].max(2)[0],
+    "sum": lambda x: x.sum((2, 3)) / 36,
+    "sum in place": lambda x: x.sum((2, 3)).div_(36),
+    "sums": lambda x: (x.sum(3) / 6).sum(2) / 6,
+    "einsum": lambda x: torch.einsum("nchw->nc", x) / 36,
+    "both": lambda x: torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1),
+}
+
+
+class Pooling(nn.Module):
+    """A convolution, a batch norm and perhaps a gate by one way of pooling; then another way of pooling."""
+
+    def __init__(self, pool: Callable[[Tensor], Tensor], gate: Callable[[Tensor], Tensor] | None) -> None:
+        super().__init__()
+        self.pool, self.gate = pool, gate
+        self.stem = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5))
+        self.squeeze = nn.Linear(5, 5)
+        self.last = nn.Conv2d(5, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        if self.gate is not None:
+            x = x * self.squeeze(self.gate(x).flatten(1)[:, :5]).sigmoid()[:, :, None, None]
+        return self.pool(self.last(x).relu()).flatten(1)
+
+
+@pytest.mark.parametrize("gate", [None, POOLS["mean"], POOLS["window"]], ids=["plain", "gated", "gated by a window"])
+def test_zen_takes_the_map_before_the_head_pool_in_any_spelling_and_beside_any_gate(
+    gate: Callable[[Tensor], Tensor] | None,
+) -> None:
+    expected = zen(Pooling(nn.Flatten(), gate).double(), Batch(images()))  # without a pool, the output is the map
+    for name, pool in POOLS.items():
+        found = zen(Pooling(pool, gate).double(), Batch(images()))
+        assert found == pytest.approx(expected, rel=1e-12), name
+
+
+def taken(compute: Callable[[Tensor], Tensor], shape: tuple[int, ...] = (4, 5, 6, 6)) -> list[float] | None:
+    """The entries of the map that is found for a result, sorted; None if none is."""
+    with torch.no_grad(), PooledFeatures(shape[0]) as pooled:
+        result = compute(torch.arange(float(torch.Size(shape).numel())).reshape(shape) + 1)
+    features = pooled.features(result)
+    return None if features is None else features.flatten().sort()[0].tolist()
+
+
+def entries(number: int) -> list[float]:
+    return [float(number) for number in range(1, number + 1)]
+
+
+@pytest.mark.parametrize("gate", POOLS.values(), ids=POOLS)
+def test_a_gate_leads_to_the_map_that_it_scales_and_to_no_head(gate: Callable[[Tensor], Tensor]) -> None:
+    def gated(x: Tensor) -> Tensor:
+        return x * (0 * gate(x).flatten(1)[:, :5] + 1)[:, :, None, None]
+
+    def in_place(x: Tensor) -> Tensor:
+        return x.mul_((0 * gate(x).flatten(1)[:, :5] + 1)[:, :, None, None])
+
+    for scaled in (gated, in_place):
+        assert taken(lambda x, scaled=scaled: scaled(x).flatten(1)) is None
+        assert taken(lambda x, scaled=scaled: (scaled(x) + 0).mean((2, 3))) == entries(720)
+    assert taken(lambda x: gated(x).flatten(2)[..., :1].flatten(1)) is None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda v: functional.normalize(v),
+        lambda v: v[:, :4].reshape(4, 2, 2).amax(2),
+        lambda v: torch.cat([v, v.mean(1, keepdim=True)], 1),
+        lambda v: functional.layer_norm(v, (5,)) @ torch.ones(5, 3),
+        lambda v: functional.group_norm(v[:, :4, None, None], 2).flatten(1),
+    ],
+    ids=["normalised", "largest of two", "joined", "layer norm", "group norm"],
+)
+def test_what_a_head_does_with_the_pooled_vector_is_no_other_pool(head: Callable[[Tensor], Tensor]) -> None:
+    assert taken(lambda x: head(x.mean((2, 3)))) == entries(720)
+
+
+def test_a_pool_counts_if_it_leads_to_the_result_and_the_last_of_several_does() -> None:
+    def with_decoder(x: Tensor) -> Tensor:
+        logits = x.mean((2, 3))
+        (x.repeat(1, 2, 1, 1) * logits.repeat(1, 2)[:, :, None, None]).mean((2, 3))
+        return logits * 2
+
+    assert taken(with_decoder) == entries(720)
+    assert taken(lambda x: torch.cat([(x + 720).mean((2, 3)), x.amax((2, 3))], 1)) == entries(720)
+    assert taken(lambda x: torch.cat([x.amax((2, 3)), (x * 0).mean((2, 3))], 1)) == [0.0] * 720
+    assert taken(lambda x: x.mean((2, 3)), (4, 5, 1, 1)) == entries(20)
+    assert taken(lambda x: (x.mean((2, 3), keepdim=True) * 0 + x).mean((2, 3)), (4, 5, 1, 1)) == entries(20)
+    assert taken(lambda x: x.mean((2, 3, 4)), (4, 2, 3, 3, 3)) == entries(216)
+    assert taken(lambda x: x.mean(2), (4, 5, 6)) == entries(120)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x: x.flatten(1) @ torch.ones(180, 3),
+        lambda x: x.mean((0, 2, 3)).expand(4, 5),
+        lambda x: functional.avg_pool2d(x, 2).flatten(1),
+        lambda x: x.mean(1).flatten(1),
+        lambda x: (x - x.mean((1, 2), keepdim=True)).flatten(1),
+    ],
+    ids=["flat", "over images", "local", "over channels", "centred"],
+)
+def test_what_leaves_positions_or_no_images_is_no_global_pool(compute: Callable[[Tensor], Tensor]) -> None:
+    assert taken(compute) is None
 
 
 class Tokens(nn.Module):

@@ -1,63 +1,133 @@
 """Zen-score: how much the features of a Gaussian-initialised network change with its input."""
 
-from typing import Any
+from collections.abc import MutableMapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from nnmass.zoo.measures.definition import measure
 from nnmass.zoo.measures.layers import weights_and_biases
 from nnmass.zoo.measures.passes import NotMeasured, Passes
+from nnmass.zoo.reader.operators import REDUCTIONS, VIEWS
 
 __all__ = ["PooledFeatures", "zen"]
 
-_ATEN = torch.ops.aten
 _STEP = 0.01
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _NORMALISATIONS = (BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, *_INSTANCE_NORMS)
+# Which argument of a reduction has its dimensions, if not the second.
+_DIMS_AT = {"norm": 2, "linalg_vector_norm": 2}
+# What was reduced in part stays so in another shape, and as a multiple of itself.
+_KEEPING = frozenset((*VIEWS, "permute", "transpose", "clone", "_to_copy", "alias", "detach", "mul", "div"))
+
+
+class _Pool(NamedTuple):
+    """The map that entered a global pool, (N, ...), and how many pools there were before."""
+
+    features: Tensor
+    before: int
 
 
 class PooledFeatures(TorchDispatchMode):
-    """The feature map that enters the last global pool within this context.
+    """The feature maps that global pools take within this context, by the values that are computed from the pools'.
 
-    Attributes:
-        features: What was pooled last over all its positions, (N, ...); None if nothing was.
+    A global pool is a mean, sum, maximum or another reduction, in one step or several, that leaves each image a vector.
+    A gate, as of squeeze and excitation, leads to no vector but to the map that it scales, and counts for nothing.
+
+    Args:
+        number: Images in the batch, N.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
         super().__init__()
-        self.features: Tensor | None = None
+        self._number, self._orders = number, count()
+        self._pools: MutableMapping[Tensor, _Pool] = WeakTensorKeyDictionary()
+        self._reduced_in_part: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
+
+    def features(self, value: Tensor) -> Tensor | None:
+        """The map that entered the last global pool on the way to a value, (N, ...); None if there was no pool.
+
+        Args:
+            value: A result of this context, such as the logits.
+        """
+        pool = self._pools.get(value)
+        return None if pool is None else pool.features
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Note what enters a global pool."""
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        packet = func.overloadpacket
-        if packet in (_ATEN.mean, _ATEN.amax) and _pools_positions(args[0], [*args[1:], kwargs.get("dim")][0]):
-            self.features = args[0].clone()
-        pooled = result[0] if packet is _ATEN.adaptive_max_pool2d else result
-        if packet in (_ATEN._adaptive_avg_pool2d, _ATEN.adaptive_max_pool2d, _ATEN.avg_pool2d) and _is_one(pooled):
-            self.features = args[0].clone()
+        """Note what enters a global pool, and what comes of its result."""
+        result = func(*args, **(kwargs or {}))
+        entering, leaving = _tensors((args, kwargs)), _tensors(result)
+        name = func.overloadpacket.__name__.removesuffix("_")
+        dims = _reduced(name, args, kwargs or {}, leaving) if len(entering) == 1 else set()
+        if dims and self._may_be_pooled(entering[0], dims):
+            self._reduce(entering[0], dims, leaving)
+        else:
+            self._pass_on(name, entering, leaving)
         return result
 
+    def _may_be_pooled(self, value: Tensor, dims: set[int]) -> bool:
+        """Tell a feature map from other values, and from a pooled vector that a head has given another shape."""
+        is_pooled = value in self._pools and _extent(value) > 1
+        return len(value) == self._number and value.dim() > 2 and 0 not in dims and not is_pooled
 
-def _pools_positions(entering: Tensor, dims: Any) -> bool:
-    """Tell a mean over all positions of images, (N, C, H, W) or (N, H, W, C)."""
-    return entering.dim() == 4 and isinstance(dims, list | tuple) and {d % 4 for d in dims} in ({2, 3}, {1, 2})
+    def _reduce(self, value: Tensor, dims: set[int], leaving: Sequence[Tensor]) -> None:
+        features = self._reduced_in_part.get(value, value).clone()  # a later operation may write to it
+        is_vector = value.dim() - len(dims) == 2 or _extent(value) > 1 >= _extent(leaving[0])
+        pool = _Pool(features, next(self._orders))
+        for one in leaving:
+            if is_vector:
+                self._pools[one] = pool
+            else:
+                self._reduced_in_part[one] = features
+
+    def _pass_on(self, name: str, entering: Sequence[Tensor], leaving: Sequence[Tensor]) -> None:
+        pools = [self._pools[one] for one in entering if one in self._pools]
+        meets_map = any(self._is_map(one) for one in entering)
+        for one in leaving:
+            self._pools.pop(one, None)  # what is written to is another value
+            if pools and not (meets_map and _extent(one) > 1):
+                self._pools[one] = max(pools, key=lambda pool: pool.before)
+            if name in _KEEPING and len(entering) == 1 and entering[0] in self._reduced_in_part:
+                self._reduced_in_part[one] = self._reduced_in_part[entering[0]]
+
+    def _is_map(self, value: Tensor) -> bool:
+        is_weight = isinstance(value, nn.Parameter) or len(value) != self._number
+        return not is_weight and _extent(value) > 1 and value not in self._pools
 
 
-def _is_one(pooled: Tensor) -> bool:
-    return pooled.dim() == 4 and pooled.shape[2:].numel() == 1
+def _tensors(values: Any) -> list[Tensor]:
+    """All tensors of one dimension or more."""
+    return [one for one in tree_leaves(values) if isinstance(one, Tensor) and one.dim()]
+
+
+def _extent(value: Tensor) -> int:
+    """Dimensions of one image along which there is more than one entry."""
+    return sum(size > 1 for size in value.shape[1:])
+
+
+def _reduced(name: str, args: Sequence[Any], kwargs: dict[str, Any], leaving: Sequence[Tensor]) -> set[int]:
+    """Dimensions of its first argument that an operator takes together whole."""
+    entering: Tensor = args[0]
+    if "_pool" in name:
+        is_global = leaving[0].dim() == entering.dim() > 2 and leaving[0].shape[2:].numel() == 1
+        return set(range(2, entering.dim())) if is_global else set()
+    dims = kwargs.get("dim", [*args, None, None, None][_DIMS_AT.get(name, 1)]) if name in REDUCTIONS else None
+    dims = [dims] if isinstance(dims, int) else dims
+    return {dim % entering.dim() for dim in dims} if isinstance(dims, list | tuple) else set()
 
 
 @measure(
     title="Zen-score",
     equation="z = ln mean_n ||f(x_n) - f(x_n + 0.01 e_n)||_1 + sum_i ln sqrt(mean_c v_ic); x, e ~ N(0, 1); f: feature "
-    "map before the global pool, all weights ~ N(0, 1); v_ic: variance of channel c that enters batch norm i",
+    "map before the last global pool, all weights ~ N(0, 1); v_ic: variance of channel c that enters batch norm i",
     source="Lin, Wang, Sun, Chen, Sun, Qian, Li, Jin, ICCV 2021, Algorithm 1",
     forwards=2,
 )
@@ -66,7 +136,7 @@ def zen(passes: Passes) -> float:
 
     Where paper and code differ: the norm is the code's, the sum of absolute values (the paper: Frobenius); variances
     are the paper's, of the batch (the code: running variances after two batches, mostly their initial 1). Residual
-    links stay, which both take away, because that is another network. Where no global pool runs, f is
+    links stay, which both take away, because that is another network. Where no global pool leads to the output, f is
     the output. Weights and biases are told by their names, also those of recurrent layers and attention; parameters
     that are neither, such as position embeddings, stay.
 
@@ -106,10 +176,11 @@ def _scaling(scalings: list[Tensor]) -> Any:
 
 
 def _features(passes: Passes, network: nn.Module, images: Tensor) -> Tensor:
-    """The feature map before the global pool, or the logits where there is no pool."""
-    with PooledFeatures() as pooled:
+    """The feature map before the last global pool, or the logits where there is no pool."""
+    with PooledFeatures(passes.number) as pooled:
         logits = passes.logits(network, images)
-    return logits if pooled.features is None else pooled.features
+    features = pooled.features(logits)
+    return logits if features is None else features
 
 
 def _initialise(network: nn.Module) -> None:
