@@ -408,6 +408,8 @@ def test_new_weights_take_the_place_of_all_that_were_there(
 ) -> None:
     torch.manual_seed(3)
     network, batch = make(), Batch(images(6, 8))
+    if measure is epsilon:
+        network.norm = nn.Identity()  # which would leave outputs that differ by a factor alone
     found = []
     for _ in range(2):
         try:
@@ -418,7 +420,7 @@ def test_new_weights_take_the_place_of_all_that_were_there(
             for parameter in network.parameters():
                 parameter.mul_(5).add_(0.5)
     assert found[0] == found[1]
-    assert measure is epsilon or isinstance(found[0], float)
+    assert isinstance(found[0], float) or (measure is epsilon and make is WEIGHTED["own"])
 
 
 @pytest.mark.parametrize("make", NOT_PARAMETERS.values(), ids=NOT_PARAMETERS)
@@ -428,11 +430,6 @@ def test_weights_that_cannot_be_replaced_are_refused(
 ) -> None:
     with pytest.raises(NotMeasured, match=r"Expected weights and biases that are parameters, but .*inner"):
         measure(make(), Batch(images(6, 8)))
-
-
-def test_recurrent_layers_and_attention_have_an_epsilon() -> None:
-    for name in ("lstm", "gru, both ways", "attention, biased"):
-        assert epsilon(WEIGHTED[name](), Batch(images(6, 8))) > 0
 
 
 def test_networks_without_batch_norm_have_no_zen_score() -> None:
