@@ -383,6 +383,8 @@ def test_every_measure_has_a_value_or_a_reason_alone_and_beside_others(
         else:
             with pytest.raises(NotMeasured, match=re.escape(one.reason)):
                 MEASURES[name](network, vectors())
+    if make is Uncopyable:
+        assert str(measured["zen"].reason).startswith("Expected a network that can be copied, but copying")
     if "nan" in str(measured["grad_norm"].reason):
         assert measured["zico"].reason == "Expected a finite value of ZiCo, but got nan."
 

@@ -171,10 +171,8 @@ class Passes:
         with torch.inference_mode(False):
             try:
                 copied = replica(self.network).train()
-            except Exception as error:  # whatever a stranger's module raises
-                raise NotMeasured(
-                    f"Expected a network that can be copied, but that stopped with '{_told(error)}'."
-                ) from error
+            except ValueError as error:
+                raise NotMeasured(str(error)) from error
             for module in copied.modules():
                 if hasattr(module, "share_outputs"):  # the fast passes have no gradients of gradients
                     setattr(module, "share_outputs", False)  # noqa: B010  # mypy takes it for a tensor
@@ -310,9 +308,7 @@ def stopped(error: Exception) -> NotMeasured:
     """
     if isinstance(error, NotMeasured):  # raised within the pass by what watches it
         return error
-    return NotMeasured(f"Expected a network that runs on this batch, but it stopped with '{_told(error)}'.")
-
-
-def _told(error: Exception) -> str:
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {line}"
+    return NotMeasured(
+        f"Expected a network that runs on this batch, but it stopped with '{type(error).__name__}: {line}'."
+    )
