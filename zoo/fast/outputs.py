@@ -18,31 +18,10 @@ from torch import Tensor, nn
 
 from nnmass.zoo.fast import gpu, internals, processor
 from nnmass.zoo.fast.channels import Channels, Gradients, Outputs, Reading, as_image, in_order
+from nnmass.zoo.fast.readers import Reader, is_plain
 from nnmass.zoo.fast.scratch import ScratchBuffer
 
-__all__ = [
-    "Reader",
-    "can_share",
-    "keeps_size",
-    "loops_for",
-    "precision_of",
-    "read_outputs",
-    "refuse_second_derivatives",
-]
-
-
-class Reader(NamedTuple):
-    """Normalisation, rectification and convolution of outputs that are kept.
-
-    Attributes:
-        norm: Normalises the channels; its running statistics follow.
-        convolution: Takes the channels, normalised and rectified.
-        links: Channels of the outputs before the newest, (l_i,), which is taken whole; None for none.
-    """
-
-    norm: nn.BatchNorm2d
-    convolution: nn.Conv2d
-    links: Tensor | None = None
+__all__ = ["can_share", "loops_for", "precision_of", "read_outputs", "refuse_second_derivatives"]
 
 
 def can_share(parts: nn.Module, readers: Sequence[Reader], activations: Sequence[nn.Module], x: Tensor) -> bool:
@@ -68,7 +47,7 @@ def can_share(parts: nn.Module, readers: Sequence[Reader], activations: Sequence
         and x.numel() > 0
         and loops.available(precision_of(x))
         and (training or not torch.is_grad_enabled())
-        and all(_is_plain(reader, training) for reader in readers)
+        and all(is_plain(reader, training) for reader in readers)
         and all(type(activation) is nn.ReLU for activation in activations)
     )
 
@@ -77,39 +56,6 @@ def precision_of(x: Tensor) -> torch.dtype:
     """The precision in which convolutions calculate with an input: its own, or that of autocast."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-
-
-def _is_plain(reader: Reader, training: bool) -> bool:
-    norm, convolution, _ = reader
-    return (
-        type(norm) is nn.BatchNorm2d
-        and norm.affine
-        and norm.training == training
-        and norm.track_running_stats
-        and norm.num_batches_tracked is not None
-        and norm.running_mean is not None
-        and norm.running_var is not None
-        and type(convolution) is nn.Conv2d
-        and convolution.padding_mode == "zeros"
-        and not isinstance(convolution.padding, str)
-        and _channels_agree(norm, convolution)
-    )
-
-
-def _channels_agree(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> bool:
-    """Test that a normalisation has a number for each channel that the convolution after it takes."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    numbers = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    entering = convolution.weight.shape[1] * convolution.groups
-    return norm.num_features == entering and all(len(part) == entering for part in numbers)
-
-
-def keeps_size(convolution: nn.Conv2d) -> bool:
-    """Test that an image leaves a convolution with as many px as it has entered with."""
-    paddings: Any = convolution.padding
-    sides = zip(convolution.weight.shape[2:], convolution.stride, paddings, convolution.dilation, strict=True)
-    return all(stride == 1 and 2 * padding == dilation * (size - 1) for size, stride, padding, dilation in sides)
 
 
 def loops_for(device: torch.device) -> Any:

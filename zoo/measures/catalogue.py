@@ -8,13 +8,14 @@ from types import MappingProxyType
 
 from torch import nn
 
+from nnmass.zoo.measures.batch import Batch, NotMeasured
 from nnmass.zoo.measures.codes import naswot
 from nnmass.zoo.measures.constants import epsilon
 from nnmass.zoo.measures.covariance import jacob_cov
 from nnmass.zoo.measures.definition import Measure
 from nnmass.zoo.measures.gradients import fisher, grad_norm, grasp, snip, zico
 from nnmass.zoo.measures.jacobians import isometry, mean_singular_value
-from nnmass.zoo.measures.passes import Batch, NotMeasured, Passes
+from nnmass.zoo.measures.passes import Passes
 from nnmass.zoo.measures.perturbation import zen
 from nnmass.zoo.measures.structure import macs, nn_degree, nn_density, nn_mass, params
 from nnmass.zoo.measures.synflow import synflow

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nnmass.zoo.measures.batch import NotMeasured
 from nnmass.zoo.measures.definition import measure
-from nnmass.zoo.measures.passes import NotMeasured, Passes
+from nnmass.zoo.measures.passes import Passes
 
 __all__ = ["CodeKernel", "naswot"]
 

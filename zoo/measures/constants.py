@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from nnmass.zoo.measures.batch import NotMeasured
 from nnmass.zoo.measures.definition import measure
 from nnmass.zoo.measures.layers import weights_and_biases
-from nnmass.zoo.measures.passes import NotMeasured, Passes
+from nnmass.zoo.measures.passes import Passes
 
 __all__ = ["epsilon"]
 

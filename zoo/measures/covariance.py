@@ -2,8 +2,9 @@
 
 import torch
 
+from nnmass.zoo.measures.batch import NotMeasured
 from nnmass.zoo.measures.definition import measure
-from nnmass.zoo.measures.passes import NotMeasured, Passes
+from nnmass.zoo.measures.passes import Passes
 
 __all__ = ["jacob_cov"]
 

@@ -6,7 +6,8 @@ from math import isfinite
 
 from torch import nn
 
-from nnmass.zoo.measures.passes import Batch, NotMeasured, Passes
+from nnmass.zoo.measures.batch import Batch, NotMeasured
+from nnmass.zoo.measures.passes import Passes
 
 __all__ = ["Measure", "measure"]
 

@@ -1,8 +1,9 @@
 """Measures from the singular values of the layers' Jacobians."""
 
 from nnmass.zoo.jacobian.spectra import hidden_isometry, hidden_mean
+from nnmass.zoo.measures.batch import NotMeasured
 from nnmass.zoo.measures.definition import measure
-from nnmass.zoo.measures.passes import NotMeasured, Passes
+from nnmass.zoo.measures.passes import Passes
 
 __all__ = ["isometry", "mean_singular_value"]
 

@@ -12,44 +12,14 @@ from torch.nn.parameter import is_lazy
 
 from nnmass.zoo.checks import require, require_integer
 from nnmass.zoo.jacobian.spectra import LayerSpectrum, layer_spectra
+from nnmass.zoo.measures.batch import Batch, NotMeasured, stopped
 from nnmass.zoo.measures.layers import ChannelSums, computed_tensors, frozen_batch_norms, layer_weights
 from nnmass.zoo.reader.macs import first_parameter
 from nnmass.zoo.reader.topology import Topology, topology
 from nnmass.zoo.seeding import kept_random_state
 from nnmass.zoo.wrappers import replica, unwrapped
 
-__all__ = ["Batch", "LossPass", "NotMeasured", "Passes"]
-
-
-class NotMeasured(ValueError):  # noqa: N818  # an answer rather than a fault
-    """A measure that has no value for this network or this batch; the message gives the reason in one sentence."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images, and their labels where they are known.
-
-    Attributes:
-        images: Inputs of the network, (N, ...), such as (N, channels, height, width).
-        labels: Class of each image, (N,), counted from 0; None where it is not known.
-
-    Raises:
-        ValueError: If there is no image, or the labels are not one whole number per image.
-    """
-
-    images: Tensor
-    labels: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what is no batch."""
-        shape = tuple(self.images.shape)
-        require(
-            self.images.dim() > 1 and shape[0] > 0, "images", "have the shape (N, ...) with at least one image", shape
-        )
-        if self.labels is not None:
-            whole = not (self.labels.is_floating_point() or self.labels.is_complex() or self.labels.dtype == torch.bool)
-            got = f"{str(self.labels.dtype).removeprefix('torch.')} of shape {tuple(self.labels.shape)}"
-            require(whole and self.labels.shape == shape[:1], "labels", f"be {shape[0]} whole numbers", got)
+__all__ = ["LossPass", "Passes"]
 
 
 @dataclass(frozen=True)
@@ -298,17 +268,3 @@ class Passes:
             with ChannelSums(network) as channels:
                 found = self.gradients(self.loss(network), [weights[name] for name in names])
         return LossPass(dict(zip(names, found, strict=True)), channels.sums)
-
-
-def stopped(error: Exception) -> NotMeasured:
-    """The refusal of a measure whose network stopped with an error.
-
-    Args:
-        error: What the network's pass raised.
-    """
-    if isinstance(error, NotMeasured):  # raised within the pass by what watches it
-        return error
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return NotMeasured(
-        f"Expected a network that runs on this batch, but it stopped with '{type(error).__name__}: {line}'."
-    )

@@ -11,9 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from nnmass.zoo.measures.batch import NotMeasured
 from nnmass.zoo.measures.definition import measure
 from nnmass.zoo.measures.layers import weights_and_biases
-from nnmass.zoo.measures.passes import NotMeasured, Passes
+from nnmass.zoo.measures.passes import Passes
 from nnmass.zoo.reader.operators import REDUCTIONS, VIEWS
 
 __all__ = ["PooledFeatures", "zen"]

@@ -4,8 +4,9 @@ from typing import Any
 
 from torch.nn.parameter import is_lazy
 
+from nnmass.zoo.measures.batch import NotMeasured
 from nnmass.zoo.measures.definition import measure
-from nnmass.zoo.measures.passes import NotMeasured, Passes
+from nnmass.zoo.measures.passes import Passes
 from nnmass.zoo.reader.macs import macs_by_operator
 
 __all__ = ["macs", "nn_degree", "nn_density", "nn_mass", "params"]

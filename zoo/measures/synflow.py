@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnmass.zoo.measures.batch import NotMeasured
 from nnmass.zoo.measures.definition import measure
 from nnmass.zoo.measures.layers import is_batch_norm
-from nnmass.zoo.measures.passes import NotMeasured, Passes
+from nnmass.zoo.measures.passes import Passes
 
 __all__ = ["synflow"]
 

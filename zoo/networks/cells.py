@@ -1,4 +1,4 @@
-"""Random-skip cells: layers that take their predecessor whole and a random sample of all earlier channels."""
+"""Random-skip cells: layers that take their predecessor whole and a random sample of the channels before it."""
 
 from typing import Any
 
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from nnmass.zoo.checks import require_integer
 from nnmass.zoo.fast.choice import forward_by_choice
 from nnmass.zoo.fast.link_range import LinkRange
-from nnmass.zoo.fast.outputs import Reader, can_share, keeps_size, precision_of, read_outputs
+from nnmass.zoo.fast.outputs import can_share, precision_of, read_outputs
 from nnmass.zoo.fast.proof import is_proved
+from nnmass.zoo.fast.readers import Reader, keeps_size
 from nnmass.zoo.mass import MOST_LAYERS
 from nnmass.zoo.networks.expansion import ExpansionBlock, is_expansion_block
 from nnmass.zoo.networks.links import Links, draw_links

@@ -5,7 +5,8 @@ from typing import Any, TypeGuard
 from torch import Tensor, nn
 
 from nnmass.zoo.checks import require_integer
-from nnmass.zoo.fast.outputs import Reader, read_outputs
+from nnmass.zoo.fast.outputs import read_outputs
+from nnmass.zoo.fast.readers import Reader
 
 __all__ = ["ExpansionBlock", "is_expansion_block"]
 
