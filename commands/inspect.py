@@ -84,7 +84,7 @@ def _require_read(changes: list[str], options: "Namespace") -> None:
 def _parser() -> Parser:
     parser = Parser(
         "nnmass inspect",
-        "Show NN-Mass and the other topology of networks: names of the zoo or of timm, checkpoints, configurations.",
+        "Show the topology of networks: names of the zoo, timm or torchvision, checkpoints, configurations.",
         [
             "nnmass inspect resnet50 densenet121 --config cifar10_dense.yaml",
             "nnmass inspect --config cifar10_dense.yaml --model.network.tc '[10, 20, 30]'",

@@ -22,7 +22,7 @@ _ESTIMATES = {
     "kendall": "Kendall",
     "given_params": "given parameters",
     "within_families": "within families",
-    "more_than_params": "more than parameters",
+    "more_than_params": "above parameters",
 }
 
 
@@ -47,7 +47,7 @@ def write_benchmark(networks: pd.DataFrame, untold: pd.DataFrame, measures: list
         parts += [f"## {benchmark}", benchmark_markdown(ranked, benchmark)]
         lines = _lines(ranked, benchmark)
         yield rich_table(f"Measures against the accuracies of {benchmark}", lines[0], lines[1:])
-    parts += ["## Values that cannot be told", untold_markdown(untold)] if len(untold) else []
+    parts += ["## Measures without a value", untold_markdown(untold)] if len(untold) else []
     write_atomically(folder / "benchmark.md", "\n\n".join(parts) + "\n")
 
 
@@ -77,7 +77,7 @@ def untold_markdown(untold: pd.DataFrame, benchmark: str | None = None) -> str:
 def _lines(ranked: pd.DataFrame, benchmark: str) -> list[list[str]]:
     """Headings, and the entries of each measure."""
     table = ranked[ranked["benchmark"] == benchmark].sort_values("spearman", ascending=False, na_position="last")
-    headings = ["measure", "networks", "untold", *_ESTIMATES.values(), "regret (points)", "seconds"]
+    headings = ["measure", "networks", "no value", *_ESTIMATES.values(), "regret (points)", "seconds"]
     lines = [
         [
             _title(row["measure"]),

@@ -45,7 +45,7 @@ def fits_markdown(fits: pd.DataFrame, explained: str, group: str = "all") -> str
         group: The configuration or group.
     """
     chosen = fits[(fits["explained"] == explained) & (fits["group"] == group) & (fits["averaging"] == _MEANS)]
-    headings = ["networks", "epoch", "explained by", "R2", "in print", "explainable"]
+    headings = ["networks", "epoch", "explained by", "R2", "published", "noise ceiling"]
     rows = [
         [
             _networks(line),
@@ -74,7 +74,15 @@ def baselines_markdown(
     """
     about = {"explained": explained, "epoch": epoch, "networks": networks, "group": group}
     chosen = baselines[(baselines[list(about)] == pd.Series(about)).all(axis=1)]
-    headings = ["property", "R2", "Spearman", "given size", "given depth", "depths left out", "mass less this"]
+    headings = [
+        "property",
+        "R2",
+        "Spearman",
+        "given size",
+        "given depth",
+        "R2, depths left out",
+        "R2 of mass minus this",
+    ]
     together = ["given_others"] if "given_others" in chosen else []
     headings += ["given the others"] * len(together)
     rows = [

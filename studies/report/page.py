@@ -1,4 +1,4 @@
-"""report.html: a study in one file that opens without a network, to be looked at and sorted."""
+"""report.html: a study in one file that opens offline, to be looked at and sorted."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -62,8 +62,9 @@ combination alone.</p>
 accuracy of the last epoch, of the best by validation, and the mean after the first third of all epochs.</p>
 {{ embed(docs[0].roots[0]) }}
 <h2>What explains the results</h2>
-<p>R&sup2; of a straight line, the middle 95&nbsp;% of its bootstrap over the networks, the most that could be explained
-in view of the seeds' scatter, and R&sup2; in print. Of fewer than eight networks (n), R&sup2; has no interval and says
+<p>R&sup2; of a straight line with its 95&nbsp;% interval (Fisher's below 30 networks, otherwise the bootstrap's over
+the networks), the noise ceiling, which is the most that the seeds' scatter leaves to be explained, and the published
+R&sup2;. Of fewer than eight networks (n), R&sup2; has no interval and says
 little: a line through two points explains everything.</p>
 {{ embed(docs[0].roots[1]) }}
 <h2>Figures</h2>

@@ -85,7 +85,7 @@ def write_study_report(study: Study, folder: Path) -> Iterator[Table]:
 def _table_of_fits(title: str, fits: pd.DataFrame) -> Table:
     """Make a row for each choice of networks and epoch, with a line for each predictor."""
     rows = [_row(part) for _, part in fits.groupby(["group", "networks", "epoch"], sort=False)]
-    headings = ("networks, epoch", "explained by", "R2", "95 % interval", "in print")
+    headings = ("networks, epoch", "explained by", "R2", "95 % interval", "published")
     filled = [column < 3 or any(row[column].strip() for row in rows) for column in range(len(headings))]
     table = rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])
     table.show_lines = True
@@ -98,7 +98,15 @@ def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table
     chosen = "" if group == "all" else f"{group}, "
     title = f"What explains the {about['explained']} ({about['epoch']}), {chosen}{about['n']} networks"
     title += "" if networks == "all" else f" of {networks}"
-    headings = ("property", "R2", "Spearman", "given size", "given depth", "R2, depths left out", "mass less this")
+    headings = (
+        "property",
+        "R2",
+        "Spearman",
+        "given size",
+        "given depth",
+        "R2, depths left out",
+        "R2 of mass minus this",
+    )
     rows = [
         [
             _name(line),
@@ -130,7 +138,7 @@ def _row(fits: pd.DataFrame) -> list[str]:
     about.append(f"{first['n']} " + ("networks" if first["networks"] == "all" else f"with {first['networks']}"))
     about.append(first["epoch"])
     if not pd.isna(first["explainable"]):
-        about.append(f"explainable: {first['explainable']:.2f}")
+        about.append(f"noise ceiling: {first['explainable']:.2f}")
     lines = fits.set_index("explaining")
     counts = (" (" + lines["n"].map(str) + ")").where(lines["n"] != first["n"], "")
     interval = lines["r2_low"].map(as_number) + " to " + lines["r2_high"].map(as_number)

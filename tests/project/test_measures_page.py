@@ -55,22 +55,22 @@ def test_the_sentences_of_the_page_are_those_of_the_table() -> None:
 
     cells = {name: estimate("nas-bench-201", name) for name in ("naswot", "zico", "params", "synflow", "nn_mass")}
     assert (
-        "NASWOT has {naswot}, ZiCo {zico}, parameters {params}, SynFlow {synflow} and NN-Mass {nn_mass}: the"
+        "NASWOT has {naswot}, ZiCo {zico}, parameters {params}, SynFlow {synflow} and NN-Mass {nn_mass}: these"
     ).format(**cells) in page
     given = [estimate("nas-bench-201", name, "given_params") for name in ("jacob_cov", "naswot", "nn_mass")]
     assert "{} for the Jacobian covariance, {} for NASWOT and {} for NN-Mass".format(*given) in page
     for sentence, about in {
         "NN-Degree on the MNIST MLPs, by {} of": ("mnist_mlp", "nn_degree", "more_than_params"),
-        "NN-Mass is more by {}, which is not told from 0": ("mnist_mlp", "nn_mass", "more_than_params"),
+        "higher by {}, which is not significantly different from 0": ("mnist_mlp", "nn_mass", "more_than_params"),
         "its rho less that of parameters is {}.": ("nas-bench-201", "nn_mass", "more_than_params"),
         "parameters lead: {} on pytorchcv's": ("pytorchcv-cifar10", "params"),
-        "before NN-Mass with {}, and": ("pytorchcv-cifar10", "nn_mass"),
-        "{} on timm's, before": ("timm", "params"),
-        "before NN-Degree with {}; NN-Mass": ("timm", "nn_degree"),
+        "ahead of NN-Mass with {}, and": ("pytorchcv-cifar10", "nn_mass"),
+        "{} on timm's, ahead of": ("timm", "params"),
+        "ahead of NN-Degree with {}; NN-Mass": ("timm", "nn_degree"),
         "NN-Mass has {} there": ("timm", "nn_mass"),
         "nothing beyond size ({})": ("timm", "nn_mass", "given_params"),
         "ZiCo leads with {};": ("torchvision", "zico"),
-        "to parameters, {}, is not told from 0": ("torchvision", "zico", "more_than_params"),
+        "to parameters, {}, is not significantly different from 0": ("torchvision", "zico", "more_than_params"),
     }.items():
         assert sentence.format(estimate(*about)) in page, sentence
     better = table[table["more_than_params_low"] > 0].index.tolist()

@@ -118,10 +118,8 @@ def test_the_readme_prints_its_numbers() -> None:
         round(100 * baselines.row(measure=name, networks="NN-Mass > 0")["r2"])
         for name in ("log NN-Mass", "log parameters", "log t")
     )
-    assert (
-        f"log NN-Mass explains {mass} % of the variance of the mean accuracy, log parameters {size} %; so does log"
-        in page
-    )
+    assert f"log NN-Mass explains {mass} % of the variance of the mean accuracy, log parameters {size} %." in page
+    assert "Log t, of the most long-range channels that a layer may take, explains as much as log NN-Mass" in page
     assert links == mass
     assert f"timm's {len(pd.read_csv(RESULTS / 'atlas' / 'atlas.csv')):,} architectures" in page
     assert "decides up to 19 points on MNIST" in page  # which the page on the placement of links is held to
@@ -184,7 +182,7 @@ def test_the_page_on_networks_told_apart_prints_its_numbers(study: str, name: st
     }
     largest, factor = choice.separation.correlations[0, 3], choice.separation.inflation[0]
     assert f"{largest:.2f} on {name.replace('mnist', 'MNIST')}" in page
-    assert f"inflation of the variance of mass {factor:.0f}" in page
+    assert f"variance inflation factor of log NN-Mass {factor:.0f}" in page
 
 
 def linear_r2(columns: list[np.ndarray], y: np.ndarray) -> float:

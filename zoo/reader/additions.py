@@ -1,6 +1,6 @@
 """Addition-type skip connections: the split at which the operands of an addition part, and the layers on each branch.
 
-A block reaches from where the operands part to where they are added. Its main branch is the way of most layers,
+A block reaches from where the operands part to where they are added. Its main branch is the path with the most layers,
 1..k, with W_j input channels in layer j. The other way is a skip if it has no layer (identity) or at most one that is
 not depthwise (projection), and the main branch has two or more. Then (Eq. 3 of CVPR 2021) i_c = sum_j W_j, the links
 present are W_1, those possible sum_{j<k} (k-j) W_j, and the mass is i_c times present over possible. Of several

@@ -1,4 +1,4 @@
-"""Paths through a traced network: dependences, dominators, and the path of most layers."""
+"""Paths through a traced network: dependences, dominators, and the path with the most layers."""
 
 from collections.abc import Iterator
 from functools import cached_property
