@@ -14,7 +14,15 @@ from nnmass.studies.report.fits import averages, explained_columns, groups_of, s
 from nnmass.zoo.mass import link_counts
 from nnmass.zoo.size import cell_widths
 
-__all__ = ["BASELINES", "as_lines", "baseline_table", "known_values", "properties_of", "with_derived_columns"]
+__all__ = [
+    "BASELINES",
+    "HEADINGS",
+    "as_lines",
+    "baseline_table",
+    "known_values",
+    "properties_of",
+    "with_derived_columns",
+]
 
 _LINKED = "NN-Mass > 0"
 _BASE_WIDTHS = "16 32 64"
@@ -34,6 +42,12 @@ BASELINES = {
     "layers": Predictor("num_layers"),
 }
 """Properties by the name that tables give them; t is summed over the cells."""
+
+HEADINGS = (
+    *("property", "R2", "Spearman", "given size", "given depth"),
+    *("R2, depths left out", "R2 of mass minus this"),
+)
+"""Headings of a table of baselines; the estimates but R2 are of correlations."""
 
 
 def properties_of(table: pd.DataFrame) -> dict[str, Predictor]:

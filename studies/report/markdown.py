@@ -10,7 +10,7 @@ import pandas as pd
 
 from nnmass.studies.choices import Endpoint
 from nnmass.studies.explain import measures_taken
-from nnmass.studies.report.baselines import as_lines, known_values, properties_of, with_derived_columns
+from nnmass.studies.report.baselines import HEADINGS, as_lines, known_values, properties_of, with_derived_columns
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 
 __all__ = [
@@ -74,17 +74,8 @@ def baselines_markdown(
     """
     about = {"explained": explained, "epoch": epoch, "networks": networks, "group": group}
     chosen = baselines[(baselines[list(about)] == pd.Series(about)).all(axis=1)]
-    headings = [
-        "property",
-        "R2",
-        "Spearman",
-        "given size",
-        "given depth",
-        "R2, depths left out",
-        "R2 of mass minus this",
-    ]
     together = ["given_others"] if "given_others" in chosen else []
-    headings += ["given the others"] * len(together)
+    headings = [*HEADINGS, *["given the others"] * len(together)]
     rows = [
         [
             f"**{line['measure']}**" if line["endpoint"] == "primary" else line["measure"],

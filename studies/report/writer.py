@@ -13,7 +13,7 @@ from rich.table import Table
 from nnmass.runtime.files import write_atomically, write_figures, write_table
 from nnmass.runtime.tables import rich_table
 from nnmass.studies.definition import Study
-from nnmass.studies.report.baselines import as_lines, baseline_table
+from nnmass.studies.report.baselines import HEADINGS, as_lines, baseline_table
 from nnmass.studies.report.figures import study_figures
 from nnmass.studies.report.fits import study_fits
 from nnmass.studies.report.markdown import Progress, as_number, estimate, study_markdown
@@ -98,15 +98,6 @@ def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table
     chosen = "" if group == "all" else f"{group}, "
     title = f"What explains the {about['explained']} ({about['epoch']}), {chosen}{about['n']} networks"
     title += "" if networks == "all" else f" of {networks}"
-    headings = (
-        "property",
-        "R2",
-        "Spearman",
-        "given size",
-        "given depth",
-        "R2, depths left out",
-        "R2 of mass minus this",
-    )
     rows = [
         [
             _name(line),
@@ -116,8 +107,8 @@ def _table_of_baselines(group: str, networks: str, table: pd.DataFrame) -> Table
         ]
         for line in as_lines(table)
     ]
-    filled = [any(row[column] for row in rows) for column in range(len(headings))]
-    shown = rich_table(title, list(compress(headings, filled)), [list(compress(row, filled)) for row in rows])
+    filled = [any(row[column] for row in rows) for column in range(len(HEADINGS))]
+    shown = rich_table(title, list(compress(HEADINGS, filled)), [list(compress(row, filled)) for row in rows])
     shown.columns[0].no_wrap = True  # between words alone, which leaves the other columns room at 80 characters
     return shown
 
