@@ -47,7 +47,7 @@ HEADINGS = (
     *("property", "R2", "Spearman", "given size", "given depth"),
     *("R2, depths left out", "R2 of mass minus this"),
 )
-"""Headings of a table of baselines; the estimates but R2 are of correlations."""
+"""Headings of a table of what each property explains."""
 
 
 def properties_of(table: pd.DataFrame) -> dict[str, Predictor]:
