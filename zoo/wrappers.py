@@ -26,7 +26,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Module:
-    """Copy a network in eval mode, without forward and backward hooks, which only observe.
+    """Copy a network in eval mode, without compilation and without forward and backward hooks, which only observe.
 
     Args:
         network: Any network, also one that keeps what it has computed, of which there can be no deep copy.
@@ -48,10 +48,15 @@ def replica(network: nn.Module, copies: dict[int, Any] | None = None) -> nn.Modu
             if isinstance(value, Tensor) and not value.is_leaf:
                 copies.setdefault(id(value), value.detach())
     try:
-        return copy.deepcopy(network, copies).eval()
+        copied = copy.deepcopy(network, copies).eval()
     except Exception as error:  # whatever a stranger's attribute raises
         name = type(network).__name__
         raise ValueError(f"Expected a network that can be copied, but copying {name} gave '{error}'.") from error
+    for module in list(copied.modules()):
+        for name, part in list(module.named_children()):
+            if hasattr(part, "_orig_mod"):  # compiled, which hides its operators from a trace
+                setattr(module, name, unwrapped(part))
+    return copied
 
 
 def pass_in_use(model: nn.Module) -> str | None:

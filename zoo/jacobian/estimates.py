@@ -9,7 +9,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from nnmass.zoo.checks import require
+from nnmass.zoo.checks import require, require_integer
 from nnmass.zoo.precision import full_precision
 
 __all__ = ["Estimate", "Spectrum", "estimate_spectrum"]
@@ -176,9 +176,13 @@ def estimate_spectrum(
     Returns:
         The spectrum, with one value and weight per node, probe and sample.
 
+    Raises:
+        ValueError: If there are no probes or no steps.
+
     Source:
         Ubaru, Chen, Saad: "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM J. Matrix Anal. 2017.
     """
+    probes, steps = require_integer("probes", probes, 1), require_integer("steps", steps, 1)
     gram = _smaller_gram(layer, x.repeat_interleave(probes, dim=0))
     signs = torch.randint(0, 2, gram.vectors.shape, generator=generator).to(gram.vectors) * 2 - 1
     diagonal, off_diagonal, residual = _lanczos(gram.times, signs.flatten(1), gram.vectors.shape, steps)

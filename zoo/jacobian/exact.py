@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from nnmass.zoo.checks import require, require_shape
 from nnmass.zoo.precision import full_precision
 
 # Layers of at most so many rows go by their Gram matrices; above, LAPACK's blocks are as fast.
@@ -120,7 +121,7 @@ def circular_convolution_singular_values(weight: Tensor, size: tuple[int, int]) 
         (height * width * min(out, in),) in falling order.
 
     Raises:
-        ValueError: If the image is smaller than the kernel.
+        ValueError: If the kernel is not one of images, or the image is smaller than it.
 
     Source:
         Sedghi, Gupta, Long: "The singular values of convolutional layers", ICLR 2019.
@@ -129,7 +130,9 @@ def circular_convolution_singular_values(weight: Tensor, size: tuple[int, int]) 
         >>> circular_convolution_singular_values(torch.full((1, 1, 1, 1), 3.0), (2, 2))
         tensor([3., 3., 3., 3.])
     """
-    if size[0] < weight.shape[2] or size[1] < weight.shape[3]:
-        raise ValueError(f"Expected size of at least the kernel's {tuple(weight.shape[2:])}, but got {size}.")
+    require(weight.dim() == 4, "weight", "have four dimensions", f"{weight.dim()}")
+    kernel, sides = tuple(weight.shape[2:]), require_shape("size", size)
+    fits = len(sides) == 2 and all(side >= one for side, one in zip(sides, kernel, strict=True))
+    require(fits, "size", f"be height and width of at least the kernel's {kernel}", size)
     transformed = torch.fft.fft2(weight, s=size).permute(2, 3, 0, 1)
     return torch.linalg.svdvals(transformed).flatten().sort(descending=True).values

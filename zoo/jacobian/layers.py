@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map_only
 
+from nnmass.zoo.jacobian.batch_statistics import give_statistics, require_statistics_of, take_batch_statistics
 from nnmass.zoo.jacobian.graph import BatchGraph, operator_name
 from nnmass.zoo.jacobian.regions import Span, between, shares_weights, spans_of
 from nnmass.zoo.reader.entries import shape_of
-from nnmass.zoo.reader.macs import first_parameter
 from nnmass.zoo.reader.operations import VIEWS
 from nnmass.zoo.reader.tracing import TracedGraph, traced_graph
 from nnmass.zoo.wrappers import replica, unwrapped
@@ -66,10 +66,10 @@ def layers_at(model: nn.Module, batch: Tensor, bn: Literal["eval", "batch"] = "b
             are not what ``bn`` asks for; or if a layer mixes its samples, or takes more than one value.
     """
     network = replica(unwrapped(model))
-    _give_statistics(network, bn)
+    give_statistics(network, bn)
     traced = traced_graph(network, batch)
     if bn == "batch":
-        _take_batch_statistics(network, batch)
+        require_statistics_of(take_batch_statistics(network, batch), traced)
     samples = len(batch)
     try:
         graph, cuts = _cuts(network, traced, batch)
@@ -93,46 +93,6 @@ def _cuts(network: nn.Module, traced: TracedGraph, batch: Tensor) -> tuple[Batch
     if not spans:
         raise ValueError("Expected a network with convolutions or linear layers, but it has none.")
     return graph, [_Cut(graph, span, type(network).__name__) for span in spans]
-
-
-def _give_statistics(network: nn.Module, bn: str) -> None:
-    """Let batch norms that keep no running statistics keep those of the batch."""
-    for name, module in network.named_modules():
-        if isinstance(module, _BatchNorm) and module.running_mean is None:
-            if bn == "eval":
-                raise ValueError(f"Expected batch norms with running statistics for bn='eval', but {name} has none.")
-            weight = first_parameter(network)
-            for statistic in ("running_mean", "running_var"):
-                module.register_buffer(statistic, weight.new_zeros(module.num_features))
-
-
-def _take_batch_statistics(network: nn.Module, batch: Tensor) -> None:
-    """Set the running statistics of every batch norm to those of the batch, one after the other as they run."""
-    names: dict[nn.Module, str] = {
-        module: name for name, module in network.named_modules() if isinstance(module, _BatchNorm)
-    }
-    done: set[nn.Module] = set()
-
-    def measure(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        value = arguments[0]
-        if module in done:
-            raise ValueError(f"Expected each batch norm to run once for bn='batch', but {names[module]} runs again.")
-        if value.numel() <= value.shape[1]:
-            raise ValueError(
-                f"Expected more than one value per channel for bn='batch', but {names[module]} gets one; "
-                "take more samples, or bn='eval'."
-            )
-        done.add(module)
-        positions = [dimension for dimension in range(value.ndim) if dimension != 1]
-        variance, mean = torch.var_mean(value, positions, unbiased=False)
-        module.running_var.copy_(variance)  # type: ignore[operator]
-        module.running_mean.copy_(mean)  # type: ignore[operator]
-
-    handles = [module.register_forward_pre_hook(measure) for module in names]
-    with torch.no_grad():
-        network(batch)
-    for handle in handles:
-        handle.remove()
 
 
 class _Cut:
@@ -281,6 +241,8 @@ def _call(node: fx.Node, arguments: Sequence[Any], keywords: dict[str, Any], val
     target: Any = node.target
     given: Any
     given, named = fx.node.map_arg((tuple(arguments), keywords), values.__getitem__)
+    if node.is_impure(impure_random=False):  # writes to what is the network's own, which it has to find as it was
+        given, named = tree_map_only(Tensor, Tensor.clone, (given, named))
     name = operator_name(node)
     if name.startswith("rrelu_with_noise"):  # draws nothing in eval mode, yet vmap refuses it
         bounds = list(given[2:4])

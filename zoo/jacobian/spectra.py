@@ -114,6 +114,9 @@ def layer_spectra(
     probes, steps = require_integer("probes", probes, 1), require_integer("steps", steps, 1)
     exact_up_to = require_integer("exact_up_to", exact_up_to, 0)
     generator = torch.Generator().manual_seed(require_integer("seed", seed, 0))
+    require(isinstance(model, nn.Module), "model", "be a torch.nn.Module", type(model).__name__)
+    require(batch.dim() > 0 and len(batch) > 0, "batch", "hold at least one input", tuple(batch.shape))
+    require(bool(batch.isfinite().all()), "batch", "be finite", "NaN or infinite numbers")
     network = unwrapped(model)
     if first_parameter(network).dtype in (torch.float16, torch.bfloat16):  # torch decomposes no matrices of these
         network, batch = replica(network).float(), batch.float()
@@ -121,7 +124,8 @@ def layer_spectra(
     estimate = partial(estimate_spectrum, generator=generator, probes=probes, steps=steps, images=images)
     spectra = _spectra(network, batch, bn, exact_up_to, estimate)
     while True:
-        with kept_random_state(batch.device), full_precision():  # a network may draw random numbers
+        # A network may draw random numbers, and what it has compiled hides its operators.
+        with kept_random_state(batch.device), full_precision(), torch.compiler.set_stance("force_eager"):
             spectrum = next(spectra, None)
         if spectrum is None:
             return
@@ -167,7 +171,7 @@ def _spectra(
     stated: Any = getattr(network, "jacobian_factors", None)
     if stated is not None and not isinstance(stated, nn.Module):
         layers = stated(batch)
-        if max(len(weight) for _, weight, _ in layers) <= exact_up_to:
+        if layers and max(len(weight) for _, weight, _ in layers) <= exact_up_to:
             yield from _stated(layers, bn)
             return
     for position, layer in enumerate(layers_at(network, batch, bn)):

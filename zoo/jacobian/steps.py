@@ -144,7 +144,7 @@ class Steps:
     def _has_shape(self, end: fx.Node, start: fx.Node, inside: Sequence[fx.Node], tokens: bool) -> bool:
         """Return whether this is an activation or normalisation: it keeps the shape, or halves the channels (GLU)."""
         names = {operator_name(node) for node in inside}
-        if names <= {*MOVES, *PADDING, *WRITES}:
+        if names <= {*MOVES, *PADDING, *WRITES} or not end.meta["val"].is_floating_point():  # such as a comparison
             return False
         ours, theirs = shape_of(start), shape_of(end)
         if not tokens:  # samples may have moved

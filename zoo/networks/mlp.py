@@ -203,7 +203,8 @@ class RandomSkipMLP(HubNetwork, nn.Module):
             x: Inputs, (N, ...).
 
         Returns:
-            Per layer the name of its weights, W (rows, columns), and the slopes phi' at its pre-activations (N, rows).
+            Per layer the name of its weights, W (rows, columns), and the slopes phi' at its pre-activations (N, rows);
+            nothing where phi has been replaced by one that need not be elementwise.
 
         Raises:
             ValueError: If the inputs are of another size than the network's.
@@ -211,6 +212,8 @@ class RandomSkipMLP(HubNetwork, nn.Module):
         entering = x.flatten(1)
         if entering.shape[1] != self.in_chans:
             raise ValueError(f"Expected inputs of {self.in_chans} numbers each, but got {tuple(x.shape)}.")
+        if type(self.activation) not in _ACTIVATIONS.values():
+            return []
         outputs: list[Tensor] = []
         pre_activations = []
         for position, layer in enumerate(self.layers):
