@@ -318,7 +318,7 @@ def test_a_histogram_holds_the_whole_spectrum() -> None:
         (lambda: list(layer_spectra(RandomSkipMLP(3, 2, 1), torch.zeros(1, 3))), r"784 numbers each, but got \(1, 3\)"),
         (lambda: hidden_mean(list(layer_spectra(nn.Linear(2, 2), torch.zeros(1, 2)))), "hidden layers, but it has 1"),
         (lambda: linear_singular_values([torch.zeros(2, 3)], [torch.zeros(4, 3)]), r"\(N, rows\), but got \(2, 3\)"),
-        (lambda: circular_convolution_singular_values(torch.zeros(1, 1, 3, 3), (2, 5)), "size to be height and width of at least the kernel"),
+        (lambda: circular_convolution_singular_values(torch.zeros(1, 1, 3, 3), (2, 5)), "of at least the kernel"),
     ],
 )
 def test_mistakes_are_named(call: Callable, message: str) -> None:
