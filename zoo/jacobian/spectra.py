@@ -110,13 +110,10 @@ def layer_spectra(
         >>> [layer.spectrum.mean.value for layer in layer_spectra(network, torch.tensor([[1.0, 2.0, 3.0]]))]
         [1.0]
     """
-    require(bn in ("eval", "batch"), "bn", "be eval or batch", repr(bn))
+    _require_measurable(model, batch, bn)
     probes, steps = require_integer("probes", probes, 1), require_integer("steps", steps, 1)
     exact_up_to = require_integer("exact_up_to", exact_up_to, 0)
     generator = torch.Generator().manual_seed(require_integer("seed", seed, 0))
-    require(isinstance(model, nn.Module), "model", "be a torch.nn.Module", type(model).__name__)
-    require(batch.dim() > 0 and len(batch) > 0, "batch", "hold at least one input", tuple(batch.shape))
-    require(bool(batch.isfinite().all()), "batch", "be finite", "NaN or infinite numbers")
     network = unwrapped(model)
     if first_parameter(network).dtype in (torch.float16, torch.bfloat16):  # torch decomposes no matrices of these
         network, batch = replica(network).float(), batch.float()
@@ -130,6 +127,13 @@ def layer_spectra(
         if spectrum is None:
             return
         yield spectrum
+
+
+def _require_measurable(model: object, batch: Tensor, bn: str) -> None:
+    require(isinstance(model, nn.Module), "model", "be a torch.nn.Module", type(model).__name__)
+    require(batch.dim() > 0 and len(batch) > 0, "batch", "hold at least one input", tuple(batch.shape))
+    require(bool(batch.isfinite().all()), "batch", "be finite", "NaN or infinite numbers")
+    require(bn in ("eval", "batch"), "bn", "be eval or batch", repr(bn))
 
 
 def hidden_mean(spectra: Iterable[LayerSpectrum]) -> float:
