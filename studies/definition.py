@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from nnmass.runtime.class_paths import as_recorded, whole_class_paths
 from nnmass.runtime.names import require_name
 from nnmass.studies.choices import JacobianChoice, ReportChoice, chosen_measures
-from nnmass.studies.grid import combinations, combined_name, flat_grid, merged, require_grid, with_options
+from nnmass.studies.grid import (
+    combinations,
+    combined_name,
+    distinct_names,
+    flat_grid,
+    merged,
+    require_grid,
+    with_options,
+)
 from nnmass.zoo.networks.names import LEFT_TO_DATA, named, near_names
 from nnmass.zoo.networks.variants import VARIANTS, list_models
 
@@ -167,17 +175,19 @@ def planned_rows(study: Study, configurations: Mapping[str, Mapping[str, Any]]) 
     for config, content in configurations.items():
         prefix = f"{config}_" if len(configurations) > 1 else ""
         plain = whole_class_paths(merged(content, study.changes))
-        for options in combinations(study.grid):
-            base = with_options(plain, options)
-            for row in _rows(study, config, prefix, base, options):
+        for options, called in zip(combinations(study.grid), distinct_names(study.grid), strict=True):
+            base, about = with_options(plain, options), f"{config} {called}" if called else config
+            for row in _rows(study, config, prefix, base, options, about):
                 rows.setdefault(row.id, row)  # two patterns may name one network
     return list(rows.values())
 
 
-def _rows(study: Study, config: str, prefix: str, base: dict[str, Any], options: dict[str, Any]) -> Iterator[Row]:
-    """Plan the rows of one configuration and one combination of options."""
-    combined = combined_name(options)
-    about, words = (f"{config} {combined}", f"{combined}_") if combined else (config, "")
+def _rows(
+    study: Study, config: str, prefix: str, base: dict[str, Any], options: dict[str, Any], about: str
+) -> Iterator[Row]:
+    """Plan the rows of one configuration and one combination of options, which have one name together."""
+    combined = combined_name(options)  # in the rows' own names, which end with a digest anyway
+    words = f"{combined}_" if combined else ""
     for name, network, left_to_data in _networks(study.networks, base, config):
         for seed in study.seed_list:
             configuration = {**deepcopy(base), "seed_everything": seed}

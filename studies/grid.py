@@ -1,6 +1,9 @@
 """A grid over the options of a configuration: its combinations, their names, and configurations that have them."""
 
+import hashlib
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
@@ -9,6 +12,7 @@ from typing import Any
 __all__ = [
     "combinations",
     "combined_name",
+    "distinct_names",
     "flat_grid",
     "merged",
     "require_grid",
@@ -121,6 +125,28 @@ def combined_name(options: Mapping[str, Any]) -> str:
     short = short_names(list(options))
     name = " ".join(f"{short[option]}={_word(value)}" for option, value in options.items())
     return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+
+
+def distinct_names(grid: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return the name of each combination of a grid; those that would have the same one end with a digest.
+
+    Args:
+        grid: Values by option.
+
+    Example:
+        >>> distinct_names({"data.batch_size": [8, 16]})
+        ['batch_size=8', 'batch_size=16']
+    """
+    chosen = list(combinations(grid))
+    names = [combined_name(options) for options in chosen]
+    times = Counter(names)
+    return [
+        f"{name} {_digest(options)}" if times[name] > 1 else name for name, options in zip(names, chosen, strict=True)
+    ]
+
+
+def _digest(options: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

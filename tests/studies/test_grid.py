@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nnmass.commands.main import main
 from nnmass.commands.study.opened import open_study
 from nnmass.studies.definition import Row, Study, planned_rows
-from nnmass.studies.grid import combined_name, flat_grid, with_options
+from nnmass.studies.grid import combined_name, distinct_names, flat_grid, with_options
 from nnmass.studies.plan import planned
 from nnmass.studies.report.fits import study_fits
 from nnmass.studies.report.page import study_page
@@ -95,6 +95,25 @@ def test_options_are_set_where_the_command_line_would_set_them() -> None:
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,9}\.[a-z]{1,9}", fullmatch=True), st.integers() | st.text(), max_size=9))
 def test_the_name_of_a_combination_is_never_long(options: dict[str, Any]) -> None:
     assert len(combined_name(options)) <= 83
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"model.optimizer": ["torch.optim.Adam", "mine.fast.Adam"]},
+        {"data.data_dir": ["/d/v1.0.clean", "/d/v2.0.clean"]},
+        {**{f"data.a_long_option_{number}": [number] for number in range(5)}, "data.standardise": [True, False]},
+        {"data.init_args.lr": [1, "1"]},
+    ],
+)
+def test_combinations_that_look_alike_are_told_apart(grid: dict[str, list]) -> None:
+    names = distinct_names(grid)
+    assert len(set(names)) == len(names) == 2
+    network = {"class_path": "RandomSkipMLP", "init_args": {"depth": 4, "width": 8, "tc": 2}}
+    content = {"b": {"model": {"network": network}, "data": {"class_path": "Digits"}, "trainer": {}}}
+    rows = planned_rows(Study("s", configs=["b"], networks=["mlp_d16_w8_t1"], grid=grid, seeds=2), content)
+    assert len({row.config for row in rows}) == 2
+    assert len({row.id for row in rows}) == 4
 
 
 def test_a_grid_may_be_nested() -> None:
