@@ -100,10 +100,15 @@ def test_a_network_may_take_the_whole_memory_but_no_more(monkeypatch: pytest.Mon
 
 
 def test_no_other_file_of_the_zoo_defines_a_check_of_arguments() -> None:
-    # Of weights with weights, of what a trace has shown, of a library's names, of a trainer's strategy, of a file.
+    # Of weights with weights, of what a trace has shown, of a library's names, of a trainer's strategy, of a file, of
+    # a network's weights; _require_measurable calls those of checks.py alone.
     compared = {
         "require_same_architecture",
         "_require_cells",
+        "require_statistics_of",
+        "require_parameters",
+        "_require_values",
+        "_require_measurable",
         "require_name",
         "require_unfreezing",
         "require_undamaged",

@@ -175,3 +175,18 @@ def test_links_are_followed_by_the_fast_pass_where_they_exist() -> None:
     linked_to(11)(cell)
     cell(torch.randn(2, 3, 6, 6))
     assert cell.ran_on_shared_outputs
+
+
+def test_a_last_layer_of_another_width_stays_on_the_fast_pass() -> None:
+    shared, plain = (RandomSkipCell(**CELL, share_outputs=share, seed=0) for share in (True, False))
+    plain.load_state_dict(shared.state_dict())
+    wider = torch.randn(9, shared.layers[5].norm_in.num_features, 3, 3, generator=torch.Generator().manual_seed(0))
+    x, gradients = torch.randn(2, 3, 6, 6), []
+    for cell in (shared, plain):
+        cell.layers[5].conv.weight = nn.Parameter(wider)
+        output = cell(x)
+        assert output.shape == (2, 9, 6, 6)
+        gradients.append(torch.autograd.grad(output.square().sum(), [*cell.parameters()]))
+    assert (shared.ran_on_shared_outputs, plain.ran_on_shared_outputs) == (True, False)
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-3)

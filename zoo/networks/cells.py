@@ -50,19 +50,20 @@ class RandomSkipLayer(nn.Module):
             previous = torch.cat([previous, earlier.index_select(1, self.links)], dim=1)
         return self.norm_out(self.conv(self.activation(self.norm_in(previous))))
 
-    def fits(self, position: int, width: int) -> bool:
-        """Test that layer i >= 2 takes channels that exist, and gives as many as the others in as many px.
+    def fits(self, position: int, width: int, is_read: bool) -> bool:
+        """Test that layer i >= 2 takes channels that exist, and gives what the layers that read it expect.
 
         Args:
             position: i.
-            width: Channels of each layer, w_c.
+            width: Channels of each layer that is read, w_c.
+            is_read: Whether a layer comes after it; the last layer may have any number of channels.
         """
         readers = self.readers
         leaving = [len(reader.convolution.weight) for reader in readers]
         entering = [reader.norm.num_features for reader in readers]
         return (
             entering == [width + len(self.links), *leaving[:-1]]
-            and leaving[-1] == width
+            and (leaving[-1] == width or not is_read)
             and all(keeps_size(reader.convolution) for reader in readers)
             and self._link_range.is_within(self.links, (position - 1) * width)
         )
@@ -179,7 +180,7 @@ class RandomSkipCell(nn.Module):
             and all(type(layer) is RandomSkipLayer for layer in layers)
             and all(type(layer.norm_out) is nn.Identity for layer in layers[2:])
             and can_share(self, readers, activations, x)
-            and all(layer.fits(position, self.width) for position, layer in enumerate(layers[2:], 2))
+            and all(layer.fits(i, self.width, is_read=i < self.depth - 1) for i, layer in enumerate(layers[2:], 2))
             # Under autocast what enters may be of another precision than the weights.
             and is_proved(_random_skip_cell, (2, 3, 5, 5), x.device, readers[0].norm.weight.dtype, precision_of(x))
         )
