@@ -1,10 +1,11 @@
 """Configuration files by name: a bare name is looked up beside the program, a path is a path."""
 
-import json
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from nnmass.runtime.config_shape import require_shape
+from nnmass.runtime.files import read_run
 from nnmass.runtime.names import require_name
 from nnmass.runtime.strict_yaml import read_yaml
 
@@ -15,6 +16,7 @@ __all__ = [
     "find_config",
     "find_study",
     "list_configs",
+    "read_config",
     "resolve_config_arguments",
 ]
 
@@ -88,15 +90,29 @@ def config_name(path: Path) -> str:
     Raises:
         ValueError: If no folder could be named after it.
     """
-    name, run = path.stem, path.parent / "run.json"
-    if path.name == "config.yaml" and run.is_file():
-        name = str(json.loads(run.read_text()).get("name", path.stem))
+    name = path.stem
+    if path.name == "config.yaml":
+        name = str(read_run(path.parent).get("name", path.stem))
     require_name("the configuration's name", name)
     return name
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """The keys and values of a configuration.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it does not hold those of a configuration; the message names the file.
+    """
+    content = read_yaml(path)
+    require_shape(content, path)
+    return content
+
+
 def _readable(path: Path) -> Path:
-    require_shape(read_yaml(path), path)
+    read_config(path)
     return path
 
 

@@ -1,5 +1,6 @@
-"""Strict YAML: each key once, no octal numbers, and no aliases that grow without bound."""
+"""Strict YAML: each key once, no octal numbers, no aliases that grow without bound; 1e-3 is a number, as in JSON."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import yaml
 __all__ = ["read_yaml"]
 
 _MOST_NODES = 1_000_000  # with every alias written out
+_EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")  # YAML 1.1 wants a point and a sign
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Loader that refuses a repeated key and a number with a leading zero."""
+    """Loader that refuses a repeated key and a number with a leading zero, and reads 1e-3 as a number."""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -37,6 +39,7 @@ def _integer(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -33,6 +33,8 @@ __all__ = ["Row", "Study", "planned_rows", "takes_one_device"]
 
 Grid = dict[str, list]
 
+# A number such as 5e-05 was a text once, as YAML 1.1 has it: rows that were trained then keep their names.
+_EXPONENT = re.compile(r"(?<=[ \[])-?\d+e[-+]\d+(?=[,\]}])")
 _MOST_ROWS = 100_000  # of one study; each is a folder and, with the engine fit, a training
 
 
@@ -217,7 +219,8 @@ def _digest(configuration: dict[str, Any]) -> str:
     if isinstance(optimizer, dict) and "class_path" in optimizer:
         arguments = {k: v for k, v in optimizer.get("init_args", {}).items() if k not in ("foreach", "fused")}
         decisive["model"]["optimizer"] = {**optimizer, "init_args": arguments} if arguments else optimizer["class_path"]
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    text = _EXPONENT.sub(r'"\g<0>"', json.dumps(decisive, sort_keys=True, default=str))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _networks(

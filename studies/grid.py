@@ -35,7 +35,7 @@ def flat_grid(written: Any) -> dict[str, list]:
         written: What the study has: lists of values under the names of options.
 
     Raises:
-        ValueError: If it is none, or an option has no list of values.
+        ValueError: If it is none, an option has no list of values, or a list has a value twice.
 
     Example:
         >>> flat_grid({"model": {"optimizer.lr": [0.1, 0.2]}, "data.batch_size": [8]})
@@ -52,7 +52,15 @@ def flat_grid(written: Any) -> dict[str, list]:
     for key, values in flat.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"Expected the study's grid to list values of {key}, but got {values}.")
+        for number, value in enumerate(values):
+            if any(_is_same(value, other) for other in values[:number]):
+                raise ValueError(f"Expected the study's grid to list each value of {key} once, but got {value} twice.")
     return flat
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether two values are the same for an option: 1 is 1.0, but no flag."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def require_grid(grid: Mapping[str, Sequence[Any]], engine: str) -> None:

@@ -7,13 +7,12 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from torch import nn
 
 from nnmass import zoo
 from nnmass.commands.options.trained import config_of_checkpoint
 from nnmass.runtime.class_paths import whole_class_paths
-from nnmass.runtime.config_names import config_name, find_config
+from nnmass.runtime.config_names import config_name, find_config, read_config
 from nnmass.runtime.configuration import instantiate
 from nnmass.zoo.networks.variants import VARIANTS
 
@@ -128,13 +127,13 @@ def _configuration(name: str) -> tuple[str, dict[str, Any]]:
             if name.endswith(".ckpt")
             else find_config(name, "--like")
         )
-        return config_name(path), whole_class_paths(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return config_name(path), whole_class_paths(read_config(path))
     kind = VARIANTS[name].builder.partition(":")[2]
     arguments = VARIANTS[name].arguments
     if kind not in FAMILIES:
         raise ValueError(f"Expected --like to be one of {', '.join(FAMILIES)}, but {name} is a {kind}.")
     template = find_config(FAMILIES[kind].template(arguments))
-    content = whole_class_paths(yaml.safe_load(template.read_text(encoding="utf-8")))
+    content = whole_class_paths(read_config(template))
     content["model"]["network"] = {"class_path": f"nnmass.zoo.{kind}", "init_args": dict(arguments)}
     return name, content
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from nnmass.commands.options.trained import config_of_checkpoint, find_trained
 from nnmass.commands.training.from_checkpoint import known_data, preparation
 from nnmass.datamodules import DataModule
 from nnmass.runtime.class_paths import whole_class_path, whole_class_paths
-from nnmass.runtime.config_names import CONFIG_FOLDER, config_name, find_config, list_configs
+from nnmass.runtime.config_names import CONFIG_FOLDER, config_name, find_config, list_configs, read_config
 from nnmass.runtime.configuration import PARSER_OPTIONS, errors_explained, instantiate
 from nnmass.studies.measuring import Subject
 from nnmass.zoo.libraries.names import near_name
@@ -71,7 +70,7 @@ def _find_data(text: str, folder: Path | None) -> Content | None:
     if text in known or (_CLASS.fullmatch(text) and not text.endswith((".yaml", ".yml"))):
         return {"class_path": whole_class_path(text)}
     try:
-        data = yaml.safe_load(find_config(text).read_text(encoding="utf-8")).get("data")
+        data = read_config(find_config(text)).get("data")
     except FileNotFoundError as error:
         by_letters = {one.lower(): one for one in known}
         near = get_close_matches(text.lower(), by_letters, n=1)
@@ -120,7 +119,7 @@ def find_measured(
         prepare = partial(_of_name, name, images) if chosen is None else partial(_configured, content, name, images)
     else:
         path = _config(name)
-        content = _content(path)
+        content = read_config(path)
         if data is not None and chosen is not None:
             content["data"] = chosen
         return measured_of_content(config_name(path), content, images, seeds, is_noise=data == NOISE)
@@ -160,7 +159,7 @@ def _data_of_checkpoint(path: Path) -> Content:
     """Find the data that a checkpoint was trained on: in its run folder, else by what it says of itself."""
     description = read_state(path).description
     if description is None or (path.resolve().parent.parent / "config.yaml").is_file():
-        data: Content = _content(config_of_checkpoint(path))["data"]
+        data: Content = read_config(config_of_checkpoint(path))["data"]
         return data
     return _as_trained(path, {"class_path": whole_class_path(known_data(description, str(path)))}) or {}
 
@@ -184,13 +183,6 @@ def _config(name: str) -> Path:
             f"Expected a network of the zoo, timm or torchvision, a configuration or a checkpoint, but got {name!r}; "
             f"{hint}"
         ) from error
-
-
-def _content(path: Path) -> Content:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"Expected {path.name} to be keys and values, but got {content!r}.")
-    return content
 
 
 def _words(data: Any) -> str:

@@ -5,12 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from torch import nn
 
 from nnmass import zoo
 from nnmass.commands.options.trained import find_trained
-from nnmass.runtime.config_names import config_name, find_config
+from nnmass.runtime.config_names import config_name, find_config, read_config
 from nnmass.runtime.configuration import instantiate, instantiate_with
 from nnmass.zoo.libraries.library import built_on_meta
 from nnmass.zoo.networks import names
@@ -59,7 +58,7 @@ def network_of_config(name: str) -> NamedNetwork:
         ValueError: If it does not describe a network and its data.
     """
     path = find_config(name)
-    model, data = instantiate(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+    model, data = instantiate(read_config(path), path.name)
     return NamedNetwork(config_name(path), model.network, tuple(data.input_size))
 
 
@@ -75,7 +74,7 @@ def network_of_options(name: str | None, options: Sequence[str]) -> NamedNetwork
         ValueError: If this does not describe a network and its data, as ``fit`` would say it.
     """
     path = None if name is None else find_config(name)
-    content = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = {} if path is None else read_config(path)
     model, data = instantiate_with(content, options)
     title = [] if path is None else [config_name(path)]
     return NamedNetwork(" ".join([*title, *options]), model.network, tuple(data.input_size))

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 from torch import nn
 
+from nnmass.runtime.config_names import read_config
 from nnmass.runtime.configuration import PARSER_OPTIONS, errors_explained, instantiate
 from nnmass.zoo.weights.description import Description
 from nnmass.zoo.weights.load import TrainedNetwork, builds, load
@@ -40,7 +40,7 @@ def find_trained(path: Path) -> TrainedNetwork:
     if not config.is_file():
         found = "neither that nor a config.yaml in a run folder around it"
         raise FileNotFoundError(f"Expected {path} to describe its network, but found {found}.")
-    model, data = instantiate(yaml.safe_load(config.read_text(encoding="utf-8")), config.name)
+    model, data = instantiate(read_config(config), config.name)
     return replace(
         load(state, model.network),
         transform=data.preprocessing,

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonargparse import get_loader
 
 from nnmass.commands.main import main
 from nnmass.runtime.config_names import CONFIG_FOLDER
@@ -55,8 +56,22 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_FOLDER.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_all_that_ships_is_read_as_yaml_reads_it(path: Path) -> None:
-    assert read_yaml(path) == yaml.safe_load(path.read_text())
+def test_all_that_ships_is_read_as_the_command_line_reads_it(path: Path) -> None:
+    assert read_yaml(path) == get_loader("yaml")(path.read_text())
+
+
+@pytest.mark.parametrize("text", ["1e-3", "5e-05", "+2E4", "-1_0.e+2", "1.5e3", "0.001", "1.0e-3"])
+def test_numbers_with_an_exponent_are_numbers(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"lr: {text}\n")
+    assert read_yaml(path) == {"lr": float(text)}
+
+
+@pytest.mark.parametrize("text", ["1e", "e3", "1e-", "0x1e3z", "v1e3", "1e3_a", "'1e-3'"])
+def test_other_words_stay_texts(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"name: {text}\n")
+    assert read_yaml(path) == {"name": text.strip("'")}
 
 
 def test_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
