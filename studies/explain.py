@@ -19,6 +19,8 @@ __all__ = [
     "measure_predictors",
     "measures_taken",
     "predictors",
+    "rank_correlations",
+    "significant",
 ]
 
 LABELS = {
@@ -66,15 +68,40 @@ def explain(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) ->
         >>> explain([1, 2, 3, 4], [2, 4, 6, 8])
         Fit(n=4, r2=1.0, slope=2.0, spearman=1.0, kendall=1.0)
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    both = np.isfinite(x) & np.isfinite(y)
-    x, y = x[both], y[both]
-    if len(x) < 3 or any(np.ptp(values) <= 1e-12 * np.abs(values).max() for values in (x, y)):
-        return Fit(len(x), *[float("nan")] * 4)
-    line = stats.linregress(x, y)
-    spearman, kendall = stats.spearmanr(x, y).statistic, stats.kendalltau(x, y).statistic
+    explaining, explained = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    both = np.isfinite(explaining) & np.isfinite(explained)
+    explaining, explained = explaining[both], explained[both]
+    n = len(explaining)
+    if n < 3 or any(np.ptp(values) <= 1e-12 * np.abs(values).max() for values in (explaining, explained)):
+        return Fit(n, *[float("nan")] * 4)
+    line = stats.linregress(explaining, explained)
+    spearman, kendall = rank_correlations(explaining, explained)
     shares = (float(round(value, 12)) for value in (line.rvalue**2, spearman, kendall))
-    return Fit(len(x), next(shares), float(f"{line.slope:.12g}"), *shares)
+    return Fit(n, next(shares), float(f"{line.slope:.12g}"), *shares)
+
+
+def rank_correlations(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Spearman's rho and Kendall's tau-b; numbers that differ only by rounding are tied.
+
+    Args:
+        x: Numbers, (n,), finite and not all equal.
+        y: The same.
+    """
+    x, y = significant(x), significant(y)
+    return float(stats.spearmanr(x, y).statistic), float(stats.kendalltau(x, y).statistic)
+
+
+def significant(values: np.ndarray) -> np.ndarray:
+    """Round to twelve significant digits, so that the same number, summed in another order, has the same rank.
+
+    Args:
+        values: Numbers, (n,).
+
+    Example:
+        >>> significant(np.array([4.800000000000001, 4.8, 1 / 3])).tolist()
+        [4.8, 4.8, 0.333333333333]
+    """
+    return np.char.mod("%.12g", np.asarray(values, dtype=float)).astype(float)
 
 
 class Predictor(NamedTuple):
@@ -95,8 +122,8 @@ class Predictor(NamedTuple):
         return not self.is_logarithm or not (table[self.column] + self.added <= 0).any()
 
     def values(self, table: pd.DataFrame) -> np.ndarray:
-        """Return the values of all rows."""
-        values = table[self.column].to_numpy(dtype=float) + self.added
+        """Return the values of all rows, to twelve significant digits: networks of one NN-Mass have one logarithm."""
+        values = significant(table[self.column].to_numpy(dtype=float)) + self.added
         return np.log(values) if self.is_logarithm else values
 
     def fit(self, table: pd.DataFrame, explained: str) -> Fit:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nnmass.studies.explain import explain
+from nnmass.studies.explain import explain, significant
 from nnmass.studies.resampling import Moments, bootstrapped
 from nnmass.studies.statistics import (
     UNKNOWN,
@@ -53,7 +53,7 @@ def summary(networks: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
 def _summarised(table: pd.DataFrame, measure: str) -> dict[str, Any]:
     told = table[table[measure].notna() & table[_SIZE].notna()]
     value, accuracy, size = (told[name].to_numpy(dtype=float) for name in (measure, "accuracy", _SIZE))
-    ranks = [stats.rankdata(column) for column in (value, accuracy, size)]
+    ranks = [stats.rankdata(significant(column)) for column in (value, accuracy, size)]
     each = np.arange(len(told))
     fit = explain(value, accuracy)
     controls = [] if measure == _SIZE else [ranks[2]]
@@ -92,7 +92,7 @@ def within_groups(x: np.ndarray, y: np.ndarray, groups: Sequence[str]) -> WithIn
     Returns:
         Bounds of the bias-corrected and accelerated bootstrap; NaN where no group is left, or nothing varies in them.
     """
-    table = pd.DataFrame({"x": x, "y": y, "group": groups})
+    table = pd.DataFrame({"x": significant(x), "y": significant(y), "group": groups})
     by_group = table.groupby("group")
     large = by_group["x"].transform("size") >= _FEWEST_OF_FAMILY
     ranks = by_group[["x", "y"]].rank()
@@ -123,7 +123,7 @@ def rank_difference(first: np.ndarray, second: np.ndarray, y: np.ndarray) -> Wit
     """
     if len(y) < 3:
         return UNKNOWN
-    moments = Moments([stats.rankdata(column) for column in (first, second, y)], np.arange(len(y)))
+    moments = Moments([stats.rankdata(significant(column)) for column in (first, second, y)], np.arange(len(y)))
     if moments.is_constant:
         return UNKNOWN
     one, other = moments.correlation(0, 2), moments.correlation(1, 2)
@@ -154,5 +154,5 @@ def regret(values: np.ndarray, accuracies: np.ndarray, best: float) -> float:
         >>> regret(np.arange(20), np.arange(20)[::-1], 19)
         10.0
     """
-    first = np.lexsort((accuracies, -values))[:FIRST]
+    first = np.lexsort((accuracies, -significant(values)))[:FIRST]
     return float(best - accuracies[first].max()) if len(first) else float("nan")
