@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from nnmass.callbacks.pictures import log_picture
 from nnmass.callbacks.recorder import Recorder
-from nnmass.runtime.files import write_figure
+from nnmass.runtime.files import read_table, write_figure
 
 __all__ = ["LearningCurves", "draw_curve"]
 
@@ -37,7 +37,7 @@ class LearningCurves(Recorder):
         table = Path(trainer.default_root_dir) / "metrics.csv"
         if not trainer.is_global_zero or not table.exists():
             return
-        history = pd.read_csv(table)
+        history = read_table(table)
         for quantity in _LABELS:
             picture = table.with_name(f"{quantity}.png")
             write_figure(picture, draw_curve(history, quantity))

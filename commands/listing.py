@@ -1,6 +1,5 @@
 """list: the names that the other subcommands take."""
 
-import json
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -67,6 +66,7 @@ def _models(options: Namespace) -> Iterator[tuple[str, str]]:
 
 def _runs(folder: Path) -> Iterator[tuple[str, str]]:
     """List the runs of a folder by date, with their results."""
+    from nnmass.runtime.files import read_run
     from nnmass.runtime.tables import network_title
 
     if not folder.is_dir():
@@ -75,8 +75,8 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
         record = path / "run.json"
         if record.is_file() and not path.is_symlink():
             try:
-                run = json.loads(record.read_text())
-            except json.JSONDecodeError:
+                run = read_run(path)
+            except ValueError:
                 yield path.name, f"{record.name} is damaged"
                 continue
             topology, tested = run.get("topology", {}), run.get("test", {})

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -24,6 +25,7 @@ __all__ = [
     "part_of",
     "read_json",
     "read_run",
+    "read_table",
     "remove_parts",
     "update_run",
     "write_atomically",
@@ -49,14 +51,46 @@ def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a file of JSON; empty where there is no file yet.
 
     Raises:
-        ValueError: If the file is not JSON.
+        ValueError: If the file is not JSON, or no mapping; the message names it.
     """
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected JSON in {path}, but it holds other bytes.") from error
+    except ValueError as error:
         raise ValueError(f"Expected JSON in {path}, but {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected keys and values in {path}, but it holds {type(content).__name__}.")
+    return content
+
+
+def read_table(path: Path, numbers: Sequence[str] = ()) -> "pd.DataFrame":
+    """The table in a CSV.
+
+    Args:
+        path: The file.
+        numbers: Columns that it must have, and that hold numbers.
+
+    Raises:
+        ValueError: If the file is none, or lacks such a column; the message names it.
+    """
+    import pandas as pd  # which takes longer to load than all that only writes
+
+    try:
+        table = pd.read_csv(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected a CSV in {path}, but it holds other bytes.") from error
+    except ValueError as error:  # pandas' EmptyDataError and ParserError are ValueErrors too
+        raise ValueError(f"Expected a CSV in {path}, but {str(error).strip().rstrip('.')}.") from error
+    missing = [name for name in numbers if name not in table]
+    if missing:
+        raise ValueError(f"Expected {path} to have a column {missing[0]}, but it has {', '.join(table.columns)}.")
+    for name in numbers:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise ValueError(f"Expected numbers in the column {name} of {path}, but it holds texts.")
+    return table
 
 
 def update_run(folder: str | Path, **entries: Any) -> None:

@@ -89,6 +89,8 @@ def _unknown(text: str, key: str, parser: ArgumentParser) -> str:
         return f"Expected options that begin with --, but got {match[1]!r}; a configuration is named by --config."
     if match := _UNKNOWN_ARGUMENT.search(text):
         classes = _CLASS_PATH.findall(text)
+        if not classes and not key:
+            return f"Expected a known option or key, but got {match[1]!r}{_near_option(match[1], parser)}"
         owner = classes[0] if classes else "its class"
         near = _near(match[1], _parameters(owner))
         return f"Expected {key} to have only arguments of {owner}, but got {match[1]!r}{near}"

@@ -4,7 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Endpoint", "JacobianChoice", "ReportChoice", "chosen_measures"]
+__all__ = ["EXPLAINED", "FITTED", "PROPERTIES", "Endpoint", "JacobianChoice", "ReportChoice", "chosen_measures"]
+
+EXPLAINED = {
+    "test accuracy": ("last epoch", "best epoch by validation", "mean after the first third"),
+    "mean singular value": ("before training",),
+}
+"""Explained numbers by the names of the tables of fits, and the epochs that each may be of."""
+
+PROPERTIES = (
+    *("log NN-Mass", "log(1 + NN-Mass)", "log t", "links per layer", "NN-density", "average degree"),
+    *("log parameters", "log MACs", "depth", "layers"),
+)
+"""Properties of networks as ``baselines.csv`` names them; a study's measures and their logarithms come to them."""
+
+FITTED = ("log NN-Mass", "log parameters", "log MACs", "NN-Mass", "parameters")
+"""Properties as ``fits.csv`` names them."""
 
 # Columns that every study has, and those that its ``jacobian`` gives.
 _COLUMNS = ("params", "macs", "nn_mass", "nn_density", "mean_singular_value", "isometry")

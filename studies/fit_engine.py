@@ -12,10 +12,8 @@ from queue import Queue
 from threading import Event
 from typing import Any
 
-import pandas as pd
-
 from nnmass.runtime.device_facts import DEVICE_FACTS
-from nnmass.runtime.files import read_run
+from nnmass.runtime.files import read_run, read_table
 from nnmass.runtime.program import program
 from nnmass.runtime.signals import COME_BACK, STAY_STOPPED
 from nnmass.studies.cores import available_cores, visible_gpus
@@ -95,7 +93,7 @@ def _trained(row: Row, work: Work, val_on_test: bool, stop: Event, gpus: Queue[s
     if not whole:
         return {"status": "interrupted", "reason": "The training ended before its last epoch."}
     run = read_run(whole[-1])
-    curve = pd.read_csv(whole[-1] / "metrics.csv")
+    curve = read_table(whole[-1] / "metrics.csv")
     curve = curve[[name for name in curve.columns if name == "epoch" or name.startswith(("train/", "val/"))]]
     write_curve(work.folder, row, curve)
     reached = reached_by(curve, val_on_test)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from nnmass.datamodules.facts import FACTS, Facts
 from nnmass.runtime.class_paths import whole_class_path
 
-__all__ = ["Outline", "outline"]
+__all__ = ["Outline", "is_plain", "outline"]
 
 Rule = Callable[[Any], bool]
 
@@ -54,6 +54,17 @@ def outline(configuration: Mapping[str, Any]) -> Outline | None:
     return Outline(name, facts, facts.trained_on(kept, given.get("val_on_test", False)))
 
 
+def is_plain(configuration: Mapping[str, Any]) -> bool:
+    """Tell whether all that a configuration says is known here to be right.
+
+    Args:
+        configuration: What ``nnmass fit --config`` takes.
+    """
+    trainer = configuration.get("trainer") or {}
+    sections = isinstance(trainer, Mapping) and set(configuration) <= _SECTIONS
+    return sections and _are_plain(trainer, _TRAINER) and outline(configuration) is not None
+
+
 def _are_plain(given: Mapping[str, Any], rules: Mapping[str, Rule]) -> bool:
     return all(name in rules and rules[name](value) for name, value in given.items())
 
@@ -74,8 +85,8 @@ def _at_least(least: int) -> Rule:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _one_of(*choices: str) -> Rule:
-    return lambda value: value in choices
+def _one_of(*choices: str | int) -> Rule:
+    return lambda value: any(type(value) is type(choice) and value == choice for choice in choices)
 
 
 def _is_network(value: Any) -> bool:
@@ -92,6 +103,7 @@ def _is_optimizer(value: Any) -> bool:
     return package == "torch.optim" and name in _OPTIMIZERS and _are_plain(given, _OPTIMIZERS[name])
 
 
+_SECTIONS = {"model", "data", "trainer", "seed_everything"}
 _EVERY: dict[str, Rule] = {
     "lr": _is_number,
     "weight_decay": _is_number,
@@ -117,6 +129,11 @@ _MODEL: dict[str, Rule] = {
     "optimizer": _is_optimizer,
     "schedule": _one_of("cosine", "constant"),
     "warmup_epochs": _at_least(0),
+}
+_TRAINER: dict[str, Rule] = {
+    "devices": _one_of("auto", "1", 1),
+    "max_epochs": _at_least(1),
+    "precision": _one_of("32-true", "16-mixed", "bf16-mixed"),
 }
 _DATA: dict[str, Rule] = {
     "batch_size": _at_least(1),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 from filelock import FileLock, Timeout
 
-from nnmass.runtime.files import read_json, write_atomically
+from nnmass.runtime.files import read_json, read_table, write_atomically
 from nnmass.studies.choices import JacobianChoice
 from nnmass.studies.definition import Row, Study
 
@@ -37,6 +37,11 @@ __all__ = [
 # Whoever only asks holds a lock for a moment, whoever works for long: one more try, or a process that follows another
 # waits at each of its rows and never overtakes it.
 _PATIENCE_S = 0.06
+
+_RESULTS = (
+    *("nn_mass", "nn_density", "average_degree", "num_params", "macs", "flops", "num_layers"),
+    *("mean_singular_value", "isometry", "wall_time_s"),
+)
 
 
 def row_folder(study_folder: Path, row: Row) -> Path:
@@ -182,10 +187,12 @@ def load(study_folder: str | Path) -> "pd.DataFrame":
 
     Raises:
         FileNotFoundError: If there is no study in the folder.
+        ValueError: If the record of a row is damaged; the message names the file.
     """
     import pandas as pd  # which takes longer to load than all that only asks of rows
 
-    records = [record for path in _row_folders(study_folder) if (record := read_json(path / "row.json"))]
+    files = [folder / "row.json" for folder in _row_folders(study_folder)]
+    records = [record for file in files if (record := _read_results(file))]
     table = pd.DataFrame(records)
     for name in table.columns:  # an argument may be a number of one network and a list, so a text, of another
         if table[name].dropna().map(type).nunique() > 1 and table[name].map(lambda value: isinstance(value, str)).any():
@@ -204,18 +211,33 @@ def load_curves(study_folder: str | Path) -> "pd.DataFrame":
 
     Raises:
         FileNotFoundError: If there is no study in the folder.
+        ValueError: If a curve is damaged; the message names the file.
     """
     import pandas as pd
 
-    parts = [
-        pd.read_csv(path / "curve.csv").assign(row=path.name)
-        for path in _row_folders(study_folder)
-        if (path / "curve.csv").is_file()
-    ]
+    files = [folder / "curve.csv" for folder in _row_folders(study_folder)]
+    parts = [_read_curve(file).assign(row=file.parent.name) for file in files if file.is_file()]
     if not parts:
         return pd.DataFrame({"row": [], "epoch": []})
     table = pd.concat(parts, ignore_index=True)
     return table[["row", *(column for column in table.columns if column != "row")]]
+
+
+def _read_results(file: Path) -> dict[str, Any]:
+    """Read the record of a row, whose results are numbers."""
+    record = read_json(file)
+    for name, value in record.items():
+        is_result = name in _RESULTS or name.endswith(("_last", "_best", "_late"))
+        if is_result and not (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
+            raise ValueError(f"Expected {name} in {file} to be a number, but got {value!r}.")
+    return record
+
+
+def _read_curve(file: Path) -> "pd.DataFrame":
+    try:
+        return read_table(file, ["epoch"])
+    except ValueError as error:
+        raise ValueError(f"{str(error).rstrip('.')}; without that file the row has results, and no curve.") from error
 
 
 def _row_folders(study_folder: str | Path) -> list[Path]:

@@ -134,13 +134,12 @@ def _listed(name: str, options: Namespace) -> "list[tuple[list[KnownNetwork], Im
 
 
 def _of_study(file: Path, options: Namespace) -> "list[tuple[list[KnownNetwork], Images]]":
-    import pandas as pd
-
+    from nnmass.runtime.files import read_table
     from nnmass.studies.benchmark.study_networks import study_networks
 
     if not file.is_file():
         raise FileNotFoundError(f"Expected a study's results.csv, but {file} does not exist.")
-    results = pd.read_csv(file)
+    results = read_table(file, ["test_accuracy_last"])
     names: list[str] = results["study"].dropna().unique().tolist() if "study" in results else []
     if len(names) != 1:
         raise ValueError(f"Expected {file} to hold the results of one study, but it names {len(names)}.")

@@ -89,32 +89,13 @@ def open_study(name: str, output_dir: Path | None = None) -> OpenedStudy:
     definition = inside or find_study(name)
     study = _read_study(definition)
     configurations = _read_configurations(study, definition, given / "configs" if inside else None)
-    if study.grid:
-        _require_options(study, configurations)
     folder = output_dir or (given if inside else Path("runs") / f"study_{study.name}")
     return OpenedStudy(study, configurations, planned_rows(study, configurations), folder)
 
 
-def _require_options(study: "Study", configurations: dict[str, dict[str, Any]]) -> None:
-    """Refuse a grid over something that is no option of the study's configurations, or with values that it cannot have.
-
-    Raises:
-        ValueError: It names the option.
-    """
-    from nnmass.runtime.class_paths import whole_class_paths
-    from nnmass.runtime.configuration import require_options
-    from nnmass.studies.grid import merged, single_options, with_options
-
-    for name, content in configurations.items():
-        plain = whole_class_paths(merged(content, study.changes))
-        require_options((with_options(plain, one) for one in single_options(study.grid)), f"{study.name}, {name}")
-
-
 def _read_configurations(study: "Study", definition: Path, saved: Path | None) -> dict[str, dict[str, Any]]:
     """Read a study's configurations: those saved in its folder, those beside its YAML, or those shipped."""
-    import yaml
-
-    from nnmass.runtime.config_names import STUDY_FOLDER, config_name, find_config
+    from nnmass.runtime.config_names import STUDY_FOLDER, config_name, find_config, read_config
 
     configurations: dict[str, dict[str, Any]] = {}
     for config in study.configs:
@@ -123,7 +104,7 @@ def _read_configurations(study: "Study", definition: Path, saved: Path | None) -
         file = beside if saved or own else find_config(config, "the study's configs")
         if config_name(file) in configurations:
             raise ValueError(f"Expected the study's configs to have names of their own, but two are {file.stem}.")
-        configurations[config_name(file)] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        configurations[config_name(file)] = read_config(file)
     return configurations
 
 
@@ -183,11 +164,11 @@ def require_same_study(opened: OpenedStudy) -> None:
     Raises:
         ValueError: If the folder holds a study of another name.
     """
-    import yaml
+    from nnmass.runtime.strict_yaml import read_yaml
 
     study, folder = opened.study, opened.folder
     written = folder / "study.yaml"
-    name = (yaml.safe_load(written.read_text(encoding="utf-8")) or {}).get("name") if written.is_file() else None
+    name = read_yaml(written).get("name") if written.is_file() else None
     if name not in (None, study.name):
         raise ValueError(f"Expected --output-dir to be a folder for the study {study.name}, but {folder} holds {name}.")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from nnmass.commands.options.parser import Actions
 from nnmass.commands.study.opened import OpenedStudy, add_data_dir, add_study, open_one
+from nnmass.commands.study.soundness import require_sound
 
 __all__ = ["add_to"]
 
@@ -28,6 +29,7 @@ def _plan(options: Namespace) -> None:
 
     opened = open_one(options)
     quieten()
+    require_sound(opened)
     study, _, rows, _ = opened
     console = terminal()
     total = len({(row.config, row.network) for row in rows})

@@ -2,6 +2,7 @@
 
 import shlex
 from argparse import Namespace
+from pathlib import Path
 
 from nnmass.commands.options.parser import Actions
 from nnmass.commands.study.opened import OpenedStudy, add_output_dir, add_study, open_one, require_same_study
@@ -19,6 +20,7 @@ def add_to(actions: Actions) -> None:
 
 def _report(options: Namespace) -> None:
     from nnmass.runtime.tables import terminal
+    from nnmass.studies.declared import require_report
     from nnmass.studies.report.writer import write_study_report
     from nnmass.studies.rows import statuses
 
@@ -26,7 +28,8 @@ def _report(options: Namespace) -> None:
     console = terminal()
     study, _, rows, folder = opened
     require_same_study(opened)
-    _require_same_rows(opened)
+    _require_same_rows(opened, Path(options.studies[0]).expanduser())
+    require_report(study, rows)
     status_by_row = list(statuses(folder, rows, study).values())
     unmeasured = status_by_row.count("unmeasured")
     done = status_by_row.count("finished") + unmeasured
@@ -40,8 +43,12 @@ def _report(options: Namespace) -> None:
     console.print(f"Written to {folder}; {folder / 'report.html'} opens in a browser.")
 
 
-def _require_same_rows(opened: OpenedStudy) -> None:
+def _require_same_rows(opened: OpenedStudy, given: Path) -> None:
     """Refuse a folder that an older version of the study has filled.
+
+    Args:
+        opened: The study.
+        given: What the command names it by: its YAML, or its folder.
 
     Raises:
         ValueError: If its rows are others.
@@ -49,7 +56,13 @@ def _require_same_rows(opened: OpenedStudy) -> None:
     study, _, rows, folder = opened
     listed = folder / "rows.txt"
     if listed.is_file() and set(listed.read_text(encoding="utf-8").split()) != {row.id for row in rows}:
+        quoted = shlex.quote(str(folder))
+        if given.is_dir():
+            raise ValueError(
+                f"Expected {folder} to hold the rows of its study.yaml, but they are others: that file or one in "
+                f"configs was changed; nnmass study run {quoted} fills the rows that it has now."
+            )
         raise ValueError(
             f"Expected {folder} to hold this version of the study {study.name}, but its rows are others; nnmass study "
-            f"run fills this one, nnmass study report {shlex.quote(str(folder))} reports on the rows that are there."
+            f"run fills this one, nnmass study report {quoted} reports on the rows that are there."
         )

@@ -13,6 +13,7 @@ from nnmass.commands.study.opened import (
     require_fit_engine,
     write_definition,
 )
+from nnmass.commands.study.soundness import require_sound
 from nnmass.commands.study.status import print_status
 from nnmass.runtime.signals import StopSignals
 
@@ -49,6 +50,7 @@ def _fill(opened: OpenedStudy, options: Namespace, signals: StopSignals) -> None
     quieten()
     study, _, rows, folder = opened
     require_fit_engine(study, "--limit", options.limit)
+    require_sound(opened)
     write_definition(opened)
     workers = options.workers or (available_cores() if study.engine == "ensemble" else 1)
     status_by_row = statuses(folder, rows, study)

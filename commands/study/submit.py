@@ -14,6 +14,7 @@ from nnmass.commands.study.opened import (
     require_fit_engine,
     write_definition,
 )
+from nnmass.commands.study.soundness import require_sound
 from nnmass.runtime.program import program
 
 __all__ = ["add_to"]
@@ -56,6 +57,7 @@ def _submit(options: Namespace) -> None:
     if options.tasks and options.runs_per_task:
         raise ValueError(f"Expected either --tasks or --runs-per-task, but got {options.tasks} and the other.")
     require_fit_engine(opened.study, "--runs-per-task", options.runs_per_task)
+    require_sound(opened)
     write_definition(opened)
     missing = sum(status != "finished" for status in statuses(opened.folder, opened.rows, opened.study).values())
     if not missing:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from nnmass.studies import statistics
-from nnmass.studies.choices import Endpoint
-from nnmass.studies.explain import Predictor, measure_predictors, measures_taken
+from nnmass.studies.choices import PROPERTIES, Endpoint
+from nnmass.studies.declared import require_property
+from nnmass.studies.explain import Predictor, measure_predictors, measures_taken, rank_correlations
 from nnmass.studies.report.fits import averages, explained_columns, groups_of, sets_of
 from nnmass.zoo.mass import link_counts
 from nnmass.zoo.size import cell_widths
@@ -29,18 +29,24 @@ _BASE_WIDTHS = "16 32 64"
 _LEFT_OUT = ("depth", "width", "family")
 
 
-BASELINES = {
-    "log NN-Mass": Predictor("nn_mass", is_logarithm=True),
-    "log(1 + NN-Mass)": Predictor("nn_mass", is_logarithm=True, added=1),
-    "log t": Predictor("t", is_logarithm=True),
-    "links per layer": Predictor("links_per_layer"),
-    "NN-density": Predictor("nn_density"),
-    "average degree": Predictor("average_degree"),
-    "log parameters": Predictor("num_params", is_logarithm=True),
-    "log MACs": Predictor("macs", is_logarithm=True),
-    "depth": Predictor("depth"),
-    "layers": Predictor("num_layers"),
-}
+BASELINES = dict(
+    zip(
+        PROPERTIES,
+        (
+            Predictor("nn_mass", is_logarithm=True),
+            Predictor("nn_mass", is_logarithm=True, added=1),
+            Predictor("t", is_logarithm=True),
+            Predictor("links_per_layer"),
+            Predictor("nn_density"),
+            Predictor("average_degree"),
+            Predictor("num_params", is_logarithm=True),
+            Predictor("macs", is_logarithm=True),
+            Predictor("depth"),
+            Predictor("num_layers"),
+        ),
+        strict=True,
+    )
+)
 """Properties by the name that tables give them; t is summed over the cells."""
 
 HEADINGS = (
@@ -134,8 +140,10 @@ def baseline_table(results: pd.DataFrame, group: str | None = None, endpoint: En
     table = with_derived_columns(averages(results))
     together = [endpoint.measure, *endpoint.given] if endpoint is not None and endpoint.given else []
     properties = properties_of(table)
-    _require_known("report.endpoint.measure", [endpoint.measure] if endpoint is not None else [], properties)
-    _require_known("report.endpoint.given", together[1:], properties)
+    if endpoint is not None:
+        require_property("report.endpoint.measure", endpoint.measure, properties)
+        for name in endpoint.given:
+            require_property("report.endpoint.given", name, properties)
     rows = []
     for (explained, epoch), column in explained_columns(results).items():
         for name, part in groups_of(table, group):
@@ -165,16 +173,6 @@ def _is_primary(table: pd.DataFrame, endpoint: Endpoint) -> pd.Series:
             raise ValueError(f"Expected report.endpoint.{key} to be one of {known}, but got {wanted!r}.")
         is_primary &= matches
     return is_primary
-
-
-def _require_known(key: str, names: list[str], properties: Mapping[str, Predictor]) -> None:
-    for name in names:
-        if name not in properties:
-            from nnmass.zoo.measures import MEASURES  # which loads torch
-
-            is_measure = name.removeprefix("log ") in MEASURES
-            hint = "; study run takes it of the trained networks if the study's measures name it" if is_measure else ""
-            raise ValueError(f"Expected {key} to be one of {', '.join(properties)}, but got {name!r}{hint}.")
 
 
 def known_values(predictor: Predictor, table: pd.DataFrame) -> np.ndarray | None:
@@ -228,7 +226,7 @@ def _ranks(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Rank correlations with their intervals; NaN where all values are equal."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return _named("spearman", statistics.UNKNOWN) | _named("kendall", statistics.UNKNOWN)
-    rho, tau = float(stats.spearmanr(x, y).statistic), float(stats.kendalltau(x, y).statistic)
+    rho, tau = rank_correlations(x, y)
     return _named("spearman", statistics.WithInterval(rho, *statistics.spearman_interval(rho, len(x)))) | _named(
         "kendall", statistics.WithInterval(tau, *statistics.kendall_interval(tau, len(x)))
     )

@@ -131,8 +131,9 @@ def _draw_panel(axes: Axes, part: pd.DataFrame, predictor: Predictor, column: st
     omissions = [f"without {len(known) - len(drawn)} of mass 0"] if len(drawn) < len(known) else []
     omissions += [f"{len(part) - len(known)} have no value"] if len(known) < len(part) else []
     omitted = ", ".join(omissions)
-    few = f" of {len(drawn)} points" if len(drawn) < FEWEST else ""
-    r2 = f"R² {_with_interval(r2_on(predictor, drawn, column))}{few}"
+    few = f" of {len(drawn)} point{'s' if len(drawn) != 1 else ''}" if len(drawn) < FEWEST else ""
+    estimate = r2_on(predictor, drawn, column)
+    r2 = f"no R²{few}" if np.isnan(estimate.value) else f"R² {_with_interval(estimate)}{few}"
     axes.set_title("\n".join(filter(None, (f"{name}{omitted}".removesuffix(": "), r2))), fontsize="medium")
     axes.set_xlabel(LABELS.get(predictor.column, predictor.column))
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nnmass.studies.choices import EXPLAINED
+from nnmass.studies.declared import group_name, require_published
 from nnmass.studies.explain import Predictor, fits_on, measure_columns, measure_predictors, predictors
 from nnmass.studies.statistics import UNKNOWN, WithInterval, explainable_share, r2_with_interval
 
@@ -15,11 +17,9 @@ PREDICTORS = predictors(["nn_mass", "num_params", "macs"], ["nn_mass", "num_para
 """Properties on which accuracy and singular values are fitted, as the column ``explaining`` names them; a study's
 measures come to them."""
 
-_ACCURACIES = {
-    "last epoch": "test_accuracy_last",
-    "best epoch by validation": "test_accuracy_best",
-    "mean after the first third": "test_accuracy_late",
-}
+_ACCURACIES = dict(
+    zip(EXPLAINED["test accuracy"], ("test_accuracy_last", "test_accuracy_best", "test_accuracy_late"), strict=True)
+)
 _MEANS = "mean over seeds"
 
 
@@ -88,7 +88,7 @@ def study_fits(
         raise ValueError("Expected a study with finished rows, but it has none; study run fills them.")
     if group is not None and group not in finished:
         raise ValueError(f"Expected report.group to be a column of the results, but got {group!r}.")
-    _check_published(published or {})
+    require_published(published or {})
     rows: list[dict[str, Any]] = []
     on = PREDICTORS | measure_predictors(measure_columns(finished))
     for averaging, table in ((_MEANS, averages(results)), ("single seeds", finished)):
@@ -117,17 +117,6 @@ def _explainable(single: pd.DataFrame, chosen: pd.DataFrame, column: str) -> Wit
     return explainable_share(np.empty((0, 0)) if table.isna().any(axis=None) else table.to_numpy(dtype=float))
 
 
-def _check_published(published: Mapping[str, Mapping[str, float]]) -> None:
-    for quantity, printed in published.items():
-        if quantity not in ("test accuracy", "mean singular value"):
-            known = "test accuracy or mean singular value"
-            raise ValueError(f"Expected report.published to have R2 of the {known}, but got {quantity!r}.")
-        for name in printed:
-            if name.partition(", ")[0] not in PREDICTORS:
-                known = ", ".join(PREDICTORS)
-                raise ValueError(f"Expected report.published to have R2 on one of {known}, but got {name!r}.")
-
-
 def groups_of(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each configuration's part of a table, and each value's part of that, by name.
 
@@ -141,7 +130,7 @@ def groups_of(table: pd.DataFrame, group: str | None) -> Iterator[tuple[str, pd.
         yield "all" if len(configs) == 1 else str(config), part
         if group is not None and group != "config":
             for value, inner in part.groupby(group, sort=False):
-                yield str(value) if len(configs) == 1 else f"{config}, {value}", inner
+                yield group_name(None if len(configs) == 1 else str(config), value), inner
 
 
 def sets_of(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

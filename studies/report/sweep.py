@@ -65,6 +65,7 @@ def sweep_of(results: pd.DataFrame, options: Sequence[str]) -> Sweep:
     own = grouped[list(options)].first().rename(columns=short)
     table = pd.concat([own, grouped.size().rename("seeds"), means, spreads], axis=1).reset_index()
     varied = [name for name in (*short.values(), "network") if table[name].astype(str).nunique() > 1]
+    varied = varied or [*short.values()]  # of the first combination that is finished
     if len(table) > len(table.drop_duplicates(varied)):  # several configurations, each with all combinations
         varied = ["config", *varied]
     measured = list(columns.values())
@@ -96,7 +97,15 @@ def marginal_means(sweep: Sweep) -> pd.DataFrame:
 
 def _values(sweep: Sweep, option: str) -> list[str]:
     """The values of an option in their order, as texts."""
-    return [str(value) for value in sorted(sweep.table[option].unique(), key=lambda one: (isinstance(one, str), one))]
+    return sorted({str(value) for value in sweep.table[option]}, key=_in_order)
+
+
+def _in_order(text: str) -> tuple[float, str]:
+    """Return a key that sorts numbers by size, and other texts behind them."""
+    try:
+        return float(text), text
+    except ValueError:
+        return float("inf"), text
 
 
 def with_positions(sweep: Sweep) -> dict[str, list[tuple[str, float]]]:
@@ -114,7 +123,8 @@ def with_positions(sweep: Sweep) -> dict[str, list[tuple[str, float]]]:
         axes[name] = [(value, _share(rank, len(values))) for rank, value in enumerate(values)]
     for name in sweep.measured:
         low, high = sweep.table[name].min(), sweep.table[name].max()
-        axes[name] = [(f"{low + share * (high - low):.4f}", share) for share in (0, 0.25, 0.5, 0.75, 1)]
+        shares = (0, 0.25, 0.5, 0.75, 1) if high > low else (0.5,)
+        axes[name] = [(f"{low + share * (high - low):.4f}", share) for share in shares]
     return axes
 
 
@@ -152,6 +162,7 @@ def draw_sweep(sweep: Sweep) -> Figure:
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
             panel.text(number, position, text, ha="center", va="center", fontsize="small", bbox=box)
     panel.set_xticks(range(len(axes)), list(axes))
+    panel.set_ylim(-0.05, 1.05)
     panel.set_yticks([])
     panel.spines[:].set_visible(False)
     drawn.colorbar(colours, ax=panel, label=sweep.measured[0])

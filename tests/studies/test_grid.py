@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nnmass.commands.main import main
 from nnmass.commands.study.opened import open_study
+from nnmass.commands.study.soundness import require_sound
 from nnmass.studies.definition import Row, Study, planned_rows
 from nnmass.studies.grid import combined_name, distinct_names, flat_grid, with_options
 from nnmass.studies.plan import planned
@@ -41,7 +42,7 @@ def refused(grid: Any, tmp_path: Path, engine: str = "fit") -> str:
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump({"engine": engine, "configs": ["digits.yaml"], "grid": grid}))
     with pytest.raises(ValueError, match="Expected") as error:
-        open_study(str(file))
+        require_sound(open_study(str(file)))
     return str(error.value)
 
 

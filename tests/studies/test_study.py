@@ -44,7 +44,8 @@ SMALL: dict[str, Any] = {
 
 def write(folder: Path, name: str = "small", **changes: Any) -> str:
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    of_others = {"report": {}} if "networks" in changes else {}  # no curves of networks that there are not
+    path.write_text(yaml.safe_dump({**SMALL, **of_others, **changes}))
     return str(path)
 
 
