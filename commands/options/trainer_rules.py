@@ -183,6 +183,8 @@ def _calculates_in_bfloat16(index: int) -> bool:
 def _chosen(devices: Any, gpus: int | None) -> Sequence[int]:
     """Indices of the devices that ``trainer.devices`` means; ``gpus`` is None where they are processes on cores."""
     text = str(devices).strip("[] ")
+    if text == "-1" and gpus is None:
+        raise ValueError("Expected trainer.devices to be auto or a number of processes on a processor, but got -1.")
     if text in ("auto", "-1"):
         return range(1 if gpus is None else gpus)
     if not re.fullmatch(r"\d+|\d+(\s*,\s*\d+)*\s*,?", text):

@@ -70,6 +70,7 @@ def prepared_run(cli: TrainingCLI, name: str, command: str, signals: StopSignals
         if extension is not None:
             built.model.first_epoch, built.trainer.max_epochs = extension.first, extension.last
         _require_sound(built, subcommand, options)
+        _require_trainer(built.trainer, launch)
         cleanup.enter_context(tf32(options.tf32))
         location = RunLocation(None, None, 0)
         if on_disk:
@@ -129,6 +130,16 @@ def _require_sound(built: Built, subcommand: str, options: Namespace) -> None:
         require_weights(built.model.network)
         require_logged(built.trainer.callbacks, built.data.num_classes)
         require_optimizer(built.model.optimizer, list(built.model.parameters()))
+
+
+def _require_trainer(options: Namespace, launch: Launch) -> None:
+    """Let Lightning refuse what this machine does not have, or what does not go together, while nothing is written.
+
+    A strategy, an accelerator or a plugin of the user's own serves one trainer alone, and is left to that.
+    """
+    if isinstance(options.strategy, str) and isinstance(options.accelerator, str) and not options.plugins:
+        parts = {"callbacks": [], "logger": False, "profiler": None, "plugins": run_plugins(None, launch.by)}
+        Trainer(**{**options, **parts, "enable_checkpointing": False, "enable_progress_bar": False})
 
 
 def _facts(built: Built, options: Namespace, command: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Devices and precisions that are not there are refused in one sentence, before any data are read."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,16 +76,20 @@ def test_other_gpus_are_numbered_as_lightning_knows(accelerator: str, monkeypatc
         (["--trainer.accelerator", "cuda"], "Expected a GPU for trainer.accelerator cuda, but PyTorch finds none"),
         (["--trainer.accelerator", "gup"], "Expected trainer.accelerator to be one of auto, gpu, cpu"),
         (["--trainer.devices", "0,1"], "Expected trainer.devices to be a number of processes on a processor"),
+        (["--trainer.devices=-1"], "Expected trainer.devices to be auto or a number of processes on a processor"),
+        (["--trainer.accelerator", "tpu"], "Expected torch_xla to be installed, but it is not"),
         (["--trainer.devices", "0"], "Expected trainer.devices to be at least 1, but got 0."),
         (["--trainer.precision", "bf17"], "Expected trainer.precision to be one of"),
         (["--tf32", "maybe"], "Expected tf32 to be true or false, but got maybe."),
     ],
 )
 def test_the_command_line_says_so_in_one_line(
-    words: list[str], sentence: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("nnmass.datamodules.Digits.load", lambda *_: pytest.fail("the data were read"))
-    assert main(["fit", "--config", "digits_dense.yaml", *words]) == 2
+    assert main(["fit", "--config", "digits_dense.yaml", "--output_dir", str(tmp_path), *words]) == 2
+    assert list(tmp_path.glob("*/run.json")) == []
+    assert not (tmp_path / "latest").exists()
     message = capsys.readouterr().err
     assert message.startswith(sentence)
     assert message.count("\n") == 1
