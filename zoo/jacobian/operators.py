@@ -1,10 +1,14 @@
 """ATen operators by their part in an activation, a normalisation or a padding."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, fx
 
+from nnmass.zoo.jacobian.graph import operator_name
+from nnmass.zoo.reader.entries import shape_of
 from nnmass.zoo.reader.operations import VIEWS
+from nnmass.zoo.reader.operators import is_pointwise
 
 __all__ = [
     "ACTIVATIONS",
@@ -17,6 +21,8 @@ __all__ = [
     "RESHAPING",
     "WRITES",
     "dimension",
+    "is_nonlinear",
+    "is_reshaping",
     "is_tensor",
     "pools_channels",
 ]
@@ -55,6 +61,30 @@ WRITES = {"new_empty", "new_zeros", "slice_scatter", "select_scatter", "copy", "
 def is_tensor(node: fx.Node) -> bool:
     """Return whether a node has one tensor as its value, and not several."""
     return isinstance(node.meta.get("val"), Tensor)
+
+
+def is_reshaping(node: fx.Node) -> bool:
+    """Return whether a node gives the same numbers in the same order, also by moving dimensions of size 1."""
+    name = operator_name(node)
+    if name not in ("permute", "transpose", "t"):
+        return name in RESHAPING
+    before = shape_of(node.all_input_nodes[0])
+    arguments: Any = node.args[1:]
+    if name == "permute":
+        order = [axis % len(before) for axis in arguments[0]]
+    else:
+        order = list(range(len(before)))
+        first, second = arguments or (0, 1)
+        order[first], order[second] = order[second], order[first]
+    large = [axis for axis in order if before[axis] > 1]
+    return large == sorted(large)
+
+
+def is_nonlinear(nodes: Sequence[fx.Node]) -> bool:
+    """Return whether nodes are an activation, number by number: more than sums and products with constants."""
+    names = {operator_name(node) for node in nodes}
+    each = all(is_pointwise(node) or operator_name(node) in ACTIVATIONS for node in nodes)
+    return each and not names <= {"add", "sub", "mul", "div", "neg", "_to_copy", "masked_fill"}
 
 
 def dimension(node: fx.Node, name: str) -> int:

@@ -7,7 +7,7 @@ from functools import cached_property
 from torch import fx
 
 from nnmass.zoo.jacobian.graph import BatchGraph, operator_name
-from nnmass.zoo.jacobian.operators import RESHAPING
+from nnmass.zoo.jacobian.operators import RESHAPING, is_reshaping
 from nnmass.zoo.jacobian.steps import Steps
 from nnmass.zoo.reader.entries import shape_of
 from nnmass.zoo.reader.operations import VIEWS, common_names
@@ -102,6 +102,8 @@ class _Regions:
         end, scope = layer, self.graph.operations[layer].scope
         undone = self._undone(layer)
         tokens = undone is not None and self._is_own(self._steps.after(undone, True), scope)
+        if shares_weights(layer) and not tokens:
+            return layer, True
         if undone is not None and tokens:
             end = undone
         while self._is_own(step := self._steps.after(end, tokens), scope):
@@ -132,11 +134,22 @@ class _Regions:
         ours, users = shape_of(layer), list(layer.users)
         if self.graph.operations[layer].is_convolution:
             return None
+        if shares_weights(layer):
+            return self._reshaped(layer)
         if len(users) == 1 and operator_name(users[0]) in VIEWS:
             undone = shape_of(users[0])
             if len(undone) > 2 and undone[-1] == ours[-1]:
                 return users[0]
-        return layer if shares_weights(layer) else None
+        return None
+
+    def _reshaped(self, layer: fx.Node) -> fx.Node:
+        """The last value that holds the rows of a layer, each with its features, in whatever dimensions before them."""
+        last = value = layer
+        while len(value.users) == 1 and is_reshaping(user := next(iter(value.users))):
+            value = user
+            if shape_of(value)[-1] == shape_of(layer)[-1]:
+                last = value
+        return last
 
     def _is_own(self, step: Sequence[fx.Node], scope: str) -> bool:
         """Return whether there is a step, and no module of a layer behind it is closer than this layer's."""

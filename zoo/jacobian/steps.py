@@ -16,13 +16,17 @@ from nnmass.zoo.jacobian.operators import (
     REDUCTIONS,
     WRITES,
     dimension,
+    is_nonlinear,
     is_tensor,
     pools_channels,
 )
 from nnmass.zoo.reader.entries import shape_of
+from nnmass.zoo.reader.operations import VIEWS
 from nnmass.zoo.reader.operators import is_pointwise
 
 __all__ = ["Steps"]
+
+_ORDERS = {*VIEWS, "permute", "transpose", "t", "clone"}
 
 
 class Steps:
@@ -37,10 +41,25 @@ class Steps:
         self._known: dict[tuple[fx.Node, bool], list[fx.Node]] = {}
 
     def after(self, start: fx.Node, tokens: bool) -> list[fx.Node]:
-        """The fewest nodes after ``start`` that alone use its value and whose last has its shape; none if none do."""
+        """The fewest nodes after ``start`` that alone use its value and whose last has its shape; none if none do.
+
+        An activation may also take the value in another order, of which the singular values know nothing.
+        """
         if (start, tokens) not in self._known:
-            self._known[start, tokens] = self._find_step(start, tokens)
+            found = self._find_step(start, tokens)
+            self._known[start, tokens] = found if found or tokens else self._find_rearranged(start)
         return self._known[start, tokens]
+
+    def _find_rearranged(self, start: fx.Node) -> list[fx.Node]:
+        moved = [start]
+        while len(moved[-1].users) == 1 and operator_name(user := next(iter(moved[-1].users))) in _ORDERS:
+            moved.append(user)
+        step = self._find_step(moved[-1], False) if len(moved) > 1 else []
+        if not step or not is_nonlinear(step):
+            return []
+        rows, moved_rows = self.graph.rows(start), self.graph.rows(step[-1])
+        is_kept = rows is not None and moved_rows is not None and rows[1] == moved_rows[1]
+        return [*moved[1:], *step] if is_kept else []
 
     def _find_step(self, start: fx.Node, tokens: bool) -> list[fx.Node]:
         index, nodes = self.graph.index, self.graph.nodes
