@@ -237,9 +237,8 @@ def _report(
     console: "Console",
 ) -> None:
     """Print the table, and write the files and the configurations of what is shown."""
-    import yaml
-
     from nnmass.runtime.files import write_atomically, write_figures, write_table
+    from nnmass.runtime.strict_yaml import yaml_text
     from nnmass.runtime.tables import print_rows
     from nnmass.studies.report.designs import designs_table, draw_designs
 
@@ -250,7 +249,7 @@ def _report(
     for design, _ in shown:
         mass, params, macs = _mass_and_size(design)
         heading = f"# As {reference.name}; NN-Mass {mass}, {params} parameters, {macs} MACs.\n"
-        text = yaml.safe_dump(reference.configuration(design), sort_keys=False)
+        text = yaml_text(reference.configuration(design))
         write_atomically(folder / _file(reference.name, design), heading + text)
     names = list(reference.family.grids)
     headings = ["network", *(_HEADINGS.get(name, name) for name in names), "NN-Mass", "parameters", "MACs"]

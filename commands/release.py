@@ -60,12 +60,11 @@ def _weights(text: str) -> Path:
 
 def _release(weights: Path, name: str, folder: Path, data_dir: str | None) -> dict[str, Any]:
     """Write all files of a trained network, and return its record."""
-    import yaml
     from safetensors.torch import save
 
     from nnmass.runtime.configuration import instantiate
     from nnmass.runtime.files import write_atomically
-    from nnmass.runtime.strict_yaml import read_yaml
+    from nnmass.runtime.strict_yaml import read_yaml, yaml_text
     from nnmass.zoo.networks.hub import HubNetwork
     from nnmass.zoo.weights.cards import topology_facts, trained_card
     from nnmass.zoo.weights.loading import load_weights
@@ -97,7 +96,7 @@ def _release(weights: Path, name: str, folder: Path, data_dir: str | None) -> di
     }
     kept = _without_places(configuration)
     write_atomically(folder / file, content)
-    write_atomically(folder / f"{name}.yaml", yaml.safe_dump(kept, sort_keys=False))
+    write_atomically(folder / f"{name}.yaml", yaml_text(kept))
     write_atomically(folder / f"{name}.md", trained_card(record, kept))
     write_atomically(folder / f"{name}.json", json.dumps(record, indent=2) + "\n")  # last: with it the network is there
     return record

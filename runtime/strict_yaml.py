@@ -1,12 +1,13 @@
 """Strict YAML: each key once, no octal numbers, no aliases that grow without bound; 1e-3 is a number, as in JSON."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["read_yaml"]
+__all__ = ["read_yaml", "yaml_text"]
 
 _MOST_NODES = 1_000_000  # with every alias written out
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")  # YAML 1.1 wants a point and a sign
@@ -14,6 +15,10 @@ _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")  # YAML
 
 class _StrictLoader(yaml.SafeLoader):
     """Loader that refuses a repeated key and a number with a leading zero, and reads 1e-3 as a number."""
+
+
+class _StrictDumper(yaml.SafeDumper):
+    """Dumper that quotes a text which the loader, or YAML 1.2, would read as a number."""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -39,7 +44,22 @@ def _integer(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+for _side in (_StrictLoader, _StrictDumper):
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+
+
+def yaml_text(content: Mapping[str, Any]) -> str:
+    """The text of a file from which :func:`read_yaml` reads the same, the keys in their order.
+
+    Args:
+        content: Keys and plain values.
+
+    Example:
+        >>> print(yaml_text({"name": "1e3", "lr": 0.001}), end="")
+        name: '1e3'
+        lr: 0.001
+    """
+    return yaml.dump(dict(content), Dumper=_StrictDumper, sort_keys=False)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

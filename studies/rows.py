@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
 from filelock import FileLock, Timeout
 
 from nnmass.runtime.files import read_json, read_table, write_atomically
+from nnmass.runtime.strict_yaml import yaml_text
 from nnmass.studies.choices import JacobianChoice
 from nnmass.studies.definition import Row, Study
 
@@ -57,7 +57,7 @@ def prepare(study_folder: Path, row: Row) -> Path:
     """
     path = row_folder(study_folder, row) / f"{row.id}.yaml"
     if not path.exists():
-        write_atomically(path, yaml.safe_dump(row.configuration, sort_keys=False))
+        write_atomically(path, yaml_text(row.configuration))
     return path
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from nnmass.commands.options.design_reference import Reference
 from nnmass.runtime.files import write_atomically
+from nnmass.runtime.strict_yaml import yaml_text
 from nnmass.zoo import Choice, Design
 
 __all__ = ["told_apart", "write_study"]
@@ -55,7 +54,7 @@ def write_study(reference: Reference, designs: Sequence[Design], folder: Path) -
         lines.append(f"  - {{{arguments}}}  # NN-Mass {design.nn_mass:.1f}, {design.num_params:,} parameters")
     others = [name for name in ("log parameters", "depth", "log t") if name != "log t" or "tc" in designs[0].arguments]
     lines += ["seeds: 3", "report:", f"  endpoint: {{measure: log NN-Mass, given: [{', '.join(others)}]}}", ""]
-    write_atomically(folder / f"{reference.name}.yaml", yaml.safe_dump(dict(reference.content), sort_keys=False))
+    write_atomically(folder / f"{reference.name}.yaml", yaml_text(reference.content))
     file = folder / f"{reference.name}_d_optimal.yaml"
     write_atomically(file, "\n".join(lines))
     return file

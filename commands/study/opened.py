@@ -145,16 +145,16 @@ def write_definition(opened: OpenedStudy) -> None:
     Raises:
         ValueError: If the folder is that of another study.
     """
-    import yaml
 
     from nnmass.runtime.files import write_atomically
+    from nnmass.runtime.strict_yaml import yaml_text
 
     study, configurations, rows, folder = opened
     require_same_study(opened)
     for name, content in configurations.items():
-        write_atomically(folder / "configs" / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False))
+        write_atomically(folder / "configs" / f"{name}.yaml", yaml_text(content))
     saved = replace(study, configs=[f"{name}.yaml" for name in configurations])
-    write_atomically(folder / "study.yaml", yaml.safe_dump(asdict(saved), sort_keys=False))
+    write_atomically(folder / "study.yaml", yaml_text(asdict(saved)))
     write_atomically(folder / "rows.txt", "".join(f"{row.id}\n" for row in rows))
 
 

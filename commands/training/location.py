@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from jsonargparse import Namespace
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -35,6 +34,7 @@ from nnmass.runtime.folders import (
 from nnmass.runtime.identity import configuration_id, deciding_keys
 from nnmass.runtime.launch import LOCATION_VARIABLE, Launch
 from nnmass.runtime.processes import agreed
+from nnmass.runtime.strict_yaml import yaml_text
 
 __all__ = ["LocationRequest", "shared_location"]
 
@@ -110,7 +110,7 @@ def _prepare_location(request: LocationRequest, cleanup: ExitStack) -> RunLocati
         checkpoint = folder / "checkpoints" / "last.ckpt"
         AtomicCheckpointIO().save_checkpoint(content, checkpoint)
     if fits and folder is not None:
-        write_atomically(folder / "config.yaml", yaml.safe_dump(dict(request.configuration), sort_keys=False))
+        write_atomically(folder / "config.yaml", yaml_text(request.configuration))
         update_run(
             folder,
             name=request.name,

@@ -13,7 +13,7 @@ from jsonargparse import get_loader
 
 from nnmass.commands.main import main
 from nnmass.runtime.config_names import CONFIG_FOLDER
-from nnmass.runtime.strict_yaml import read_yaml
+from nnmass.runtime.strict_yaml import read_yaml, yaml_text
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 
@@ -88,10 +88,10 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(), VALUES, max_size=4))
-def test_whatever_yaml_writes_is_read_as_yaml_reads_it(content: dict) -> None:
+def test_what_is_written_is_read_again(content: dict) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "x.yaml"
-        path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+        path.write_text(yaml_text(content), encoding="utf-8")
         assert read_yaml(path) == yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
