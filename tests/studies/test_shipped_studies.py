@@ -68,6 +68,8 @@ def shortened(study: dict[str, Any]) -> dict[str, Any]:
         **study,
         "networks": small_network(study["networks"]),
         "seeds": 1,
+        # Without curves of networks that are left out.
+        "report": {key: value for key, value in study.get("report", {}).items() if key != "curves"},
         "jacobian": None if fits else study.get("jacobian"),  # of a wide network they take minutes
         "changes": {
             **changes,

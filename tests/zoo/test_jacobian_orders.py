@@ -26,6 +26,17 @@ class Cell(nn.Module):
         return self.head(self.after(self.conv(x)).mean(self.mean))
 
 
+class Tokens(nn.Module):
+    """A linear layer of tokens, whatever follows it, and a linear layer of all that they hold."""
+
+    def __init__(self, after: Function) -> None:
+        super().__init__()
+        self.first, self.second, self.after = nn.Linear(6, 4), nn.Linear(20, 3), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.after(self.first(x)).flatten(1))
+
+
 class Product(nn.Module):
     """Two matrices that are applied by a function, each with an activation."""
 
@@ -86,6 +97,29 @@ def test_what_is_no_activation_of_each_number_is_not_the_permuted_layer_s(after:
     network = Cell(after, (1, 2))
     bare = Cell(lambda x: x.permute(0, 2, 3, 1), (1, 2))
     assert torch.allclose(singular_values(network, x)[0], singular_values(bare, x)[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("activation", [torch.tanh, F.silu])
+def test_an_activation_of_permuted_tokens_belongs_to_their_layer(activation: Function, samples: int) -> None:
+    def network(after: Function) -> nn.Module:
+        torch.manual_seed(0)
+        return Tokens(after).double()
+
+    x = torch.randn(samples, 5, 6, dtype=torch.float64)
+    plain = network(lambda x: activation(x).transpose(1, 2))
+    assert_alike(network(lambda x: activation(x.transpose(1, 2))), plain, x)
+    # A norm over the tokens mixes them, and is no part of a layer that has each alone.
+    normed = network(lambda x: F.layer_norm(activation(x.transpose(1, 2)), (5,)))
+    assert torch.allclose(singular_values(normed, x)[0], singular_values(plain, x)[0], atol=1e-9)
+
+
+def test_a_convolution_of_one_px_by_einsum_has_its_activation_in_each_px() -> None:
+    x = torch.randn(2, 6, 3, 5, dtype=torch.float64)
+    by_einsum = Product(lambda x, weight: torch.einsum("bchw,oc->bohw", x, weight))
+    rows = singular_values(Product(F.linear), x.movedim(1, -1))
+    for values, expected in zip(singular_values(by_einsum, x), rows, strict=True):
+        assert torch.allclose(values, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(1, 6), (3, 6), (2, 5, 6), (1, 5, 6), (2, 2, 3, 6)])

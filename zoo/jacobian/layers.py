@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map_only
 
 from nnmass.zoo.jacobian.batch_statistics import give_statistics, require_statistics_of, take_batch_statistics
 from nnmass.zoo.jacobian.graph import BatchGraph, operator_name
-from nnmass.zoo.jacobian.operators import is_reshaping
+from nnmass.zoo.jacobian.operators import ORDERS, RESHAPING
 from nnmass.zoo.jacobian.regions import Span, between, shares_weights, spans_of
 from nnmass.zoo.reader.entries import shape_of
 from nnmass.zoo.reader.operations import VIEWS
@@ -66,7 +66,7 @@ def layers_at(model: nn.Module, batch: Tensor, bn: Literal["eval", "batch"] = "b
         ValueError: If the network cannot be traced on this batch, or has no layer; or if the statistics of a batch norm
             are not what ``bn`` asks for; or if a layer mixes its samples, or takes more than one value.
     """
-    network = replica(unwrapped(model))
+    network, batch = replica(unwrapped(model)), batch.contiguous()  # as other numbers of samples are traced
     give_statistics(network, bn)
     traced = traced_graph(network, batch)
     if bn == "batch":
@@ -169,7 +169,7 @@ class _Cut:
             samples = Fraction(len(x), self.rows)
             known = {**fixed, span.entering: _token(x, span.entering) if tokens else x.movedim(0, self.entering_axis)}
             for node in self.nodes:
-                if tokens and is_reshaping(node) and node in self.graph.data:
+                if tokens and operator_name(node) in {*RESHAPING, *ORDERS} and node in self.graph.data:
                     known[node] = _token(known[node.args[0]].reshape(len(x), -1), node)  # type: ignore[index]
                 elif node is span.weighted and self.shares_weights:
                     known[node] = known[node.args[0]] @ fixed[node.args[1]][0]  # type: ignore[index]

@@ -16,6 +16,7 @@ __all__ = [
     "CUTS",
     "MOVES",
     "NORMS",
+    "ORDERS",
     "PADDING",
     "REDUCTIONS",
     "RESHAPING",
@@ -51,6 +52,7 @@ ACTIVATIONS = {
 CUTS = {"slice", "split", "split_with_sizes", "chunk", "unbind", "select", "narrow"}
 MOVES = {*VIEWS, *CUTS, "permute", "transpose", "t", "expand", "clone", "alias", "detach", "getitem", "empty_like"}
 RESHAPING = {*VIEWS, "expand"}
+ORDERS = {"permute", "transpose", "t"}
 PADDING = {
     "constant_pad_nd",
     *(f"{kind}_pad{dimensions}d" for kind in ("reflection", "replication") for dimensions in (1, 2, 3)),
@@ -66,7 +68,7 @@ def is_tensor(node: fx.Node) -> bool:
 def is_reshaping(node: fx.Node) -> bool:
     """Return whether a node gives the same numbers in the same order, also by moving dimensions of size 1."""
     name = operator_name(node)
-    if name not in ("permute", "transpose", "t"):
+    if name not in ORDERS:
         return name in RESHAPING
     before = shape_of(node.all_input_nodes[0])
     arguments: Any = node.args[1:]

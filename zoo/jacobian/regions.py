@@ -7,7 +7,7 @@ from functools import cached_property
 from torch import fx
 
 from nnmass.zoo.jacobian.graph import BatchGraph, operator_name
-from nnmass.zoo.jacobian.operators import RESHAPING, is_reshaping
+from nnmass.zoo.jacobian.operators import ORDERS, RESHAPING, is_reshaping
 from nnmass.zoo.jacobian.steps import Steps
 from nnmass.zoo.reader.entries import shape_of
 from nnmass.zoo.reader.operations import VIEWS, common_names
@@ -108,6 +108,8 @@ class _Regions:
             end = undone
         while self._is_own(step := self._steps.after(end, tokens), scope):
             end = step[-1]
+            if tokens and not all(map(is_reshaping, (node for node in step if operator_name(node) in ORDERS))):
+                break  # the features of a token are no longer in the last dimension
         return end, tokens
 
     def before(self, operand: fx.Node, taken: set[fx.Node], linear: bool) -> tuple[fx.Node, bool]:

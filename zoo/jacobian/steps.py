@@ -12,6 +12,7 @@ from nnmass.zoo.jacobian.operators import (
     CUTS,
     MOVES,
     NORMS,
+    ORDERS,
     PADDING,
     REDUCTIONS,
     WRITES,
@@ -25,8 +26,6 @@ from nnmass.zoo.reader.operations import VIEWS
 from nnmass.zoo.reader.operators import is_pointwise
 
 __all__ = ["Steps"]
-
-_ORDERS = {*VIEWS, "permute", "transpose", "t", "clone"}
 
 
 class Steps:
@@ -47,18 +46,22 @@ class Steps:
         """
         if (start, tokens) not in self._known:
             found = self._find_step(start, tokens)
-            self._known[start, tokens] = found if found or tokens else self._find_rearranged(start)
+            self._known[start, tokens] = found or self._find_rearranged(start, tokens)
         return self._known[start, tokens]
 
-    def _find_rearranged(self, start: fx.Node) -> list[fx.Node]:
-        moved = [start]
-        while len(moved[-1].users) == 1 and operator_name(user := next(iter(moved[-1].users))) in _ORDERS:
+    def _find_rearranged(self, start: fx.Node, tokens: bool) -> list[fx.Node]:
+        moved, orders = [start], {*ORDERS, *VIEWS, "clone"}
+        while len(moved[-1].users) == 1 and operator_name(user := next(iter(moved[-1].users))) in orders:
             moved.append(user)
         step = self._find_step(moved[-1], False) if len(moved) > 1 else []
         if not step or not is_nonlinear(step):
             return []
-        rows, moved_rows = self.graph.rows(start), self.graph.rows(step[-1])
-        is_kept = rows is not None and moved_rows is not None and rows[1] == moved_rows[1]
+        if tokens:  # of which each has its features in the last dimension, as long as no constant says which is which
+            others = [source for node in step for source in node.all_input_nodes if source not in self.graph.data]
+            is_kept = all(max(shape_of(other), default=1) == 1 for other in others)
+        else:
+            rows, moved_rows = self.graph.rows(start), self.graph.rows(step[-1])
+            is_kept = rows is not None and moved_rows is not None and rows[1] == moved_rows[1]
         return [*moved[1:], *step] if is_kept else []
 
     def _find_step(self, start: fx.Node, tokens: bool) -> list[fx.Node]:
