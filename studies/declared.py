@@ -10,7 +10,7 @@ from nnmass.studies.definition import Row, Study
 __all__ = ["group_name", "require_property", "require_published", "require_report"]
 
 # Columns of every study's table by which networks may be told apart, beside their arguments and a grid's options.
-_COLUMNS = ("config", "network", "depth", "nn_mass", "nn_density", "average_degree", "num_params", "macs", "num_layers")
+_COLUMNS = ("config", "network", "nn_mass", "nn_density", "average_degree", "num_params", "macs", "num_layers")
 
 
 def require_report(study: Study, rows: Sequence[Row]) -> None:
@@ -28,7 +28,7 @@ def require_report(study: Study, rows: Sequence[Row]) -> None:
     columns = [*arguments, *(name for name in _COLUMNS if name not in arguments)]
     if choice.group is not None:
         _require("report.group", choice.group, columns)
-    _require("report.colour", choice.colour, [*columns, *study.measures])
+    _require("report.colour", choice.colour, [*columns, "depth", *study.measures])  # the default, of cells too
     networks = list(dict.fromkeys(row.network for row in rows))
     for panel in choice.curves:
         for letter, network in panel.items():
@@ -45,10 +45,12 @@ def require_report(study: Study, rows: Sequence[Row]) -> None:
         if comma:
             _require(f"the group in report.published {name!r}", group, groups)
     if choice.endpoint is not None:
-        _require_endpoint(choice.endpoint, study.measures, groups)
+        _require_endpoint(choice.endpoint, study.measures)
+        if choice.group is None or choice.group in arguments:  # values of others are known once they are measured
+            _require("report.endpoint.group", choice.endpoint.group, groups)
 
 
-def _require_endpoint(endpoint: Endpoint, measures: Sequence[str], groups: Sequence[str]) -> None:
+def _require_endpoint(endpoint: Endpoint, measures: Sequence[str]) -> None:
     _require("report.endpoint.explained", endpoint.explained, EXPLAINED)
     _require("report.endpoint.epoch", endpoint.epoch, EXPLAINED[endpoint.explained])
     _require("report.endpoint.networks", endpoint.networks, ("all", "NN-Mass > 0"))
@@ -56,7 +58,6 @@ def _require_endpoint(endpoint: Endpoint, measures: Sequence[str], groups: Seque
     require_property("report.endpoint.measure", endpoint.measure, properties)
     for name in endpoint.given:
         require_property("report.endpoint.given", name, properties)
-    _require("report.endpoint.group", endpoint.group, groups)
 
 
 def _groups(study: Study, rows: Sequence[Row]) -> list[str]:

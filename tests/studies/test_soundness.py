@@ -1,5 +1,6 @@
-"""What a study's options and report cannot be is refused by plan, run and submit, before anything is trained."""
+"""Refusal of options and reports that a study cannot have, by plan, run and submit, before anything is trained."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def test_a_report_on_what_is_not_there_is_refused(
         {"endpoint": {"measure": "log zen", "given": ["zen", "log parameters"]}},
         {"curves": [{"X": "depth4_tc2_width5"}], "published": {"test accuracy": {"NN-Mass": 0.9}}},
         {"group": "data.batch_size"},
+        {"group": "num_layers", "endpoint": {"group": "4"}},
     ],
 )
 def test_a_report_on_what_is_there_is_taken(report: dict[str, Any], tmp_path: Path) -> None:
@@ -149,3 +151,9 @@ def test_a_damaged_definition_in_the_folder_is_named(tmp_path: Path, capsys: pyt
     (folder / "study.yaml").write_text("[1]\n")
     assert main(["study", "run", written(tmp_path), "--output-dir", str(folder)]) == 2
     assert f"keys and values in {folder / 'study.yaml'}, but it holds list." in capsys.readouterr().err
+
+
+def test_a_group_is_a_column_of_the_results_and_not_derived_from_them() -> None:
+    opened = open_study("cifar10_half")  # of cells, which have a cell_depth and no depth
+    with pytest.raises(ValueError, match=r"report.group to be one of cell_depth, .* but got 'depth'"):
+        require_report(replace(opened.study, report=replace(opened.study.report, group="depth")), opened.rows)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nnmass.commands.main import main
 from nnmass.commands.study.opened import open_study
+from nnmass.studies.definition import Study, planned_rows
 from nnmass.studies.explain import explain, significant
 from nnmass.studies.grid import flat_grid
 from nnmass.studies.report.sweep import draw_sweep, marginal_means, sweep_of, with_positions
@@ -34,6 +35,16 @@ def test_an_exponent_makes_a_number_whichever_way_it_is_written(tmp_path: Path) 
         assert [row.options["model.optimizer.init_args.lr"] for row in opened.rows] == [0.001, 0.01]
         rows.append([row.id for row in opened.rows])
     assert rows[0] == rows[1] == rows[2]
+
+
+def test_rows_keep_the_names_that_they_had_when_such_a_number_was_a_text() -> None:
+    names = []
+    for rate in (5e-05, "5e-05"):
+        optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "weight_decay": rate}}
+        content = DIGITS | {"model": DIGITS["model"] | {"optimizer": optimizer}}
+        (row,) = planned_rows(Study("s", configs=["digits"]), {"digits": content})
+        names.append(row.id)
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize(
