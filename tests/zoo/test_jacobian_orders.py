@@ -112,6 +112,8 @@ def test_an_activation_of_permuted_tokens_belongs_to_their_layer(activation: Fun
     # A norm over the tokens mixes them, and is no part of a layer that has each alone.
     normed = network(lambda x: F.layer_norm(activation(x.transpose(1, 2)), (5,)))
     assert torch.allclose(singular_values(normed, x)[0], singular_values(plain, x)[0], atol=1e-9)
+    flat = network(lambda x: F.layer_norm(activation(x.flatten(1)), (20,)))
+    assert torch.allclose(singular_values(flat, x)[0], singular_values(plain, x)[0], atol=1e-9)
 
 
 def test_a_convolution_of_one_px_by_einsum_has_its_activation_in_each_px() -> None:

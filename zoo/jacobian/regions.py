@@ -108,8 +108,8 @@ class _Regions:
             end = undone
         while self._is_own(step := self._steps.after(end, tokens), scope):
             end = step[-1]
-            if tokens and not all(map(is_reshaping, (node for node in step if operator_name(node) in ORDERS))):
-                break  # the features of a token are no longer in the last dimension
+            if tokens and any(operator_name(node) in {*ORDERS, *RESHAPING} for node in step):
+                break  # the last dimension may no longer be the features of one token
         return end, tokens
 
     def before(self, operand: fx.Node, taken: set[fx.Node], linear: bool) -> tuple[fx.Node, bool]:
